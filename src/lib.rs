@@ -1,0 +1,7 @@
+//! Vardr: a replicated, versioned key space over HTTP.
+//!
+//! The order of the modules below is the order of dependency: a module may use those above it, never
+//! those below. Everything down to [`watch`] is the core: no async, no clock, no socket, no thread and
+//! no randomness, so that whole clusters run inside one simulated process.
+
+pub mod model;

@@ -1,0 +1,3 @@
+//! The `vardr` command: argument parsing and exit codes only.
+
+fn main() {}

@@ -1,0 +1,263 @@
+//! Everything that can be asked of the replicated state: the closed set of commands.
+//!
+//! A command carries all that applying it needs. What a replica cannot compute alike everywhere (a random
+//! lease id, the time, who asked) is put in by the shell before the command is proposed.
+
+use std::sync::Arc;
+
+use borsh::{BorshDeserialize, BorshSerialize};
+use bytes::Bytes;
+
+use super::{ContentType, Key, KeyRange, LeaseId, ProposalId, RangeQuery, Revision, Term, Ttl};
+
+/// A command on its way through the log.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Proposal {
+    pub id: ProposalId,
+    /// Who asked, when users are in force.
+    pub author: Option<Arc<str>>,
+    pub idempotency: Option<Idempotency>,
+    pub command: Command,
+}
+
+/// The client's promise that a retry is the same request (the `Idempotency-Key` header).
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Idempotency {
+    /// At most [`limits::MAX_IDEMPOTENCY_KEY_BYTES`](super::limits::MAX_IDEMPOTENCY_KEY_BYTES); unique per author.
+    pub key: Arc<str>,
+    /// A hash over the request: the same key with another hash is refused.
+    pub request_hash: u64,
+}
+
+/// The closed set of commands.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub enum Command {
+    /// Changes nothing. Proves that the log moves.
+    Noop,
+    Put {
+        put: Put,
+        condition: Condition,
+    },
+    Patch {
+        patch: Patch,
+        condition: Condition,
+    },
+    Increment(Increment),
+    Append(Append),
+    CreateDirectory {
+        create: CreateDirectory,
+        condition: Condition,
+    },
+    Delete {
+        delete: Delete,
+        condition: Condition,
+    },
+    Refresh {
+        refresh: Refresh,
+        condition: Condition,
+    },
+    Txn(Txn),
+    Rollback(Rollback),
+    GrantLease {
+        id: LeaseId,
+        ttl: Ttl,
+    },
+    /// Deletes the lease and its keys in one revision.
+    RevokeLease(LeaseId),
+    /// Renewals that travelled together. Makes no revision.
+    RenewLeases(Vec<LeaseId>),
+    /// The leader of `term` found the lease run out after `renewals`. Refused when either has moved on.
+    ExpireLease {
+        id: LeaseId,
+        term: Term,
+        renewals: u64,
+    },
+    /// What is left of leases, so that it survives a change of leader. Makes no revision.
+    CheckpointLeases {
+        term: Term,
+        checkpoints: Vec<LeaseCheckpoint>,
+    },
+    /// Forgets what was before the revision; states at the revision and after it stay readable.
+    Compact(Revision),
+}
+
+/// Replaces the record at a key.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Put {
+    pub key: Key,
+    /// `None` keeps the present value and content type (etcd v3's `ignore_value`); then the key must exist.
+    pub value: Option<Bytes>,
+    pub content_type: Option<ContentType>,
+    pub attach: Attach,
+    /// Answer with the record that was replaced.
+    pub previous: bool,
+}
+
+/// What a write does with the key's lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub enum Attach {
+    /// The key lives until it is deleted.
+    Detach,
+    /// As before the write.
+    Keep,
+    /// The key dies with this lease, which must exist.
+    Lease(LeaseId),
+    /// A lease of the key's own, made with it and gone with it. The id is the proposer's choice, unused so far.
+    Own { id: LeaseId, ttl: Ttl },
+}
+
+/// What must hold of the key for the command to be carried out. An empty condition always holds.
+#[derive(Debug, Clone, PartialEq, Eq, Default, BorshSerialize, BorshDeserialize)]
+pub struct Condition {
+    /// Whether the key must exist. A directory exists when it has a marker or a key below it.
+    pub exists: Option<bool>,
+    /// The key's `mod_revision` must be one of these; empty asks nothing.
+    pub revisions: Vec<Revision>,
+    /// The key's value must be this one.
+    pub value: Option<Bytes>,
+}
+
+impl Condition {
+    /// Whether nothing is asked.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.exists.is_none() && self.revisions.is_empty() && self.value.is_none()
+    }
+}
+
+/// Changes the JSON value of a key. Keeps content type and lease.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Patch {
+    pub key: Key,
+    pub kind: PatchKind,
+    /// The patch document, JSON.
+    pub document: Bytes,
+    pub previous: bool,
+}
+
+/// The language of a patch document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub enum PatchKind {
+    /// JSON Merge Patch (RFC 7396). On an absent key it patches `null`, and so creates.
+    Merge,
+    /// JSON Patch (RFC 6902). The key must exist.
+    Json,
+}
+
+/// Adds to the decimal integer at a key; an absent key counts as 0. Keeps content type and lease.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Increment {
+    pub key: Key,
+    pub by: i64,
+    pub condition: Condition,
+}
+
+/// Stores a value under the next key of a directory: the new revision, 20 digits, zero-padded.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Append {
+    /// Ends in `/`.
+    pub directory: Key,
+    pub value: Bytes,
+    pub content_type: Option<ContentType>,
+    pub attach: Attach,
+}
+
+/// Makes the directory's marker. Does nothing, without a revision, where the marker exists already and nothing asks
+/// for another lease.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct CreateDirectory {
+    /// Ends in `/`.
+    pub key: Key,
+    pub attach: Attach,
+}
+
+/// Deletes keys.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Delete {
+    pub target: DeleteTarget,
+    /// Answer with the records that were deleted.
+    pub previous: bool,
+}
+
+/// Which keys to delete.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub enum DeleteTarget {
+    /// One key; refused when it is absent.
+    Key(Key),
+    /// A directory by its marker key (ends in `/`), explicit or implied. Refused when there is none, and, without
+    /// `recursive`, when keys are below it.
+    Directory { key: Key, recursive: bool },
+    /// Whatever is in the range; nothing there is a success that deletes nothing.
+    Range(KeyRange),
+}
+
+/// Starts the key's own lease anew with this time to live. Makes no revision, wakes no watcher.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Refresh {
+    pub key: Key,
+    pub ttl: Ttl,
+}
+
+/// All at one revision, or nothing: when every comparison holds `then`, else `otherwise`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, BorshSerialize, BorshDeserialize)]
+pub struct Txn {
+    pub compares: Vec<Compare>,
+    pub then: Vec<Op>,
+    pub otherwise: Vec<Op>,
+}
+
+/// A comparison that must hold for every key of a range (etcd v3: over no key, it is made with an absent key's zeros).
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Compare {
+    pub range: KeyRange,
+    pub operator: Operator,
+    pub target: CompareTarget,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub enum Operator {
+    Equal,
+    NotEqual,
+    Less,
+    LessOrEqual,
+    Greater,
+    GreaterOrEqual,
+}
+
+/// What is compared, and with what. An absent key has version, revisions and lease 0, and no value: comparing its
+/// value never holds.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub enum CompareTarget {
+    Value(Bytes),
+    Version(u64),
+    CreateRevision(Revision),
+    ModRevision(Revision),
+    Lease(LeaseId),
+}
+
+/// One operation of a transaction. Operations see what those before them in the transaction did.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub enum Op {
+    Put(Put),
+    Delete(Delete),
+    Get(RangeQuery),
+    Txn(Txn),
+}
+
+/// Gives keys the state they had at an earlier revision: in one command, at one revision, within
+/// [`limits::MAX_ROLLBACK_KEYS`](super::limits::MAX_ROLLBACK_KEYS) and
+/// [`limits::MAX_ROLLBACK_BYTES`](super::limits::MAX_ROLLBACK_BYTES). Keys that died since come back without a lease.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Rollback {
+    pub range: KeyRange,
+    pub to: Revision,
+}
+
+/// What is left of one lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct LeaseCheckpoint {
+    pub id: LeaseId,
+    pub remaining: Ttl,
+    /// The renewal that the checkpoint counts from; with another one in force it changes nothing.
+    pub renewals: u64,
+}

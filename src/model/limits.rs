@@ -1,0 +1,53 @@
+//! Every bound by name. Reaching one has a defined answer, named beside it.
+//!
+//! The state machine uses only constants: a bound that one member could set differently would make replicas
+//! differ. What an operator may set is checked at the edge, before a command is proposed.
+
+/// The longest key, in bytes: `400 invalid_argument` on `/v1`.
+pub const MAX_KEY_BYTES: usize = 4 * 1024;
+/// The default bound on a request body and on a decoded command, in bytes: `413 too_large`.
+pub const DEFAULT_MAX_REQUEST_BYTES: usize = 1536 * 1024;
+/// The operations of a transaction, counted through nesting: `400 invalid_argument`.
+pub const MAX_TXN_OPS: usize = 128;
+/// How deep transactions nest: `400 invalid_argument`.
+pub const MAX_TXN_DEPTH: usize = 8;
+/// How deep a JSON document nests: `400 invalid_argument`.
+pub const MAX_JSON_DEPTH: usize = 64;
+/// The records of a page when the client names no limit.
+pub const DEFAULT_PAGE: u64 = 1000;
+/// The largest page a client may ask for: `400 invalid_argument`.
+pub const MAX_PAGE: u64 = 100_000;
+/// A page is cut, with a cursor, when its records reach this many bytes.
+pub const MAX_PAGE_BYTES: usize = 16 * 1024 * 1024;
+/// The keys that one rollback may change: `413 too_large` with the counts.
+pub const MAX_ROLLBACK_KEYS: u64 = 10_000;
+/// The bytes of records that one rollback may write: `413 too_large` with the counts.
+pub const MAX_ROLLBACK_BYTES: u64 = 16 * 1024 * 1024;
+/// The events that one read of the past may walk over: `400` with a hint.
+pub const MAX_WALK_STEPS: u64 = 100_000;
+/// The longest time to live: 9,000,000,000 s, as etcd's: `400 invalid_argument`.
+pub const MAX_TTL_MS: u64 = 9_000_000_000_000;
+/// The longest `Idempotency-Key`: `400 invalid_argument`.
+pub const MAX_IDEMPOTENCY_KEY_BYTES: usize = 128;
+/// How long an idempotency key is kept, by the state machine's clock.
+pub const IDEMPOTENCY_WINDOW_MS: u64 = 10 * 60 * 1000;
+/// How many idempotency keys are kept: `429 overloaded` beyond.
+pub const MAX_IDEMPOTENCY_KEYS: usize = 100_000;
+/// The bytes of kept answers: `429 overloaded` beyond.
+pub const MAX_IDEMPOTENCY_BYTES: usize = 64 * 1024 * 1024;
+/// The largest answer that is kept: `409 result_not_kept` on a retry.
+pub const MAX_KEPT_ANSWER_BYTES: usize = 64 * 1024;
+/// A history block is closed at this many encoded bytes; one larger revision makes one larger block.
+pub const BLOCK_BYTES: usize = 64 * 1024;
+/// The events and bytes that a stream may have waiting: `lagging` on `/v1`.
+pub const WATCH_BACKLOG_EVENTS: usize = 1024;
+/// See [`WATCH_BACKLOG_EVENTS`].
+pub const WATCH_BACKLOG_BYTES: usize = 4 * 1024 * 1024;
+/// How far ahead of the state machine's clock a leader's stamp may be before it is clamped: one hour.
+pub const MAX_CLOCK_JUMP_MS: u64 = 60 * 60 * 1000;
+/// The bytes of proposals in flight: `503 overloaded` beyond.
+pub const MAX_INFLIGHT_BYTES: usize = 64 * 1024 * 1024;
+/// The number of proposals in flight: `503 overloaded` beyond.
+pub const MAX_INFLIGHT_PROPOSALS: usize = 16 * 1024;
+/// One log entry takes proposals up to this many bytes; a larger proposal travels alone.
+pub const MAX_ENTRY_BYTES: usize = 1024 * 1024;
