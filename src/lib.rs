@@ -5,3 +5,5 @@
 //! no randomness, so that whole clusters run inside one simulated process.
 
 pub mod model;
+
+pub mod consensus;
