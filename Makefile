@@ -1,0 +1,78 @@
+# The verbs of the house; `make help` lists them. CI runs the same ones (.ci/run).
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+export PATH := $(HOME)/.cargo/bin:$(PATH)
+
+# Every file of tests/ is one suite; the ones with a verb of their own are not black-box suites.
+TESTS := $(sort $(notdir $(patsubst %/main.rs,%,$(wildcard tests/*/main.rs)) $(basename $(wildcard tests/*.rs))))
+BLACKBOX := $(filter-out tidy sim,$(TESTS))
+MINUTES ?= 30
+
+.PHONY: help run test check fmt clippy docs tidy unit sim blackbox contract demo bench bench-quick soak deny tools clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+run: ## serve on port 2379 with data in ./vardr.data
+	cargo run --release -- --data-dir vardr.data
+
+test: tools ## everything a change must pass; installs what the suites need
+	@rm -rf target/suites
+	$(MAKE) --no-print-directory check unit sim blackbox contract
+	@scripts/suite --summary
+
+check: fmt clippy docs tidy ## format, lints, documentation, house rules, and licences where cargo-deny is installed
+	@if command -v cargo-deny >/dev/null; then cargo deny check licenses bans sources; \
+	else echo 'cargo-deny is not installed: licences not checked (make deny installs it)'; fi
+
+fmt: ## the code is formatted
+	cargo fmt --check
+
+clippy: ## no lint warns
+	@scripts/suite clippy cargo clippy --all-targets -- -D warnings
+
+docs: ## the documentation builds without a warning
+	@RUSTDOCFLAGS='-D warnings' scripts/suite docs cargo doc --no-deps --document-private-items
+
+tidy: ## the rules of the house hold
+	@scripts/suite tidy cargo test --test tidy
+
+unit: ## what one process can show: modules, properties, crash enumeration
+	@scripts/suite unit cargo test --lib --bins
+
+sim: ## the simulator: seeds with crashes and lost writes, checked at every step
+	@scripts/suite sim cargo test --release --test sim
+
+blackbox: ## the built server over real sockets and real files
+	@scripts/suite blackbox cargo test $(addprefix --test ,$(BLACKBOX))
+
+contract: ## the server against its OpenAPI document, by schemathesis
+	@cargo build
+	@scripts/suite contract scripts/contract target/debug/vardr
+
+demo: ## the main job, shown: import /etc, follow it, race, kill, restart, export
+	cargo test --release --test demo -- --nocapture
+
+bench: ## beside etcd and a bare echo, as ratios; exits 1 on a missed one (about 20 minutes)
+	cargo build --release
+	cargo bench --bench load
+
+bench-quick: ## the same table from short runs, for development: its figures are rough
+	cargo build --release
+	cargo bench --bench load -- --quick
+
+soak: ## the simulator on new seeds for MINUTES (30)
+	@end=$$((SECONDS + $(MINUTES) * 60)); while [ $$SECONDS -lt $$end ]; do \
+	VARDR_SIM_SEED=$$RANDOM$$RANDOM cargo test --release --test sim -- --nocapture; done
+
+deny: ## licences, sources and known weaknesses of dependencies (builds cargo-deny: minutes)
+	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
+	cargo deny check
+
+tools: ## install what the suites need: Rust, Debian packages, schemathesis in target/venv
+	@scripts/tools
+
+clean: ## remove what was built
+	cargo clean
