@@ -172,3 +172,94 @@ impl Storage for Log {
         Err(Error::Store(StorageError::SnapshotTemporarilyUnavailable))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use proptest::prelude::*;
+    use raft::storage::MemStorage;
+
+    use super::*;
+    use crate::model::LogEntryKind;
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        /// Entries from some way before the end of the log on.
+        Append {
+            back: u64,
+            sizes: Vec<usize>,
+        },
+        /// Keep this many entries.
+        Truncate {
+            keep: u64,
+        },
+        Read {
+            low: u64,
+            count: u64,
+            max_bytes: Option<u64>,
+        },
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let append =
+            (0..5u64, prop::collection::vec(0..200usize, 1..6)).prop_map(|(back, sizes)| Step::Append { back, sizes });
+        let truncate = (1..8u64).prop_map(|keep| Step::Truncate { keep });
+        let read = (0..10u64, 0..10u64, prop::option::of(0..600u64)).prop_map(|(low, count, max_bytes)| Step::Read {
+            low,
+            count,
+            max_bytes,
+        });
+        prop::collection::vec(prop_oneof![3 => append, 1 => truncate, 3 => read], 1..60)
+    }
+
+    fn context() -> GetEntriesContext {
+        GetEntriesContext::empty(false)
+    }
+
+    fn append(log: &mut Log, oracle: &MemStorage, term: u64, back: u64, sizes: &[usize]) {
+        let first = (log.last().index.get() + 1).saturating_sub(back).max(log.base().index.get() + 1);
+        let entries: Vec<LogEntry> = (first..)
+            .zip(sizes)
+            .map(|(index, size)| LogEntry {
+                index: Index(index),
+                term: Term(term),
+                kind: if size % 7 == 0 { LogEntryKind::Membership } else { LogEntryKind::Normal },
+                data: Bytes::from(vec![9; *size]),
+            })
+            .collect();
+        log.append(&entries);
+        oracle.wl().append(&entries.iter().map(to_raft_entry).collect::<Vec<_>>()).unwrap();
+    }
+
+    proptest! {
+        #[test]
+        fn the_log_reads_like_rafts_own(steps in steps()) {
+            let mut log = Log::recover(Recovered::default()).unwrap();
+            let oracle = MemStorage::new();
+            append(&mut log, &oracle, 1, 0, &[1]);
+            for (term, step) in (2..).zip(steps) {
+                match step {
+                    Step::Append { back, sizes } => append(&mut log, &oracle, term, back, &sizes),
+                    Step::Truncate { keep } => {
+                        let through = log.last().index.get().saturating_sub(keep);
+                        log.truncate(Index(through));
+                        oracle.wl().compact(through + 1).unwrap();
+                    }
+                    Step::Read { low, count, max_bytes } => {
+                        let first = log.first_index().unwrap();
+                        let low = (first + low).saturating_sub(2).min(log.last_index().unwrap());
+                        let high = (low + count).min(log.last_index().unwrap() + 1);
+                        let (ours, theirs) =
+                            (log.entries(low, high, max_bytes, context()), oracle.entries(low, high, max_bytes, context()));
+                        prop_assert_eq!(ours, theirs);
+                    }
+                }
+                prop_assert_eq!(log.first_index(), oracle.first_index());
+                prop_assert_eq!(log.last_index(), oracle.last_index());
+                for index in log.first_index().unwrap()..log.last_index().unwrap() + 3 {
+                    prop_assert_eq!(log.term(index), oracle.term(index));
+                }
+            }
+        }
+    }
+}

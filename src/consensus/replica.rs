@@ -335,7 +335,7 @@ fn outgoing(message: eraftpb::Message) -> (MemberId, Message) {
 }
 
 /// From one to two times the configured ticks: another draw for each member and term (Raft dissertation, 3.4).
-fn election_timeout(config: &Config, term: Term) -> usize {
+pub(super) fn election_timeout(config: &Config, term: Term) -> usize {
     let draw = mix(mix(mix(config.seed) ^ config.member.get()) ^ term.get());
     let spread = u64::try_from(config.election_ticks).unwrap_or(u64::MAX).max(1);
     config.election_ticks + usize::try_from(draw % spread).unwrap_or(0)
