@@ -8,4 +8,6 @@ pub mod model;
 
 pub mod storage;
 
+pub mod mvcc;
+
 pub mod consensus;

@@ -1,0 +1,131 @@
+//! The read side: one moment of the store, and everything that may be read from it.
+
+use std::fmt;
+
+use super::layout;
+use super::pending::Pending;
+use super::reader::{Reader, below};
+use super::{ListQuery, Listing, Page, ReadError, Replay, ReplayBudget};
+use crate::model::{Event, KeyRange, RangeQuery, RangeResult, Record, Revision};
+use crate::storage::{Keyspace, Snapshot, StorageError};
+
+/// The key space at one moment. Cheap to clone; keeps the moment's bytes from being freed, so hold it shortly.
+#[derive(Clone)]
+pub struct View<S> {
+    snapshot: S,
+    revision: Revision,
+    compacted: Revision,
+    nothing: Pending,
+}
+
+impl<S: Snapshot> View<S> {
+    /// The key space that a snapshot of the store holds. A store without anything is at revision 1.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn open(snapshot: S) -> Result<Self, StorageError> {
+        let read = |key: &[u8]| -> Result<Option<Revision>, StorageError> {
+            snapshot.get(Keyspace::Meta, key)?.map(|bytes| layout::read_revision(&bytes)).transpose()
+        };
+        let revision = read(layout::META_REVISION)?.unwrap_or(Revision::FIRST);
+        let compacted = read(layout::META_COMPACTED)?.unwrap_or(Revision::ZERO);
+        Ok(Self { snapshot, revision, compacted, nothing: Pending::NONE })
+    }
+
+    /// The last revision made.
+    pub fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    /// The oldest revision that can be read, 0 when nothing was ever compacted.
+    pub fn compacted(&self) -> Revision {
+        self.compacted
+    }
+
+    /// The snapshot of the store below.
+    pub fn snapshot(&self) -> &S {
+        &self.snapshot
+    }
+
+    /// The record at a key, at present or at a past revision.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub fn get(&self, key: &[u8], revision: Option<Revision>) -> Result<Option<Record>, ReadError> {
+        self.reader().get(key, revision)
+    }
+
+    /// All that a query asks for, as etcd v3 defines it: `count` knows neither limit nor bounds, the limit comes after
+    /// the sort, a limit of 0 is none.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub fn range(&self, query: &RangeQuery) -> Result<RangeResult, ReadError> {
+        self.reader().range(query)
+    }
+
+    /// A part of a range in order of key: up to `query.limit` records or about `max_bytes` of keys and values, at least
+    /// one record if there is any. Does not count, ignores `sort_by` and `count_only`. Ask for [`Page::rest`] next, at
+    /// the same revision.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub fn page(&self, query: &RangeQuery, max_bytes: usize) -> Result<Page, ReadError> {
+        self.reader().page(query, max_bytes)
+    }
+
+    /// One level of the tree.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub fn list(&self, query: &ListQuery) -> Result<Listing, ReadError> {
+        self.reader().list(query)
+    }
+
+    /// Whether `directory` (which ends in `/`) is there: its marker or any key below it.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub fn is_directory(&self, directory: &[u8], revision: Option<Revision>) -> Result<bool, ReadError> {
+        self.reader().any(KeyRange::prefix(directory.to_vec()), revision)
+    }
+
+    /// Whether there is a key that begins with `prefix` and is longer.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub fn exists_below(&self, prefix: &[u8]) -> Result<bool, ReadError> {
+        self.reader().any(below(prefix), None)
+    }
+
+    /// The events of a key that are not compacted, newest first: those before `before`, at most `limit`. To page, name
+    /// the revision of the last event received. Each event holds the record it made and the one it replaced.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub fn history(&self, key: &[u8], before: Option<Revision>, limit: usize) -> Result<Vec<Event>, ReadError> {
+        self.reader().history(key, before, limit)
+    }
+
+    /// The events of a range after a revision, in order: what a watch that resumes there has missed. Whole revisions,
+    /// as many as the budget allows and at least one; go on after [`Replay::through`] until that is
+    /// [`View::revision`]. After a revision not made yet there is nothing, and `through` is `after`.
+    ///
+    /// # Errors
+    /// [`ReadError::Compacted`] when the revision that follows `after` is below [`View::compacted`]. As in etcd
+    /// (`minRev < compactRev` in its `watcherGroup`), the events *at* the compacted revision are still there.
+    pub fn events(&self, range: &KeyRange, after: Revision, budget: ReplayBudget) -> Result<Replay, ReadError> {
+        self.reader().events(range, after, budget)
+    }
+
+    fn reader(&self) -> Reader<'_, S> {
+        Reader { snapshot: &self.snapshot, pending: &self.nothing, revision: self.revision, compacted: self.compacted }
+    }
+}
+
+impl<S> fmt::Debug for View<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { snapshot: _, revision, compacted, nothing: _ } = self;
+        f.debug_struct("View").field("revision", revision).field("compacted", compacted).finish_non_exhaustive()
+    }
+}
