@@ -59,11 +59,51 @@ impl Payload {
         codec::encode(Self::VERSION, self)
     }
 
+    /// The bytes of a log entry made of proposals that are encoded already ([`codec::encode_into`]).
+    #[must_use]
+    pub fn assemble<'a>(time: Timestamp, proposals: impl ExactSizeIterator<Item = &'a [u8]> + Clone) -> Bytes {
+        let count = u32::try_from(proposals.len()).unwrap_or(u32::MAX);
+        let size: usize = proposals.clone().map(<[u8]>::len).sum();
+        let mut bytes = Vec::with_capacity(size + 16);
+        bytes.push(Self::VERSION);
+        codec::encode_into(&mut bytes, &(time, count));
+        proposals.for_each(|proposal| bytes.extend_from_slice(proposal));
+        bytes.into()
+    }
+
     /// Reads the bytes of a log entry back.
     ///
     /// # Errors
     /// When the bytes are of another version, cut short, or followed by more.
     pub fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
         codec::decode("log entry", Self::VERSION, bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Command, LeaseId, ProposalId};
+
+    #[test]
+    fn a_payload_assembled_from_encoded_proposals_is_the_payload_encoded_whole() {
+        let proposal = |sequence, command| Proposal {
+            id: ProposalId { sequence, ..ProposalId::default() },
+            author: None,
+            idempotency: None,
+            command,
+        };
+        let proposals = vec![proposal(1, Command::Noop), proposal(2, Command::RevokeLease(LeaseId(7)))];
+        let encoded: Vec<Vec<u8>> = proposals
+            .iter()
+            .map(|proposal| {
+                let mut bytes = Vec::new();
+                codec::encode_into(&mut bytes, proposal);
+                bytes
+            })
+            .collect();
+        let payload = Payload { time: Timestamp(9), proposals };
+        assert_eq!(Payload::assemble(Timestamp(9), encoded.iter().map(Vec::as_slice)), payload.encode());
+        assert_eq!(Payload::decode(&payload.encode()).unwrap(), payload);
     }
 }
