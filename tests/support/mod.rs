@@ -1,0 +1,172 @@
+//! A real server for tests: the binary of this build, on a free port, with its data in a directory of its own.
+//!
+//! Several test programs share this; each uses only a part.
+#![expect(dead_code, reason = "each test program uses its own part")]
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// How long a server may take to say that it is ready.
+const START_LIMIT: Duration = Duration::from_secs(20);
+
+/// A running server; killed when dropped.
+pub struct Server {
+    child: Child,
+    address: String,
+    data_dir: PathBuf,
+    flags: Vec<String>,
+    /// What it printed so far, both outputs.
+    log: Arc<Mutex<String>>,
+    _dir: Option<TempDir>,
+}
+
+impl Server {
+    /// Starts a server with an empty data directory.
+    pub fn start() -> Self {
+        Self::with_flags(&[])
+    }
+
+    /// Starts a server with an empty data directory and more flags.
+    pub fn with_flags(flags: &[&str]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let flags: Vec<String> = flags.iter().map(|&flag| flag.to_owned()).collect();
+        let mut server = Self::launch(&dir.path().join("data"), "127.0.0.1:0", flags).unwrap_or_else(|log| {
+            panic!("the server did not start:\n{log}");
+        });
+        server._dir = Some(dir);
+        server
+    }
+
+    /// Starts a server on an existing data directory; the error is what it printed before it gave up.
+    pub fn try_start_in(data_dir: &Path, flags: &[&str]) -> Result<Self, String> {
+        Self::launch(data_dir, "127.0.0.1:0", flags.iter().map(|&flag| flag.to_owned()).collect())
+    }
+
+    fn launch(data_dir: &Path, address: &str, flags: Vec<String>) -> Result<Self, String> {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_vardr"))
+            .arg("--data-dir")
+            .arg(data_dir)
+            .arg("--listen-client-urls")
+            .arg(format!("http://{address}"))
+            .args(&flags)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log = Arc::new(Mutex::new(String::new()));
+        collect(child.stdout.take().unwrap(), Arc::clone(&log));
+        collect(child.stderr.take().unwrap(), Arc::clone(&log));
+        let deadline = Instant::now() + START_LIMIT;
+        loop {
+            let printed = log.lock().unwrap().clone();
+            if let Some(address) = announced(&printed) {
+                let data_dir = data_dir.to_owned();
+                return Ok(Self { child, address, data_dir, flags, log, _dir: None });
+            }
+            if child.try_wait().unwrap().is_some() || Instant::now() > deadline {
+                let _ = child.kill();
+                let _ = child.wait();
+                // The readers may be a moment behind the end of the process.
+                thread::sleep(Duration::from_millis(50));
+                return Err(log.lock().unwrap().clone());
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// `http://127.0.0.1:PORT`.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// `127.0.0.1:PORT`.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    pub fn data_dir(&self) -> &Path {
+        &self.data_dir
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What the server has printed so far.
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// Resident memory, in bytes.
+    pub fn resident_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+    }
+
+    /// `kill -9`, as in a crash.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// SIGTERM, and what the server exits with.
+    pub fn terminate(&mut self) -> ExitStatus {
+        let status = Command::new("kill").arg(self.pid().to_string()).status().unwrap();
+        assert!(status.success());
+        self.wait(Duration::from_secs(20))
+    }
+
+    /// Waits for the server to end by itself.
+    pub fn wait(&mut self, limit: Duration) -> ExitStatus {
+        let deadline = Instant::now() + limit;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "the server did not end:\n{}", self.log());
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Starts the server anew on the same data and the same port.
+    pub fn restart(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let again = Self::launch(&self.data_dir, &self.address, self.flags.clone());
+        let mut again = again.unwrap_or_else(|log| panic!("the server did not start again:\n{log}"));
+        again._dir = self._dir.take();
+        *self = again;
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn collect(output: impl std::io::Read + Send + 'static, log: Arc<Mutex<String>>) {
+    thread::spawn(move || {
+        for line in BufReader::new(output).lines().map_while(Result::ok) {
+            let mut log = log.lock().unwrap();
+            log.push_str(&line);
+            log.push('\n');
+        }
+    });
+}
+
+/// The address in the line that a server prints when it is ready.
+fn announced(printed: &str) -> Option<String> {
+    let line = printed.lines().find(|line| line.starts_with("Vardr serves http://"))?;
+    let rest = line.strip_prefix("Vardr serves http://")?;
+    Some(rest.split('/').next()?.to_owned())
+}
