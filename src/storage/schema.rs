@@ -1,0 +1,393 @@
+//! How keys are laid out in every keyspace, and the names in `meta`. The one place that knows a stored key's bytes.
+//!
+//! Every key begins with a byte that says what it is. The applied mark stands in **every** keyspace under the same
+//! key, below all others, so that a keyspace that lost its last writes gives itself away:
+//!
+//! | keyspace | key | value |
+//! | --- | --- | --- |
+//! | each | `00` | [`Applied`] |
+//! | kv, tombstones | `k` user key | decided by mvcc |
+//! | history | `b` first revision | a block of events |
+//! | leases | `l` lease | [`Lease`] |
+//! | leases | `a` lease, user key | nothing |
+//! | meta | `m` name | by [`Meta`] |
+//! | meta | `i` author, idempotency key | a kept answer |
+//! | meta | `t` time, author, idempotency key | nothing: the kept answers in order of age |
+//!
+//! Numbers are 8 bytes, big-endian, so that their order is that of their bytes.
+
+use std::ops::Bound;
+
+use borsh::{BorshDeserialize, BorshSerialize};
+use bytes::{BufMut, Bytes};
+
+use super::{Keyspace, Snapshot, StorageError, WriteBatch};
+use crate::model::codec;
+use crate::model::{Index, KeyRange, Lease, LeaseId, Revision, Term, Timestamp};
+
+/// The version of the layout, stored under [`Meta::Format`].
+pub const FORMAT: u32 = 1;
+
+/// The version of the values written here, their first byte.
+const VERSION: u8 = 1;
+
+const APPLIED: &[u8] = &[0];
+const USER: u8 = b'k';
+const BLOCK: u8 = b'b';
+const LEASE: u8 = b'l';
+const ATTACHED: u8 = b'a';
+const META: u8 = b'm';
+const ANSWER: u8 = b'i';
+const ANSWER_AGE: u8 = b't';
+
+/// The last log entry that the store holds the effects of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, BorshSerialize, BorshDeserialize)]
+pub struct Applied {
+    pub index: Index,
+    pub term: Term,
+}
+
+/// Writes the mark into every keyspace. Each batch of the state machine does so, or the marks prove nothing.
+pub fn put_applied(batch: &mut WriteBatch, applied: Applied) {
+    let value = codec::encode(VERSION, &applied);
+    for keyspace in Keyspace::ALL {
+        batch.put(keyspace, APPLIED, value.clone());
+    }
+}
+
+/// The mark that all keyspaces agree on; `None` in a store that nothing was applied to.
+///
+/// # Errors
+/// [`StorageError::Corrupt`] when they do not agree: part of the store is lost, and nothing may be applied to it.
+pub fn applied(snapshot: &impl Snapshot) -> Result<Option<Applied>, StorageError> {
+    let mark = |keyspace| -> Result<Option<Applied>, StorageError> {
+        let bytes = snapshot.get(keyspace, APPLIED)?;
+        Ok(bytes.map(|bytes| codec::decode("applied mark", VERSION, &bytes)).transpose()?)
+    };
+    let expected = mark(Keyspace::Meta)?;
+    for keyspace in Keyspace::ALL {
+        let found = mark(keyspace)?;
+        if found != expected {
+            let at = |mark: Option<Applied>| mark.map_or(Index::ZERO, |applied| applied.index);
+            let (name, found, expected) = (keyspace.name(), at(found), at(expected));
+            let what = format!("`{name}` is as of log entry {found}, `meta` as of {expected}");
+            return Err(StorageError::Corrupt { what });
+        }
+    }
+    Ok(expected)
+}
+
+/// The single values of `meta`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Meta {
+    /// [`FORMAT`] of the member that made the store.
+    Format,
+    /// Cluster, member and incarnation that the store belongs to.
+    Identity,
+    /// The last [`Revision`]. Stored, never recomputed from keys: compaction may remove the key that has it.
+    Revision,
+    /// The [`Revision`] that was compacted at, 0 before the first time.
+    Compacted,
+    /// The [`Revision`] below which the sweep has removed everything.
+    Swept,
+    /// The state machine's clock, a [`Timestamp`].
+    Clock,
+    /// The largest [`Term`] among the entries applied.
+    Term,
+    /// Who takes part in raft, with the membership entry that made it so.
+    ConfState,
+    /// How many answers are kept, and their bytes.
+    KeptAnswers,
+}
+
+impl Meta {
+    /// The name in the store.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Format => "format",
+            Self::Identity => "identity",
+            Self::Revision => "revision",
+            Self::Compacted => "compacted",
+            Self::Swept => "swept",
+            Self::Clock => "clock",
+            Self::Term => "term",
+            Self::ConfState => "conf-state",
+            Self::KeptAnswers => "kept-answers",
+        }
+    }
+
+    /// The key in `meta`.
+    #[must_use]
+    pub fn key(self) -> Bytes {
+        tagged(META, self.name().as_bytes())
+    }
+
+    /// Writes the value.
+    pub fn put<T: BorshSerialize>(self, batch: &mut WriteBatch, value: &T) {
+        batch.put(Keyspace::Meta, self.key(), codec::encode(VERSION, value));
+    }
+
+    /// Reads the value; `None` where none was written.
+    ///
+    /// # Errors
+    /// When the store cannot be read, or holds something else.
+    pub fn get<T: BorshDeserialize>(self, snapshot: &impl Snapshot) -> Result<Option<T>, StorageError> {
+        let bytes = snapshot.get(Keyspace::Meta, &self.key())?;
+        Ok(bytes.map(|bytes| codec::decode(self.name(), VERSION, &bytes)).transpose()?)
+    }
+}
+
+/// Where a user key is in `kv` and in `tombstones`.
+#[must_use]
+pub fn user(key: &[u8]) -> Bytes {
+    tagged(USER, key)
+}
+
+/// The user key of a key in `kv` or `tombstones`, sharing its bytes.
+///
+/// # Errors
+/// [`StorageError::Corrupt`] when it is the key of something else.
+pub fn user_key(stored: &Bytes) -> Result<Bytes, StorageError> {
+    match stored.first() {
+        Some(&USER) => Ok(stored.slice(1..)),
+        Some(_) | None => Err(misplaced("user key")),
+    }
+}
+
+/// The bounds in `kv` and `tombstones` of a range of user keys.
+#[must_use]
+pub fn user_bounds(range: &KeyRange) -> (Bound<Bytes>, Bound<Bytes>) {
+    let end = range.end().map_or_else(|| Bytes::from_static(&[USER + 1]), |end| user(end));
+    (Bound::Included(user(range.start())), Bound::Excluded(end))
+}
+
+/// Where a block is in `history`.
+#[must_use]
+pub fn block(first: Revision) -> Bytes {
+    tagged(BLOCK, &first.get().to_be_bytes())
+}
+
+/// The first revision of the block at a key of `history`.
+///
+/// # Errors
+/// [`StorageError::Corrupt`] when it is the key of something else.
+pub fn block_revision(stored: &[u8]) -> Result<Revision, StorageError> {
+    number(stored, BLOCK).map(|(first, _)| Revision(first)).ok_or_else(|| misplaced("block"))
+}
+
+/// The bounds in `history` of every block.
+#[must_use]
+pub fn blocks() -> (Bound<Bytes>, Bound<Bytes>) {
+    every(BLOCK)
+}
+
+/// Where a lease is in `leases`.
+#[must_use]
+pub fn lease(id: LeaseId) -> Bytes {
+    tagged(LEASE, &id.0.to_be_bytes())
+}
+
+/// The bounds in `leases` of every lease, in order of id.
+#[must_use]
+pub fn leases() -> (Bound<Bytes>, Bound<Bytes>) {
+    every(LEASE)
+}
+
+/// The bytes of a lease.
+#[must_use]
+pub fn encode_lease(lease: &Lease) -> Bytes {
+    codec::encode(VERSION, lease)
+}
+
+/// Reads the bytes of a lease back.
+///
+/// # Errors
+/// When they are of something else.
+pub fn decode_lease(bytes: &[u8]) -> Result<Lease, StorageError> {
+    Ok(codec::decode("lease", VERSION, bytes)?)
+}
+
+/// Where it is written in `leases` that a user key is attached to a lease.
+#[must_use]
+pub fn attached(id: LeaseId, key: &[u8]) -> Bytes {
+    let mut stored = Vec::with_capacity(9 + key.len());
+    stored.put_u8(ATTACHED);
+    stored.put_u64(id.0);
+    stored.put_slice(key);
+    stored.into()
+}
+
+/// The bounds in `leases` of the keys attached to one lease, in order of key.
+#[must_use]
+pub fn attachments(id: LeaseId) -> (Bound<Bytes>, Bound<Bytes>) {
+    let end =
+        id.0.checked_add(1).map_or_else(|| Bytes::from_static(&[ATTACHED + 1]), |next| attached(LeaseId(next), &[]));
+    (Bound::Included(attached(id, &[])), Bound::Excluded(end))
+}
+
+/// The user key of an attachment, sharing its bytes.
+///
+/// # Errors
+/// [`StorageError::Corrupt`] when it is the key of something else.
+pub fn attached_key(stored: &Bytes) -> Result<Bytes, StorageError> {
+    number(stored, ATTACHED).map(|_| stored.slice(9..)).ok_or_else(|| misplaced("attachment"))
+}
+
+/// Where the answer to an idempotency key of an author is kept in `meta`.
+#[must_use]
+pub fn answer(author: Option<&str>, key: &str) -> Bytes {
+    let mut stored = vec![ANSWER];
+    put_answer_name(&mut stored, author, key);
+    stored.into()
+}
+
+/// Where a kept answer stands in `meta` by age.
+#[must_use]
+pub fn answer_age(time: Timestamp, author: Option<&str>, key: &str) -> Bytes {
+    let mut stored = vec![ANSWER_AGE];
+    stored.put_u64(time.0);
+    put_answer_name(&mut stored, author, key);
+    stored.into()
+}
+
+/// The bounds in `meta` of the answers kept since before `time`, oldest first.
+#[must_use]
+pub fn answers_before(time: Timestamp) -> (Bound<Bytes>, Bound<Bytes>) {
+    let end = tagged(ANSWER_AGE, &time.0.to_be_bytes());
+    (Bound::Included(Bytes::from_static(&[ANSWER_AGE])), Bound::Excluded(end))
+}
+
+/// The key under which an answer is kept, from the one that orders it by age.
+///
+/// # Errors
+/// [`StorageError::Corrupt`] when it is the key of something else.
+pub fn answer_of_age(stored: &[u8]) -> Result<Bytes, StorageError> {
+    number(stored, ANSWER_AGE).map(|(_, name)| tagged(ANSWER, name)).ok_or_else(|| misplaced("kept answer"))
+}
+
+/// Bounds as the engine takes them.
+#[must_use]
+pub fn as_slices(bounds: &(Bound<Bytes>, Bound<Bytes>)) -> (Bound<&[u8]>, Bound<&[u8]>) {
+    (bounds.0.as_ref().map(Bytes::as_ref), bounds.1.as_ref().map(Bytes::as_ref))
+}
+
+/// The length of the author comes first, so that no author and key read like another pair; 0 is for nobody.
+fn put_answer_name(stored: &mut Vec<u8>, author: Option<&str>, key: &str) {
+    let length = author.map_or(0, |author| author.len() as u64 + 1);
+    stored.put_u64(length);
+    stored.put_slice(author.unwrap_or_default().as_bytes());
+    stored.put_slice(key.as_bytes());
+}
+
+fn tagged(tag: u8, rest: &[u8]) -> Bytes {
+    let mut stored = Vec::with_capacity(1 + rest.len());
+    stored.put_u8(tag);
+    stored.put_slice(rest);
+    stored.into()
+}
+
+fn every(tag: u8) -> (Bound<Bytes>, Bound<Bytes>) {
+    (Bound::Included(tagged(tag, &[])), Bound::Excluded(tagged(tag + 1, &[])))
+}
+
+/// The number after a tag, and what follows it.
+fn number(stored: &[u8], tag: u8) -> Option<(u64, &[u8])> {
+    let (found, rest) = stored.split_first()?;
+    let (number, rest) = rest.split_first_chunk::<8>()?;
+    (*found == tag).then_some((u64::from_be_bytes(*number), rest))
+}
+
+fn misplaced(what: &str) -> StorageError {
+    StorageError::Corrupt { what: format!("a key that is not that of a {what}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Engine;
+    use super::super::memory::MemoryEngine;
+    use super::*;
+    use crate::model::Key;
+
+    const MARK: Applied = Applied { index: Index(7), term: Term(2) };
+
+    fn inside(bounds: &(Bound<Bytes>, Bound<Bytes>), key: &Bytes) -> bool {
+        std::ops::RangeBounds::contains(bounds, key)
+    }
+
+    #[test]
+    fn no_user_key_meets_the_applied_mark() {
+        for key in [&b"\0"[..], b"", b"\0applied", b"\xff\xff", b"k"] {
+            assert!(user(key) > Bytes::from_static(APPLIED));
+            assert!(inside(&user_bounds(&KeyRange::prefix("")), &user(key)));
+            assert_eq!(user_key(&user(key)).unwrap(), key);
+        }
+        assert!(!inside(&user_bounds(&KeyRange::prefix("")), &Bytes::from_static(APPLIED)));
+        let one = KeyRange::single(&Key::new("a").unwrap());
+        assert!(inside(&user_bounds(&one), &user(b"a")));
+        assert!(!inside(&user_bounds(&one), &user(b"a\0")));
+    }
+
+    #[test]
+    fn marks_that_differ_between_keyspaces_are_damage() {
+        let engine = MemoryEngine::new();
+        assert_eq!(applied(&engine.snapshot()).unwrap(), None);
+        let mut batch = WriteBatch::new();
+        put_applied(&mut batch, MARK);
+        engine.commit(batch).unwrap();
+        assert_eq!(applied(&engine.snapshot()).unwrap(), Some(MARK));
+        for keyspace in Keyspace::ALL {
+            let torn = engine.crash(1);
+            let mut batch = WriteBatch::new();
+            batch.delete(keyspace, APPLIED);
+            torn.commit(batch).unwrap();
+            assert!(matches!(applied(&torn.snapshot()), Err(StorageError::Corrupt { .. })), "{}", keyspace.name());
+        }
+    }
+
+    #[test]
+    fn meta_values_read_back_by_name() {
+        let engine = MemoryEngine::new();
+        assert_eq!(Meta::Revision.get::<Revision>(&engine.snapshot()).unwrap(), None);
+        let mut batch = WriteBatch::new();
+        Meta::Revision.put(&mut batch, &Revision(9));
+        Meta::Clock.put(&mut batch, &Timestamp(5));
+        engine.commit(batch).unwrap();
+        assert_eq!(Meta::Revision.get(&engine.snapshot()).unwrap(), Some(Revision(9)));
+        assert_eq!(Meta::Clock.get(&engine.snapshot()).unwrap(), Some(Timestamp(5)));
+        assert!(Meta::Clock.get::<(u64, u64)>(&engine.snapshot()).is_err());
+    }
+
+    #[test]
+    fn attachments_of_one_lease_are_apart_from_all_else() {
+        for id in [LeaseId(1), LeaseId(0xff), LeaseId(u64::MAX)] {
+            let bounds = attachments(id);
+            for key in [&b""[..], b"/a", b"\xff\xff\xff\xff\xff\xff\xff\xff\xff"] {
+                assert!(inside(&bounds, &attached(id, key)));
+                assert!(!inside(&bounds, &attached(LeaseId(id.0 - 1), key)));
+                assert_eq!(attached_key(&attached(id, key)).unwrap(), key);
+            }
+            assert!(!inside(&bounds, &lease(id)));
+            assert!(inside(&leases(), &lease(id)));
+            assert!(!inside(&leases(), &attached(id, b"/a")));
+        }
+    }
+
+    #[test]
+    fn kept_answers_are_found_by_name_and_by_age() {
+        assert_ne!(answer(Some("a"), "bc"), answer(Some("ab"), "c"));
+        assert_ne!(answer(None, "x"), answer(Some(""), "x"));
+        let aged = answer_age(Timestamp(10), Some("ann"), "key");
+        assert!(inside(&answers_before(Timestamp(11)), &aged));
+        assert!(!inside(&answers_before(Timestamp(10)), &aged));
+        assert_eq!(answer_of_age(&aged).unwrap(), answer(Some("ann"), "key"));
+    }
+
+    #[test]
+    fn blocks_are_in_order_of_revision() {
+        assert!(block(Revision(255)) < block(Revision(256)));
+        assert_eq!(block_revision(&block(Revision(256))).unwrap(), Revision(256));
+        assert!(block_revision(APPLIED).is_err());
+        assert!(inside(&blocks(), &block(Revision(u64::MAX))));
+    }
+}
