@@ -1,4 +1,4 @@
-//! Records and history blocks as bytes. A block is written once and read in pieces: every event can be looked at
+//! Records, deletions and history blocks as bytes. A block is written once and read in pieces: every event can be looked at
 //! without decoding those before it, so that a walk into the past pays for the events it visits and nothing else.
 //!
 //! Knows no revisions' meaning and no store; [`Walk`](super::walk::Walk) decides what is read.
@@ -31,6 +31,19 @@ pub(super) fn encode_record(record: &Record) -> Bytes {
 /// Reads the bytes of a record back.
 pub(super) fn decode_record(bytes: &[u8]) -> Result<Record, CodecError> {
     codec::decode("record", RECORD_VERSION, bytes)
+}
+
+/// The bytes of a revision: 8, big endian.
+pub(super) fn encode_revision(revision: Revision) -> Bytes {
+    Bytes::copy_from_slice(&revision.get().to_be_bytes())
+}
+
+/// Reads the bytes of a revision back.
+pub(super) fn decode_revision(bytes: &[u8]) -> Result<Revision, CodecError> {
+    let source = || std::io::Error::new(std::io::ErrorKind::InvalidData, "it has not 8 bytes");
+    let bytes = <[u8; 8]>::try_from(bytes);
+    let bytes = bytes.map_err(|_| CodecError::Malformed { what: "revision", source: source() })?;
+    Ok(Revision(u64::from_be_bytes(bytes)))
 }
 
 fn record_size(record: &Record) -> usize {

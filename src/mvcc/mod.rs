@@ -13,14 +13,15 @@
 //! Knows nothing of leases, directories' rules, permissions or time: the state machine decides what is written.
 
 mod block;
-mod layout;
 mod list;
 mod overlay;
 mod past;
 mod pending;
 mod range;
 mod reader;
+mod restore;
 mod scan;
+mod sweep;
 mod view;
 mod walk;
 
@@ -30,6 +31,8 @@ pub use list::{ListQuery, Listing};
 pub use overlay::{Cause, Overlay, Write};
 pub use past::{Replay, ReplayBudget};
 pub use range::Page;
+pub use restore::Restore;
+pub use sweep::{Progress, Sweep};
 pub use view::View;
 
 use crate::model::Revision;

@@ -9,17 +9,17 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::block::{encode_block, encode_record, event_size};
-use super::layout;
+use super::block::{encode_block, encode_record, encode_revision, event_size};
 use super::pending::{Current, Home, Pending, Slot};
 use super::reader::{Reader, below, stored};
 use super::view::View;
-use super::{ListQuery, Listing, ReadError};
+use super::{ListQuery, Listing, Page, ReadError};
 use crate::model::{
     Action, Block, ContentType, Event, EventKind, Key, KeyRange, LeaseId, Operation, RangeQuery, RangeResult, Record,
     Revision, Timestamp, limits,
 };
-use crate::storage::{Keyspace, Snapshot, StorageError, WriteBatch};
+use crate::storage::schema::Meta;
+use crate::storage::{Keyspace, Snapshot, StorageError, WriteBatch, schema};
 
 /// Who changes a key, when and by what: the part of an event that the key does not say.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,6 +108,14 @@ impl<S: Snapshot> Overlay<S> {
     /// See [`ReadError`].
     pub fn range(&self, query: &RangeQuery) -> Result<RangeResult, ReadError> {
         self.reader().range(query)
+    }
+
+    /// See [`View::page`].
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub fn page(&self, query: &RangeQuery, max_bytes: usize) -> Result<Page, ReadError> {
+        self.reader().page(query, max_bytes)
     }
 
     /// See [`View::list`].
@@ -216,11 +224,8 @@ impl<S: Snapshot> Overlay<S> {
             }
         }
         let blocks = cut_blocks(self.pending.events);
-        for block in &blocks {
-            batch.put(Keyspace::History, layout::history_key(block.first()), encode_block(&block.events));
-        }
-        batch.put(Keyspace::Meta, layout::META_REVISION, layout::write_revision(self.revision));
-        batch.put(Keyspace::Meta, layout::META_COMPACTED, layout::write_revision(self.compacted));
+        write_blocks(batch, &blocks);
+        write_revisions(batch, self.revision, self.compacted);
         blocks.into_iter().map(Arc::new).collect()
     }
 
@@ -303,7 +308,7 @@ impl<S> fmt::Debug for Overlay<S> {
 
 /// Writes the present state of a key, and removes it from where it is not any longer.
 fn write_slot(batch: &mut WriteBatch, key: &Bytes, slot: &Slot) {
-    let key = layout::user(key);
+    let key = schema::user(key);
     match (&slot.now, slot.home) {
         (Current::Live(_), Home::Tombstones) => batch.delete(Keyspace::Tombstones, key.clone()),
         (Current::Dead(_), Home::Kv) => batch.delete(Keyspace::Kv, key.clone()),
@@ -313,8 +318,19 @@ fn write_slot(batch: &mut WriteBatch, key: &Bytes, slot: &Slot) {
         Current::Live(record) => batch.put(Keyspace::Kv, key, encode_record(record)),
         Current::Dead(Revision::ZERO) if slot.home == Home::Tombstones => batch.delete(Keyspace::Tombstones, key),
         Current::Dead(Revision::ZERO) => {}
-        Current::Dead(revision) => batch.put(Keyspace::Tombstones, key, layout::write_revision(*revision)),
+        Current::Dead(revision) => batch.put(Keyspace::Tombstones, key, encode_revision(*revision)),
     }
+}
+
+pub(super) fn write_blocks(batch: &mut WriteBatch, blocks: &[Block]) {
+    for block in blocks {
+        batch.put(Keyspace::History, schema::block(block.first()), encode_block(&block.events));
+    }
+}
+
+pub(super) fn write_revisions(batch: &mut WriteBatch, revision: Revision, compacted: Revision) {
+    Meta::Revision.put(batch, &revision);
+    Meta::Compacted.put(batch, &compacted);
 }
 
 /// Cuts events into blocks of at most [`limits::BLOCK_BYTES`], but never within a revision.

@@ -4,11 +4,10 @@ use std::ops::Bound;
 
 use super::ReadError;
 use super::block::StoredBlock;
-use super::layout;
 use super::reader::Reader;
 use super::walk::{load_block, read_block, visible};
 use crate::model::{Event, KeyRange, Revision};
-use crate::storage::{Keyspace, Snapshot, StorageError};
+use crate::storage::{Keyspace, Snapshot, StorageError, schema};
 
 /// How much one replay may read. A revision is never cut, so what it returns may be larger by one revision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,8 +65,8 @@ impl<S: Snapshot> Reader<'_, S> {
         let mut replay = Catching { range, after, budget, compacted: self.compacted, replay: Replay::default() };
         replay.replay.through = after;
         let first = load_block(self.snapshot, asked)?.map_or(asked, |(first, _)| first);
-        let from = layout::history_key(first);
-        let to = layout::history_key(self.revision);
+        let from = schema::block(first);
+        let to = schema::block(self.revision);
         for item in self.snapshot.scan(Keyspace::History, Bound::Included(&from), Bound::Included(&to)) {
             let (key, bytes) = item?;
             let (_, block) = read_block(&key, bytes)?;

@@ -76,7 +76,7 @@ impl<S: Snapshot> Reader<'_, S> {
         let mut bytes = 0;
         for item in self.candidates(&span, past, query.descending) {
             let (key, found) = item?;
-            if bytes >= max_bytes || chosen.items.len() >= limit {
+            if !chosen.items.is_empty() && (bytes >= max_bytes || chosen.items.len() >= limit) {
                 let rest = Some(rest_of(&query, key));
                 return Ok(Page { items: chosen.finish(0).items, rest });
             }
@@ -97,7 +97,8 @@ impl<S: Snapshot> Reader<'_, S> {
             return Ok(0);
         }
         let mut count: u64 = 0;
-        for key in self.snapshot.scan_keys(Keyspace::Kv, span.from(), span.to()) {
+        let (from, to) = span.stored();
+        for key in self.snapshot.scan_keys(Keyspace::Kv, from, to) {
             key?;
             count += 1;
         }

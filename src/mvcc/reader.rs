@@ -5,13 +5,12 @@
 use bytes::Bytes;
 
 use super::ReadError;
-use super::block::decode_record;
-use super::layout;
+use super::block::{decode_record, decode_revision};
 use super::pending::{Current, Home, Pending};
 use super::scan::{Items, Order, Span, candidates};
 use super::walk::Walk;
 use crate::model::{KeyRange, Record, Revision, limits};
-use crate::storage::{Keyspace, Snapshot, StorageError};
+use crate::storage::{Keyspace, Snapshot, StorageError, schema};
 
 /// What reads need to know, borrowed.
 #[derive(Debug)]
@@ -102,13 +101,13 @@ pub(super) fn stored<S: Snapshot>(
     key: &[u8],
     with_dead: bool,
 ) -> Result<(Current, Home), StorageError> {
-    let key = layout::user(key);
+    let key = schema::user(key);
     if let Some(bytes) = snapshot.get(Keyspace::Kv, &key)? {
         return Ok((Current::Live(decode_record(&bytes)?), Home::Kv));
     }
     let tombstone = if with_dead { snapshot.get(Keyspace::Tombstones, &key)? } else { None };
     let Some(bytes) = tombstone else { return Ok((Current::Dead(Revision::ZERO), Home::Nowhere)) };
-    let deleted = layout::read_revision(&bytes)?;
+    let deleted = decode_revision(&bytes)?;
     let visible = if deleted < compacted { Revision::ZERO } else { deleted };
     Ok((Current::Dead(visible), Home::Tombstones))
 }

@@ -7,36 +7,31 @@ use std::ops::Bound;
 
 use bytes::Bytes;
 
-use super::block::decode_record;
-use super::layout;
+use super::block::{decode_record, decode_revision};
 use super::pending::{Current, Pending};
 use crate::model::{KeyRange, Revision};
-use crate::storage::{Keyspace, Snapshot, StorageError};
+use crate::storage::{Keyspace, Snapshot, StorageError, schema};
 
 /// A range of user keys and its bounds in the store.
 #[derive(Debug)]
 pub(super) struct Span {
     range: KeyRange,
-    from: Bound<Bytes>,
-    to: Bound<Bytes>,
+    stored: (Bound<Bytes>, Bound<Bytes>),
 }
 
 impl Span {
     pub(super) fn new(range: KeyRange) -> Self {
-        let (from, to) = layout::user_bounds(&range);
-        Self { range, from, to }
+        let stored = schema::user_bounds(&range);
+        Self { range, stored }
     }
 
     pub(super) fn range(&self) -> &KeyRange {
         &self.range
     }
 
-    pub(super) fn from(&self) -> Bound<&[u8]> {
-        self.from.as_ref().map(|bytes| &**bytes)
-    }
-
-    pub(super) fn to(&self) -> Bound<&[u8]> {
-        self.to.as_ref().map(|bytes| &**bytes)
+    /// The bounds in `kv` and `tombstones`.
+    pub(super) fn stored(&self) -> (Bound<&[u8]>, Bound<&[u8]>) {
+        schema::as_slices(&self.stored)
     }
 }
 
@@ -93,9 +88,10 @@ pub(super) fn candidates<'a, S: Snapshot>(
 }
 
 fn live<'a, S: Snapshot>(snapshot: &'a S, span: &'a Span) -> impl DoubleEndedIterator<Item = Item> + 'a {
-    snapshot.scan(Keyspace::Kv, span.from(), span.to()).map(|item| {
+    let (from, to) = span.stored();
+    snapshot.scan(Keyspace::Kv, from, to).map(|item| {
         let (key, bytes) = item?;
-        Ok((layout::user_key(&key)?, Found::Stored(bytes)))
+        Ok((schema::user_key(&key)?, Found::Stored(bytes)))
     })
 }
 
@@ -104,7 +100,8 @@ fn dead<'a, S: Snapshot>(
     compacted: Revision,
     span: &'a Span,
 ) -> impl DoubleEndedIterator<Item = Item> + 'a {
-    let stored = snapshot.scan(Keyspace::Tombstones, span.from(), span.to());
+    let (from, to) = span.stored();
+    let stored = snapshot.scan(Keyspace::Tombstones, from, to);
     stored.filter_map(move |item| tombstone(item, compacted).transpose())
 }
 
@@ -114,9 +111,9 @@ fn tombstone(
     compacted: Revision,
 ) -> Result<Option<(Bytes, Found)>, StorageError> {
     let (key, bytes) = item?;
-    let deleted = layout::read_revision(&bytes)?;
+    let deleted = decode_revision(&bytes)?;
     let visible = deleted >= compacted;
-    Ok(visible.then_some((layout::user_key(&key)?, Found::Known(Current::Dead(deleted)))))
+    Ok(visible.then_some((schema::user_key(&key)?, Found::Known(Current::Dead(deleted)))))
 }
 
 fn touched<'a>(pending: &'a Pending, span: &'a Span) -> impl DoubleEndedIterator<Item = Item> + 'a {

@@ -2,12 +2,16 @@
 
 use std::fmt;
 
-use super::layout;
+use bytes::Bytes;
+
+use super::block::{decode_record, decode_revision};
 use super::pending::Pending;
+use super::range::user_key;
 use super::reader::{Reader, below};
 use super::{ListQuery, Listing, Page, ReadError, Replay, ReplayBudget};
-use crate::model::{Event, KeyRange, RangeQuery, RangeResult, Record, Revision};
-use crate::storage::{Keyspace, Snapshot, StorageError};
+use crate::model::{Event, Key, KeyRange, KeyValue, RangeQuery, RangeResult, Record, Revision};
+use crate::storage::schema::Meta;
+use crate::storage::{Keyspace, Snapshot, StorageError, schema};
 
 /// The key space at one moment. Cheap to clone; keeps the moment's bytes from being freed, so hold it shortly.
 #[derive(Clone)]
@@ -24,11 +28,8 @@ impl<S: Snapshot> View<S> {
     /// # Errors
     /// When the store cannot be read.
     pub fn open(snapshot: S) -> Result<Self, StorageError> {
-        let read = |key: &[u8]| -> Result<Option<Revision>, StorageError> {
-            snapshot.get(Keyspace::Meta, key)?.map(|bytes| layout::read_revision(&bytes)).transpose()
-        };
-        let revision = read(layout::META_REVISION)?.unwrap_or(Revision::FIRST);
-        let compacted = read(layout::META_COMPACTED)?.unwrap_or(Revision::ZERO);
+        let revision = Meta::Revision.get(&snapshot)?.unwrap_or(Revision::FIRST);
+        let compacted = Meta::Compacted.get(&snapshot)?.unwrap_or(Revision::ZERO);
         Ok(Self { snapshot, revision, compacted, nothing: Pending::NONE })
     }
 
@@ -116,6 +117,32 @@ impl<S: Snapshot> View<S> {
     /// (`minRev < compactRev` in its `watcherGroup`), the events *at* the compacted revision are still there.
     pub fn events(&self, range: &KeyRange, after: Revision, budget: ReplayBudget) -> Result<Replay, ReadError> {
         self.reader().events(range, after, budget)
+    }
+
+    /// Every record at present, in order of key, with nothing kept in memory: for snapshots and digests.
+    pub fn records(&self) -> impl Iterator<Item = Result<KeyValue, StorageError>> + Send {
+        self.everything(Keyspace::Kv).map(|item| {
+            let (key, bytes) = item?;
+            Ok(KeyValue { key: user_key(schema::user_key(&key)?)?, record: decode_record(&bytes)? })
+        })
+    }
+
+    /// Every deleted key whose deletion is not compacted, in order of key, with the revision of the deletion.
+    pub fn tombstones(&self) -> impl Iterator<Item = Result<(Key, Revision), StorageError>> + Send {
+        let read = |item: Result<(Bytes, Bytes), StorageError>| {
+            let (key, bytes) = item?;
+            Ok((user_key(schema::user_key(&key)?)?, decode_revision(&bytes)?))
+        };
+        let compacted = self.compacted;
+        let visible = move |item: &Result<(Key, Revision), StorageError>| {
+            item.as_ref().map_or(true, |(_, deleted)| *deleted >= compacted)
+        };
+        self.everything(Keyspace::Tombstones).map(read).filter(visible)
+    }
+
+    fn everything(&self, keyspace: Keyspace) -> impl Iterator<Item = Result<(Bytes, Bytes), StorageError>> + Send {
+        let (from, to) = schema::EVERY_USER;
+        self.snapshot.scan(keyspace, from, to)
     }
 
     fn reader(&self) -> Reader<'_, S> {

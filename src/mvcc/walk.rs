@@ -10,10 +10,9 @@ use bytes::Bytes;
 
 use super::ReadError;
 use super::block::StoredBlock;
-use super::layout;
 use super::pending::{Current, Pending};
 use crate::model::{Event, Record, Revision};
-use crate::storage::{Keyspace, Snapshot, StorageError};
+use crate::storage::{Keyspace, Snapshot, StorageError, schema};
 
 /// The bytes of blocks that one walk keeps at hand.
 const KEPT_BYTES: usize = 8 * 1024 * 1024;
@@ -116,13 +115,13 @@ pub(super) fn load_block<S: Snapshot>(
     snapshot: &S,
     revision: Revision,
 ) -> Result<Option<(Revision, StoredBlock)>, StorageError> {
-    let from = layout::history_key(Revision::ZERO);
-    let to = layout::history_key(revision);
+    let from = schema::block(Revision::ZERO);
+    let to = schema::block(revision);
     let mut blocks = snapshot.scan(Keyspace::History, Bound::Included(&from), Bound::Included(&to));
     blocks.next_back().transpose()?.map(|(key, bytes)| read_block(&key, bytes)).transpose()
 }
 
 /// A stored block and the revision that it begins at.
 pub(super) fn read_block(key: &[u8], bytes: Bytes) -> Result<(Revision, StoredBlock), StorageError> {
-    Ok((layout::history_revision(key)?, StoredBlock::new(bytes)?))
+    Ok((schema::block_revision(key)?, StoredBlock::new(bytes)?))
 }

@@ -162,6 +162,9 @@ pub fn user_bounds(range: &KeyRange) -> (Bound<Bytes>, Bound<Bytes>) {
     (Bound::Included(user(range.start())), Bound::Excluded(end))
 }
 
+/// The bounds in `kv` and `tombstones` of every user key.
+pub const EVERY_USER: (Bound<&[u8]>, Bound<&[u8]>) = (Bound::Included(&[USER]), Bound::Excluded(&[USER + 1]));
+
 /// Where a block is in `history`.
 #[must_use]
 pub fn block(first: Revision) -> Bytes {

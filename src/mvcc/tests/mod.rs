@@ -1,5 +1,8 @@
 //! The claims of the key space, on small histories written by hand.
 
+mod naive;
+mod property;
+
 use bytes::Bytes;
 
 use super::*;

@@ -1,0 +1,35 @@
+//! Building a key space from what another one holds: the writing half of a snapshot.
+//!
+//! Takes what [`View::records`](super::View::records), [`View::tombstones`](super::View::tombstones) and
+//! [`View::events`](super::View::events) give. The format in between is not its business.
+
+use super::block::{encode_record, encode_revision};
+use super::overlay::{cut_blocks, write_blocks, write_revisions};
+use crate::model::{Event, Key, KeyValue, Revision};
+use crate::storage::{Keyspace, WriteBatch, schema};
+
+/// Writes a key space into an empty store, in as many batches as the caller likes.
+#[derive(Debug)]
+pub struct Restore;
+
+impl Restore {
+    /// Adds a key with its record.
+    pub fn record(batch: &mut WriteBatch, item: &KeyValue) {
+        batch.put(Keyspace::Kv, schema::user(item.key.as_bytes()), encode_record(&item.record));
+    }
+
+    /// Adds a key that was deleted at `deleted`.
+    pub fn tombstone(batch: &mut WriteBatch, key: &Key, deleted: Revision) {
+        batch.put(Keyspace::Tombstones, schema::user(key.as_bytes()), encode_revision(deleted));
+    }
+
+    /// Adds events: whole revisions, in order.
+    pub fn events(batch: &mut WriteBatch, events: Vec<Event>) {
+        write_blocks(batch, &cut_blocks(events));
+    }
+
+    /// Sets the last revision, and the oldest that can be read.
+    pub fn revisions(batch: &mut WriteBatch, revision: Revision, compacted: Revision) {
+        write_revisions(batch, revision, compacted);
+    }
+}
