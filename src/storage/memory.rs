@@ -48,6 +48,12 @@ impl MemoryEngine {
         Self { state: Arc::new(RwLock::new(State::recovered(durable))) }
     }
 
+    /// How many versions of keys are kept in memory.
+    #[cfg(test)]
+    pub(super) fn versions(&self) -> usize {
+        self.state.read().live.values().flat_map(BTreeMap::values).map(Vec::len).sum()
+    }
+
     /// Makes the next call of this kind fail with `error`, once; several pile up. As on a disk, nothing is taken after
     /// it.
     pub fn fail_next(&self, call: Call, error: StorageError) {
