@@ -13,6 +13,10 @@ pub const MAX_TXN_OPS: usize = 128;
 pub const MAX_TXN_DEPTH: usize = 8;
 /// How deep a JSON document nests: `400 invalid_argument`.
 pub const MAX_JSON_DEPTH: usize = 64;
+/// The largest value that a patch may make, in bytes: `413 too_large`.
+pub const MAX_PATCHED_BYTES: usize = DEFAULT_MAX_REQUEST_BYTES;
+/// The work that one patch may cause: a step is about ten bytes moved, copied or compared. `409 patch_conflict`.
+pub const MAX_PATCH_STEPS: usize = 20_000_000;
 /// The records of a page when the client names no limit.
 pub const DEFAULT_PAGE: u64 = 1000;
 /// The largest page a client may ask for: `400 invalid_argument`.
@@ -43,8 +47,10 @@ pub const BLOCK_BYTES: usize = 64 * 1024;
 pub const WATCH_BACKLOG_EVENTS: usize = 1024;
 /// See [`WATCH_BACKLOG_EVENTS`].
 pub const WATCH_BACKLOG_BYTES: usize = 4 * 1024 * 1024;
-/// How far ahead of the state machine's clock a leader's stamp may be before it is clamped: one hour.
+/// How far ahead of the state machine's clock a leader's stamp may be, within a term, before it is clamped: one hour.
 pub const MAX_CLOCK_JUMP_MS: u64 = 60 * 60 * 1000;
+/// How long a leader's stamps must keep to a jump before it is believed.
+pub const CLOCK_CONFIRM_MS: u64 = 60 * 1000;
 /// The bytes of proposals in flight: `503 overloaded` beyond.
 pub const MAX_INFLIGHT_BYTES: usize = 64 * 1024 * 1024;
 /// The number of proposals in flight: `503 overloaded` beyond.
