@@ -10,4 +10,6 @@ pub mod storage;
 
 pub mod mvcc;
 
+pub mod machine;
+
 pub mod consensus;

@@ -1,0 +1,266 @@
+//! The replicated state machine: log entries in, replies, events and lease deadlines out.
+//!
+//! Owns what every command does, in every detail and alike on every replica: it sees nothing but its state and the
+//! entry, and draws time and chance from the entry alone. All that a call of [`StateMachine::apply`] changes is one batch of
+//! the store, together with the index of the last entry in it, so that replaying entries is harmless.
+//!
+//! Never asks who proposed a command, never reads a setting, never waits. Reading order: [`apply`](self) picks the command,
+//! `work` has the primitives, `write`, `tree`, `txn`, `rollback` and `patch` the commands; `lease`, `idempotency` and `clock`
+//! the state besides keys.
+
+mod apply;
+mod clock;
+mod digest;
+mod idempotency;
+mod layout;
+mod lease;
+mod number;
+mod patch;
+mod rollback;
+mod tree;
+mod txn;
+mod work;
+mod write;
+
+use std::fmt;
+use std::sync::Arc;
+
+use thiserror::Error;
+
+pub use digest::content as content_digest;
+pub use lease::{LeaseChange, all as leases, attached, find as find_lease};
+pub use rollback::{Pages, Restored, RollbackError, RollbackPlan, plan as plan_rollback};
+
+use crate::model::codec::CodecError;
+use crate::model::{
+    Block, ConfState, Index, Lease, LogEntry, LogEntryKind, Payload, ProposalId, Reply, Revision, Term, Timestamp,
+};
+use crate::mvcc::{Overlay, View};
+use crate::storage::{Engine, Keyspace, Snapshot, StorageError, WriteBatch};
+use idempotency::Kept;
+use layout::Mark;
+use lease::Leases;
+use work::Work;
+
+/// What a store without anything in it begins with.
+#[derive(Debug, Clone, Default)]
+pub struct Genesis {
+    pub conf_state: ConfState,
+}
+
+/// Why a member has to stop. Nothing of it is the client's doing, and nothing of it may be retried.
+#[derive(Debug, Error)]
+pub enum Fault {
+    #[error("the state machine cannot use its store: {0}")]
+    Storage(#[from] StorageError),
+    #[error("log entry {index} cannot be read: {source}")]
+    Entry { index: Index, source: CodecError },
+    #[error("log entry {found} cannot follow entry {applied}")]
+    Gap { applied: Index, found: Index },
+    #[error(
+        "the store has lost writes: {keyspace} is at log entry {found}, meta at {applied}; \
+         rebuild this member's state from the cluster or from a snapshot"
+    )]
+    Torn { keyspace: &'static str, applied: Index, found: Index },
+    #[error("the state machine stopped at an earlier fault")]
+    Stopped,
+}
+
+/// What came of applying entries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Applied {
+    /// The last entry applied, and its term.
+    pub index: Index,
+    pub term: Term,
+    /// The last revision.
+    pub revision: Revision,
+    /// The clock.
+    pub time: Timestamp,
+    /// Whether a stamp was too far ahead to be believed at once: somebody should look at the leader's clock.
+    pub clock_clamped: bool,
+    /// In the order of the log.
+    pub replies: Vec<(ProposalId, Reply)>,
+    /// The events, in whole revisions.
+    pub blocks: Vec<Arc<Block>>,
+    /// In the order in which they happened.
+    pub leases: Vec<LeaseChange>,
+}
+
+/// The state machine over a store.
+pub struct StateMachine<E: Engine> {
+    engine: E,
+    applied: (Index, Term),
+    revision: Revision,
+    mark: Mark,
+    leases: Leases,
+    kept: Kept,
+    /// What is in memory may be ahead of the store.
+    stopped: bool,
+}
+
+impl<E: Engine> StateMachine<E> {
+    /// Opens the state that a store holds; an empty store begins as `genesis` says.
+    ///
+    /// # Errors
+    /// When the store cannot be read, or its keyspaces are not all at the same log entry: then it has lost something.
+    pub fn open(engine: E, genesis: &Genesis) -> Result<Self, Fault> {
+        let snapshot = engine.snapshot();
+        let applied = read_applied(&snapshot)?;
+        let mark = match snapshot.get(Keyspace::Meta, layout::MARK)? {
+            Some(bytes) => layout::read_mark(&bytes).map_err(StorageError::from)?,
+            None => Mark { conf_state: genesis.conf_state.clone(), ..Mark::default() },
+        };
+        let leases = Leases::open(&snapshot)?;
+        let kept = Kept::open(&snapshot)?;
+        let revision = View::open(snapshot)?.revision();
+        Ok(Self { engine, applied, revision, mark, leases, kept, stopped: false })
+    }
+
+    /// The last entry applied, and its term; zeros before the first.
+    pub fn applied(&self) -> (Index, Term) {
+        self.applied
+    }
+
+    /// The last revision.
+    pub fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    /// Who takes part, as of the last entry applied.
+    pub fn conf_state(&self) -> &ConfState {
+        &self.mark.conf_state
+    }
+
+    /// Who takes part after a membership entry. To be called before that entry is applied, and stored with it.
+    pub fn set_conf_state(&mut self, conf_state: ConfState) {
+        self.mark.conf_state = conf_state;
+    }
+
+    /// The chained digest over all events so far: equal on all members at the same index.
+    pub fn digest(&self) -> u128 {
+        self.mark.digest
+    }
+
+    /// Every lease, in order of id: what a member arms when it starts.
+    pub fn leases(&self) -> impl Iterator<Item = &Lease> {
+        self.leases.iter()
+    }
+
+    /// The store below.
+    pub fn engine(&self) -> &E {
+        &self.engine
+    }
+
+    /// The key space at this moment.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn view(&self) -> Result<View<E::Snapshot>, StorageError> {
+        View::open(self.engine.snapshot())
+    }
+
+    /// Applies entries in order, as one batch of the store: visible on return, durable with the engine's next sync. Entries
+    /// that were applied before are passed over.
+    ///
+    /// # Errors
+    /// A fault. The member must stop: every later call fails too.
+    pub fn apply(&mut self, entries: &[LogEntry]) -> Result<Applied, Fault> {
+        if std::mem::replace(&mut self.stopped, true) {
+            return Err(Fault::Stopped);
+        }
+        let applied = self.apply_batch(entries)?;
+        self.stopped = false;
+        Ok(applied)
+    }
+
+    fn apply_batch(&mut self, entries: &[LogEntry]) -> Result<Applied, Fault> {
+        let snapshot = self.engine.snapshot();
+        let view = View::open(snapshot.clone())?;
+        let mut work = Work {
+            overlay: Overlay::new(&view),
+            snapshot,
+            leases: &mut self.leases,
+            kept: &mut self.kept,
+            now: self.mark.clock.now(),
+            term: self.applied.1,
+            author: None,
+        };
+        let mut replies = Vec::new();
+        let mut clock_clamped = false;
+        let already = self.applied.0;
+        for entry in entries.iter().skip_while(|entry| entry.index <= already) {
+            if entry.index.get() != self.applied.0.get() + 1 {
+                return Err(Fault::Gap { applied: self.applied.0, found: entry.index });
+            }
+            self.applied = (entry.index, entry.term);
+            let Some(payload) = read_payload(entry)? else { continue };
+            clock_clamped |= self.mark.clock.read(entry.term, payload.time);
+            work.now = self.mark.clock.now();
+            work.term = entry.term;
+            work.kept.forget(work.now);
+            for proposal in payload.proposals {
+                replies.push(work.propose(proposal)?);
+            }
+        }
+        self.revision = work.overlay.revision();
+        let mut batch = WriteBatch::new();
+        let blocks = work.overlay.finish(&mut batch);
+        let leases = self.leases.finish(&mut batch);
+        self.kept.finish(&mut batch);
+        self.finish(batch, &blocks)?;
+        let ((index, term), revision) = (self.applied, self.revision);
+        Ok(Applied { index, term, revision, time: self.mark.clock.now(), clock_clamped, replies, blocks, leases })
+    }
+
+    /// Takes the events into the digest, and commits with the marks that say how far the store is.
+    fn finish(&mut self, mut batch: WriteBatch, blocks: &[Arc<Block>]) -> Result<(), Fault> {
+        let mut scratch = Vec::new();
+        for event in blocks.iter().flat_map(|block| &block.events) {
+            self.mark.digest = digest::chain(self.mark.digest, event, &mut scratch);
+        }
+        batch.put(Keyspace::Meta, layout::MARK, layout::write_mark(&self.mark));
+        let applied = layout::write_applied(self.applied);
+        for keyspace in Keyspace::ALL {
+            batch.put(keyspace, layout::APPLIED, applied.clone());
+        }
+        Ok(self.engine.commit(batch)?)
+    }
+}
+
+impl<E: Engine> fmt::Debug for StateMachine<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StateMachine")
+            .field("applied", &self.applied)
+            .field("revision", &self.revision)
+            .field("stopped", &self.stopped)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The proposals of an entry: none in the one with which a leader opens its term, nor in a change of membership.
+fn read_payload(entry: &LogEntry) -> Result<Option<Payload>, Fault> {
+    match entry.kind {
+        LogEntryKind::Normal if !entry.data.is_empty() => {
+            let payload = Payload::decode(&entry.data);
+            payload.map(Some).map_err(|source| Fault::Entry { index: entry.index, source })
+        }
+        LogEntryKind::Normal | LogEntryKind::Membership => Ok(None),
+    }
+}
+
+/// The last entry whose writes the store holds, which every keyspace must agree on.
+fn read_applied<S: Snapshot>(snapshot: &S) -> Result<(Index, Term), Fault> {
+    let read = |keyspace| -> Result<(Index, Term), Fault> {
+        let bytes = snapshot.get(keyspace, layout::APPLIED)?;
+        let applied = bytes.map(|bytes| layout::read_applied(&bytes)).transpose().map_err(StorageError::from)?;
+        Ok(applied.unwrap_or_default())
+    };
+    let applied = read(Keyspace::Meta)?;
+    for keyspace in Keyspace::ALL {
+        let found = read(keyspace)?;
+        if found != applied {
+            return Err(Fault::Torn { keyspace: keyspace.name(), applied: applied.0, found: found.0 });
+        }
+    }
+    Ok(applied)
+}

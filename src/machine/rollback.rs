@@ -1,0 +1,198 @@
+//! Rollback: gives the keys of a range the values they had at an earlier revision, as one command at one revision.
+//!
+//! The rules, key by key, with `then` the state at that revision:
+//!
+//! - there then and now, with the same value and content type: left alone;
+//! - there then and now, changed since: put back; create revision and version go on, the lease stays as it is;
+//! - there then, gone now: put back as a new life (create revision, version 1), without a lease;
+//! - not there then, there now: deleted.
+//!
+//! [`plan`] finds out what that means without changing anything, over a view as well (a dry run).
+
+use std::cmp::Ordering;
+use std::collections::VecDeque;
+
+use super::work::{Stop, Work};
+use crate::model::{
+    Action, ContentType, EventKind, Key, KeyRange, KeyValue, Operation, Outcome, RangeQuery, Refusal, Revision,
+    Rollback, limits,
+};
+use crate::mvcc::{Overlay, Page, ReadError, View, Write};
+use crate::storage::Snapshot;
+
+/// The bytes of records read at a time.
+const PAGE_BYTES: usize = 1024 * 1024;
+/// The records read at a time.
+const PAGE_RECORDS: u64 = 4096;
+
+/// What a rollback changes.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RollbackPlan {
+    /// In order of key.
+    pub changes: Vec<Restored>,
+    pub keys: u64,
+    /// The bytes of keys and values to be written.
+    pub bytes: u64,
+}
+
+/// One key that a rollback changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Restored {
+    Put { key: Key, value: bytes::Bytes, content_type: Option<ContentType>, created: bool },
+    Delete { key: Key },
+}
+
+/// Something that reads ranges in pages.
+pub trait Pages {
+    /// See [`View::page`].
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    fn page(&self, query: &RangeQuery, max_bytes: usize) -> Result<Page, ReadError>;
+}
+
+impl<S: Snapshot> Pages for View<S> {
+    fn page(&self, query: &RangeQuery, max_bytes: usize) -> Result<Page, ReadError> {
+        self.page(query, max_bytes)
+    }
+}
+
+impl<S: Snapshot> Pages for Overlay<S> {
+    fn page(&self, query: &RangeQuery, max_bytes: usize) -> Result<Page, ReadError> {
+        self.page(query, max_bytes)
+    }
+}
+
+/// Why there is no plan.
+#[derive(Debug, thiserror::Error)]
+pub enum RollbackError {
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The counts go on beyond the bounds, so that they can be shown.
+    #[error("the rollback changes {keys} keys and writes {bytes} bytes")]
+    TooLarge { keys: u64, bytes: u64 },
+}
+
+impl From<RollbackError> for Stop {
+    fn from(error: RollbackError) -> Self {
+        match error {
+            RollbackError::Read(error) => error.into(),
+            RollbackError::TooLarge { keys, bytes } => Refusal::TooLarge { keys, bytes }.into(),
+        }
+    }
+}
+
+/// What a rollback would change.
+///
+/// # Errors
+/// When the revision cannot be read, or the rollback is beyond [`limits::MAX_ROLLBACK_KEYS`] or
+/// [`limits::MAX_ROLLBACK_BYTES`].
+pub fn plan<P: Pages>(pages: &P, rollback: &Rollback) -> Result<RollbackPlan, RollbackError> {
+    let mut plan = RollbackPlan::default();
+    let mut then = Stream::new(pages, rollback.range.clone(), Some(rollback.to));
+    let mut now = Stream::new(pages, rollback.range.clone(), None);
+    loop {
+        let order = match (then.peek()?, now.peek()?) {
+            (None, None) => break,
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (Some(then), Some(now)) => then.key.cmp(&now.key),
+        };
+        let old = if order.is_le() { then.next()? } else { None };
+        let new = if order.is_ge() { now.next()? } else { None };
+        if let Some(change) = difference(old, new) {
+            plan.add(change);
+        }
+    }
+    let RollbackPlan { keys, bytes, .. } = plan;
+    if keys > limits::MAX_ROLLBACK_KEYS || bytes > limits::MAX_ROLLBACK_BYTES {
+        return Err(RollbackError::TooLarge { keys, bytes });
+    }
+    Ok(plan)
+}
+
+/// What one key needs to be as it was.
+fn difference(then: Option<KeyValue>, now: Option<KeyValue>) -> Option<Restored> {
+    match (then, now) {
+        (Some(then), Some(now))
+            if then.record.value == now.record.value && then.record.content_type == now.record.content_type =>
+        {
+            None
+        }
+        (Some(KeyValue { key, record }), now) => {
+            let created = now.is_none();
+            Some(Restored::Put { key, value: record.value, content_type: record.content_type, created })
+        }
+        (None, Some(now)) => Some(Restored::Delete { key: now.key }),
+        (None, None) => None,
+    }
+}
+
+impl RollbackPlan {
+    /// Beyond the bounds only the counts grow.
+    fn add(&mut self, change: Restored) {
+        self.keys += 1;
+        self.bytes += match &change {
+            Restored::Put { key, value, .. } => (key.as_bytes().len() + value.len()) as u64,
+            Restored::Delete { .. } => 0,
+        };
+        if self.keys <= limits::MAX_ROLLBACK_KEYS && self.bytes <= limits::MAX_ROLLBACK_BYTES {
+            self.changes.push(change);
+        }
+    }
+}
+
+/// The records of a range in order, a page at a time.
+struct Stream<'a, P> {
+    pages: &'a P,
+    revision: Option<Revision>,
+    read: VecDeque<KeyValue>,
+    rest: Option<KeyRange>,
+}
+
+impl<'a, P: Pages> Stream<'a, P> {
+    fn new(pages: &'a P, range: KeyRange, revision: Option<Revision>) -> Self {
+        Self { pages, revision, read: VecDeque::new(), rest: Some(range) }
+    }
+
+    fn peek(&mut self) -> Result<Option<&KeyValue>, ReadError> {
+        while self.read.is_empty()
+            && let Some(range) = self.rest.take()
+        {
+            let query = RangeQuery { revision: self.revision, limit: Some(PAGE_RECORDS), ..RangeQuery::all(range) };
+            let page = self.pages.page(&query, PAGE_BYTES)?;
+            self.read = page.items.into();
+            self.rest = page.rest;
+        }
+        Ok(self.read.front())
+    }
+
+    fn next(&mut self) -> Result<Option<KeyValue>, ReadError> {
+        self.peek()?;
+        Ok(self.read.pop_front())
+    }
+}
+
+impl<S: Snapshot> Work<'_, S> {
+    pub(super) fn rollback(&mut self, rollback: &Rollback) -> Result<Outcome, Stop> {
+        let plan = plan(&self.overlay, rollback)?;
+        let (mut restored, mut deleted) = (0, 0);
+        for change in plan.changes {
+            match change {
+                Restored::Put { key, value, content_type, created } => {
+                    let lease = self.load(&key)?.and_then(|record| record.lease);
+                    let action = if created { Action::Create } else { Action::Update };
+                    let cause = self.cause(Operation::Rollback, action);
+                    self.put(key, Write { value, content_type, lease, anew: false }, &cause)?;
+                    restored += 1;
+                }
+                Restored::Delete { key } => {
+                    let cause = self.cause(Operation::Rollback, Action::Delete);
+                    self.delete(&key, EventKind::Delete, &cause)?;
+                    deleted += 1;
+                }
+            }
+        }
+        Ok(Outcome::RolledBack { restored, deleted })
+    }
+}

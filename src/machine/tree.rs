@@ -1,0 +1,165 @@
+//! Directories and deletions: what a key that ends in `/` stands for, and everything that takes keys away.
+
+use super::work::{Stop, Work, delete_action, put_action};
+use crate::model::{
+    Action, Condition, CreateDirectory, Delete, DeleteTarget, EventKind, Key, KeyRange, KeyValue, LeaseId, Operation,
+    Outcome, RangeQuery, Refusal, Term,
+};
+use crate::mvcc::{Cause, Write};
+use crate::storage::Snapshot;
+
+/// What a deletion took away.
+#[derive(Debug, Default)]
+pub(super) struct Removed {
+    pub(super) count: u64,
+    /// In order of key; empty unless asked for.
+    pub(super) items: Vec<KeyValue>,
+}
+
+impl<S: Snapshot> Work<'_, S> {
+    pub(super) fn create_directory(&mut self, create: CreateDirectory, condition: &Condition) -> Result<Outcome, Stop> {
+        let CreateDirectory { key, attach } = create;
+        self.check_directory(&key, condition)?;
+        self.check_attach(attach)?;
+        let existed = self.overlay.is_directory(key.as_bytes())?;
+        let marker = self.load(&key)?.cloned();
+        let present = marker.as_ref().and_then(|record| record.lease);
+        let lease = self.attach(attach, present);
+        if let Some(record) = marker.as_ref().filter(|record| record.lease == lease) {
+            let now = KeyValue { key, record: record.clone() };
+            return Ok(Outcome::Written { now, created: false, previous: None, changed: false });
+        }
+        let (value, content_type) = marker.map(|record| (record.value, record.content_type)).unwrap_or_default();
+        let cause = self.cause(Operation::CreateDirectory, put_action(condition));
+        let written = self.put(key, Write { value, content_type, lease, anew: false }, &cause)?;
+        Ok(Outcome::Written { now: written.now, created: !existed, previous: None, changed: true })
+    }
+
+    pub(super) fn delete_keys(&mut self, delete: &Delete, condition: &Condition) -> Result<Outcome, Stop> {
+        let present = match &delete.target {
+            DeleteTarget::Key(key) => {
+                self.check(key, condition)?;
+                self.load(key)?.is_some()
+            }
+            DeleteTarget::Directory { key, .. } => {
+                self.check_directory(key, condition)?;
+                self.overlay.is_directory(key.as_bytes())?
+            }
+            DeleteTarget::Range(range) => {
+                self.check_range(range, condition)?;
+                true
+            }
+        };
+        if !present {
+            return Err(Refusal::KeyNotFound.into());
+        }
+        self.check_empty(&delete.target)?;
+        let cause = self.cause(Operation::Delete, delete_action(condition));
+        let Removed { count, items } = self.remove_target(delete, &cause)?;
+        Ok(Outcome::Deleted { deleted: count, previous: items })
+    }
+
+    /// Of a range, a condition can only ask whether anything is there.
+    fn check_range(&mut self, range: &KeyRange, condition: &Condition) -> Result<(), Stop> {
+        if condition.is_empty() {
+            return Ok(());
+        }
+        let first = RangeQuery { limit: Some(1), keys_only: true, ..RangeQuery::all(range.clone()) };
+        let exists = !self.overlay.range(&first)?.items.is_empty();
+        let holds = super::work::holds(condition, None, exists);
+        if holds { Ok(()) } else { Err(Refusal::PreconditionFailed { current: None }.into()) }
+    }
+
+    /// Refuses a directory with keys below it, unless everything is to go.
+    pub(super) fn check_empty(&self, target: &DeleteTarget) -> Result<(), Stop> {
+        match target {
+            DeleteTarget::Directory { key, recursive: false } if self.overlay.exists_below(key.as_bytes())? => {
+                Err(Refusal::DirectoryNotEmpty.into())
+            }
+            DeleteTarget::Directory { .. } | DeleteTarget::Key(_) | DeleteTarget::Range(_) => Ok(()),
+        }
+    }
+
+    /// Deletes whatever is there of a target.
+    pub(super) fn remove_target(&mut self, delete: &Delete, cause: &Cause) -> Result<Removed, Stop> {
+        let mut removed = Removed::default();
+        let target = target_range(&delete.target);
+        match target.as_single().cloned().and_then(Key::new) {
+            Some(key) => self.remove(key, EventKind::Delete, cause, delete.previous, &mut removed)?,
+            None => self.remove_range(target, EventKind::Delete, cause, delete.previous, &mut removed)?,
+        }
+        Ok(removed)
+    }
+
+    fn remove_range(
+        &mut self,
+        range: KeyRange,
+        kind: EventKind,
+        cause: &Cause,
+        keep: bool,
+        removed: &mut Removed,
+    ) -> Result<(), Stop> {
+        let keys = self.overlay.range(&RangeQuery { keys_only: true, ..RangeQuery::all(range) })?;
+        for item in keys.items {
+            self.remove(item.key, kind, cause, keep, removed)?;
+        }
+        Ok(())
+    }
+
+    fn remove(
+        &mut self,
+        key: Key,
+        kind: EventKind,
+        cause: &Cause,
+        keep: bool,
+        removed: &mut Removed,
+    ) -> Result<(), Stop> {
+        if let Some(record) = self.delete(&key, kind, cause)? {
+            removed.count += 1;
+            if keep {
+                removed.items.push(KeyValue { key, record });
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes a lease and its keys.
+    pub(super) fn revoke_lease(&mut self, id: LeaseId) -> Result<Outcome, Stop> {
+        let cause = self.cause(Operation::Revoke, Action::Delete);
+        self.end_lease(id, EventKind::Delete, &cause)
+    }
+
+    /// Deletes a lease that ran out, unless it was renewed or the leader that saw it was replaced.
+    pub(super) fn expire_lease(&mut self, id: LeaseId, term: Term, renewals: u64) -> Result<Outcome, Stop> {
+        let lease = self.leases.get(id).ok_or(Refusal::LeaseNotFound(id))?;
+        if term != self.term || lease.renewals != renewals {
+            return Err(Refusal::Stale.into());
+        }
+        let cause = self.cause(Operation::Expire, Action::Expire);
+        self.end_lease(id, EventKind::Expire, &cause)
+    }
+
+    /// A directory marker that dies with a lease of its own takes everything below with it, as in etcd v2.
+    fn end_lease(&mut self, id: LeaseId, kind: EventKind, cause: &Cause) -> Result<Outcome, Stop> {
+        let own = self.leases.get(id).ok_or(Refusal::LeaseNotFound(id))?.own;
+        let mut removed = Removed::default();
+        for key in self.leases.keys(&self.snapshot, id)?.into_iter().filter_map(Key::new) {
+            if own && key.is_directory() {
+                self.remove_range(KeyRange::prefix(key.bytes().clone()), kind, cause, false, &mut removed)?;
+            } else {
+                self.remove(key, kind, cause, false, &mut removed)?;
+            }
+        }
+        self.leases.remove(id);
+        Ok(Outcome::Revoked { deleted: removed.count })
+    }
+}
+
+/// The keys that a deletion is about.
+pub(super) fn target_range(target: &DeleteTarget) -> KeyRange {
+    match target {
+        DeleteTarget::Key(key) | DeleteTarget::Directory { key, recursive: false } => KeyRange::single(key),
+        DeleteTarget::Directory { key, recursive: true } => KeyRange::prefix(key.bytes().clone()),
+        DeleteTarget::Range(range) => range.clone(),
+    }
+}
