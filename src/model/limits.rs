@@ -57,3 +57,11 @@ pub const MAX_INFLIGHT_BYTES: usize = 64 * 1024 * 1024;
 pub const MAX_INFLIGHT_PROPOSALS: usize = 16 * 1024;
 /// One log entry takes proposals up to this many bytes; a larger proposal travels alone.
 pub const MAX_ENTRY_BYTES: usize = 1024 * 1024;
+/// The watches on one WebSocket: an `overloaded` message beyond.
+pub const MAX_SOCKET_WATCHES: usize = 1000;
+/// The largest message that a client may send over WebSocket: the socket is closed with 1009 beyond.
+pub const SOCKET_MESSAGE_BYTES: usize = 1536 * 1024;
+/// The largest frame of such a message.
+pub const SOCKET_FRAME_BYTES: usize = 256 * 1024;
+/// What may wait to be written to a WebSocket. One event has to fit: value and previous value, each escaped.
+pub const SOCKET_WRITE_BYTES: usize = 24 * 1024 * 1024;
