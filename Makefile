@@ -55,12 +55,10 @@ contract: ## the server against its OpenAPI document, by schemathesis
 demo: ## the main job, shown: import /etc, follow it, race, kill, restart, export
 	cargo test --release --test demo -- --nocapture
 
-bench: ## beside etcd and a bare echo, as ratios; exits 1 on a missed one (about 20 minutes)
-	cargo build --release
+bench: tools ## beside etcd and a bare echo, as ratios; exits 1 on a missed one (about 15 minutes)
 	cargo bench --bench load
 
-bench-quick: ## the same table from short runs, for development: its figures are rough
-	cargo build --release
+bench-quick: tools ## the same table from short runs, for development: its figures are rough
 	cargo bench --bench load -- --quick
 
 soak: ## the simulator on new seeds for MINUTES (30)

@@ -1,0 +1,266 @@
+//! `make bench`: Vardr beside real etcd and a bare axum echo, in one run, with one load generator.
+//!
+//! Every system runs with its data on the same disk. Each row is run several times, the systems taking turns, and the
+//! medians are compared; a missed bound makes the exit code 1. The table goes to standard output and to
+//! `target/bench.md`. It measures what a client sees and looks into no server.
+
+mod connection;
+mod drive;
+mod echo;
+mod fanout;
+mod histogram;
+mod report;
+mod requests;
+mod size;
+mod systems;
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+use std::{fs, thread};
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use rustix::process::{Resource, getrlimit, setrlimit};
+
+use drive::{Run, Times, drive, fill};
+use fanout::fan_out;
+use report::{Bounds, Report};
+use requests::{DIRECTORY, Face, KEYS, Operation, directory};
+use systems::{Server, System};
+
+/// What to measure, and how long.
+#[derive(Parser)]
+struct Options {
+    /// Short runs, once each, and fewer keys: rough figures, quickly.
+    #[arg(long)]
+    quick: bool,
+    /// Only these systems: `vardr`, `etcd`, `echo`.
+    #[arg(long, value_delimiter = ',')]
+    systems: Vec<String>,
+    /// Only these parts: `put`, `get`, `prefix`, `watch`, `size`.
+    #[arg(long, value_delimiter = ',')]
+    parts: Vec<String>,
+    /// Be the echo server at this address.
+    #[arg(long)]
+    echo: Option<SocketAddr>,
+    /// What `cargo bench` says to every benchmark.
+    #[arg(long)]
+    bench: bool,
+}
+
+/// The size of a run.
+struct Scale {
+    times: Times,
+    /// How often each row is run; the median counts.
+    repeats: usize,
+    events: u64,
+    starts: usize,
+    keys: u64,
+    /// The process ends itself, and with it its servers, after this time.
+    limit: Duration,
+}
+
+impl Scale {
+    fn new(quick: bool) -> Self {
+        let seconds = Duration::from_secs_f64;
+        let (full, short) = (
+            Self {
+                times: Times { warm_up: seconds(1.0), counted: seconds(5.0) },
+                repeats: 3,
+                events: 25,
+                starts: 5,
+                keys: 1_000_000,
+                limit: seconds(45.0 * 60.0),
+            },
+            Self {
+                times: Times { warm_up: seconds(0.3), counted: seconds(1.2) },
+                repeats: 1,
+                events: 5,
+                starts: 2,
+                keys: 100_000,
+                limit: seconds(10.0 * 60.0),
+            },
+        );
+        if quick { short } else { full }
+    }
+}
+
+struct Bench {
+    options: Options,
+    scale: Scale,
+    report: Report,
+}
+
+fn main() -> Result<ExitCode> {
+    let options = Options::parse();
+    raise_file_limit()?;
+    if let Some(address) = options.echo {
+        echo::serve(address)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let scale = Scale::new(options.quick);
+    let limit = scale.limit;
+    thread::spawn(move || {
+        thread::sleep(limit);
+        eprintln!("not done after {} minutes", limit.as_secs() / 60);
+        std::process::exit(2);
+    });
+    let mut bench = Bench { options, scale, report: Report::default() };
+    bench.run()?;
+    bench.finish()
+}
+
+impl Bench {
+    fn run(&mut self) -> Result<()> {
+        if ["put", "get", "prefix"].iter().any(|part| self.wants(part)) {
+            self.throughput()?;
+        }
+        if self.wants("watch") {
+            self.watch()?;
+        }
+        if self.wants("size") {
+            self.size()?;
+        }
+        Ok(())
+    }
+
+    fn throughput(&mut self) -> Result<()> {
+        let systems = System::ALL.into_iter().filter(|system| self.measures(*system));
+        let servers = systems.map(Server::start).collect::<Result<Vec<_>>>()?;
+        for face in Face::ALL.into_iter().filter(|face| self.measures(face.system())) {
+            fill(face, server(&servers, face)?.address, DIRECTORY, KEYS)?;
+        }
+        for connections in [1, 64, 256] {
+            if self.wants("put") {
+                self.row(Operation::Put, connections, put_bounds(connections), &Face::ALL, &servers)?;
+            }
+        }
+        for connections in [1, 64, 256] {
+            if self.wants("get") {
+                self.row(Operation::Get, connections, get_bounds(connections), &Face::ALL, &servers)?;
+            }
+        }
+        for keys in [10, 100, 1000] {
+            if self.wants("prefix") {
+                let faces = [Face::Vardr, Face::EtcdV3];
+                for face in faces.into_iter().filter(|face| self.measures(face.system())) {
+                    fill(face, server(&servers, face)?.address, &directory(keys), keys)?;
+                }
+                self.row(Operation::Prefix(keys), 64, Bounds::default(), &faces, &servers)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs one row on every face in turn, as often as the scale says, and keeps the medians.
+    fn row(
+        &mut self,
+        operation: Operation,
+        connections: usize,
+        bounds: Bounds,
+        faces: &[Face],
+        servers: &[Server],
+    ) -> Result<()> {
+        let faces: Vec<_> = faces.iter().copied().filter(|face| self.measures(face.system())).collect();
+        let mut runs = vec![Vec::new(); faces.len()];
+        for _ in 0..self.scale.repeats {
+            for (face, runs) in faces.iter().zip(&mut runs) {
+                let address = server(servers, *face)?.address;
+                runs.push(drive(*face, address, operation, connections, self.scale.times)?);
+            }
+        }
+        let medians = runs.iter_mut().map(|runs| median(runs));
+        let found: Vec<_> = faces.iter().copied().zip(medians).collect();
+        self.report.throughput(operation, connections, bounds, &found);
+        Ok(())
+    }
+
+    fn watch(&mut self) -> Result<()> {
+        for watchers in [1, 1_000, report::BOUND_WATCHERS] {
+            let mut found = Vec::new();
+            for face in [Face::Vardr, Face::EtcdV2].into_iter().filter(|face| self.measures(face.system())) {
+                let server = Server::start(face.system())?;
+                found.push((face, fan_out(face, &server, watchers, self.scale.events)?));
+            }
+            self.report.fan_out(watchers, &found);
+        }
+        Ok(())
+    }
+
+    fn size(&mut self) -> Result<()> {
+        let faces = [Face::Vardr, Face::EtcdV3].into_iter().filter(|face| self.measures(face.system()));
+        let faces: Vec<_> = faces.collect();
+        let (starts, keys) = (self.scale.starts, self.scale.keys);
+        let empty = faces.iter().map(|face| Ok((*face, size::empty(face.system(), starts)?)));
+        self.report.empty(&empty.collect::<Result<Vec<_>>>()?);
+        let full = faces.iter().map(|face| Ok((*face, size::full(*face, keys)?)));
+        self.report.full(keys, &full.collect::<Result<Vec<_>>>()?);
+        Ok(())
+    }
+
+    fn finish(self) -> Result<ExitCode> {
+        let cores = thread::available_parallelism()?;
+        let times = self.scale.times.counted.as_secs_f64();
+        let about = format!(
+            "256-byte values, {cores} cores, load generator included; medians of {} runs of {times} s each.",
+            self.scale.repeats
+        );
+        let table = self.report.markdown(&about);
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("bench.md");
+        fs::write(&path, &table).with_context(|| format!("cannot write {}", path.display()))?;
+        println!("\n{table}");
+        Ok(if self.report.all_held() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+
+    fn wants(&self, part: &str) -> bool {
+        self.options.parts.is_empty() || self.options.parts.iter().any(|wanted| wanted == part)
+    }
+
+    fn measures(&self, system: System) -> bool {
+        self.options.systems.is_empty() || self.options.systems.iter().any(|wanted| wanted == system.name())
+    }
+}
+
+fn put_bounds(connections: usize) -> Bounds {
+    match connections {
+        64 => Bounds { echo: Some(0.35), etcd_v2: Some(1.8), etcd_v3: Some(3.4) },
+        256 => Bounds { echo: Some(0.42), etcd_v2: Some(2.0), etcd_v3: Some(3.5) },
+        _ => Bounds::default(),
+    }
+}
+
+/// On one connection a request costs the way there and back and nothing can be shared: only its p99 is held.
+fn get_bounds(connections: usize) -> Bounds {
+    match connections {
+        1 => Bounds::default(),
+        _ => Bounds { echo: Some(0.6), etcd_v2: Some(2.0), etcd_v3: Some(6.0) },
+    }
+}
+
+fn server(servers: &[Server], face: Face) -> Result<&Server> {
+    servers.iter().find(|server| server.system == face.system()).context("the system was not started")
+}
+
+/// The median of each figure by itself.
+fn median(runs: &mut [Run]) -> Run {
+    let middle = runs.len() / 2;
+    let by = |key: fn(&Run) -> f64| {
+        let mut values: Vec<_> = runs.iter().map(key).collect();
+        values.sort_by(f64::total_cmp);
+        values.get(middle).copied().unwrap_or_default()
+    };
+    Run {
+        rate: by(|run| run.rate),
+        median: Duration::from_secs_f64(by(|run| run.median.as_secs_f64())),
+        p99: Duration::from_secs_f64(by(|run| run.p99.as_secs_f64())),
+    }
+}
+
+/// Ten thousand watchers are ten thousand files, here and in the servers, which inherit the limit.
+fn raise_file_limit() -> Result<()> {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    Ok(setrlimit(Resource::Nofile, limit)?)
+}
