@@ -1,7 +1,10 @@
 //! The claims of the key space, on small histories written by hand.
 
+mod claims;
+mod counting;
 mod naive;
 mod property;
+mod speed;
 
 use bytes::Bytes;
 
