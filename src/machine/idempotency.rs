@@ -5,15 +5,13 @@
 //! refused.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::ops::Bound;
 use std::sync::Arc;
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use bytes::Bytes;
 
-use super::layout::ANSWER;
 use crate::model::{Idempotency, Refusal, Reply, Timestamp, codec, limits};
-use crate::storage::{Keyspace, Snapshot, StorageError, WriteBatch};
+use crate::storage::{Keyspace, Snapshot, StorageError, WriteBatch, schema};
 
 const ENTRY_VERSION: u8 = 1;
 /// What an entry costs besides its name and its answer, in bytes.
@@ -61,8 +59,9 @@ impl Kept {
     pub(super) fn open<S: Snapshot>(snapshot: &S) -> Result<Self, StorageError> {
         let mut kept = Self::default();
         let mut ages = Vec::new();
-        let (from, to) = ([ANSWER], [ANSWER + 1]);
-        for item in snapshot.scan(Keyspace::Meta, Bound::Included(&from), Bound::Excluded(&to)) {
+        let bounds = schema::answers();
+        let (from, to) = schema::as_slices(&bounds);
+        for item in snapshot.scan(Keyspace::Meta, from, to) {
             let (name, value) = item?;
             let entry = read(&value)?;
             kept.learn(&name, entry.request_hash, value.len());
@@ -80,7 +79,7 @@ impl Kept {
         author: Option<&Arc<str>>,
         idempotency: &Idempotency,
     ) -> Result<Found, StorageError> {
-        let name = name(author, &idempotency.key);
+        let name = schema::answer(author.map(|author| &**author), &idempotency.key);
         let Some(known) = self.known.get(&name) else {
             let full = self.known.len() >= limits::MAX_IDEMPOTENCY_KEYS
                 || self.bytes + limits::MAX_KEPT_ANSWER_BYTES > limits::MAX_IDEMPOTENCY_BYTES;
@@ -146,15 +145,4 @@ impl Kept {
 
 fn read(bytes: &[u8]) -> Result<Entry, StorageError> {
     Ok(codec::decode("kept answer", ENTRY_VERSION, bytes)?)
-}
-
-/// The name of an entry in `meta`: the length of the author's name keeps two authors' keys apart.
-fn name(author: Option<&Arc<str>>, key: &str) -> Bytes {
-    let author = author.map_or(&[][..], |author| author.as_bytes());
-    let mut name = Vec::with_capacity(9 + author.len() + key.len());
-    name.push(ANSWER);
-    name.extend_from_slice(&(author.len() as u64).to_be_bytes());
-    name.extend_from_slice(author);
-    name.extend_from_slice(key.as_bytes());
-    name.into()
 }

@@ -5,13 +5,11 @@
 //! in the store.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Bound;
 
 use bytes::Bytes;
 
-use super::layout;
 use crate::model::{Key, Lease, LeaseId, Ttl};
-use crate::storage::{Keyspace, Snapshot, StorageError, WriteBatch};
+use crate::storage::{Keyspace, Snapshot, StorageError, WriteBatch, schema};
 
 /// What a member does about a lease's deadline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,15 +45,8 @@ impl Leases {
         let mut held = BTreeMap::new();
         for lease in all(snapshot) {
             let lease = lease?;
-            held.insert(lease.id, Held { lease, keys: 0 });
-        }
-        let (from, to) = layout::attachments();
-        for stored in snapshot.scan_keys(Keyspace::Leases, Bound::Included(&from), Bound::Excluded(&to)) {
-            let (id, _) = layout::read_attached(&stored?)?;
-            match held.get_mut(&id) {
-                Some(held) => held.keys += 1,
-                None => return Err(StorageError::Corrupt { what: format!("a key of lease {id}, which there is not") }),
-            }
+            let keys = count_attached(snapshot, lease.id)?;
+            held.insert(lease.id, Held { lease, keys });
         }
         Ok(Self { held, ..Self::default() })
     }
@@ -162,12 +153,12 @@ impl Leases {
     pub(super) fn finish(&mut self, batch: &mut WriteBatch) -> Vec<LeaseChange> {
         for id in std::mem::take(&mut self.dirty) {
             match self.held.get(&id) {
-                Some(held) => batch.put(Keyspace::Leases, layout::lease_key(id), layout::write_lease(&held.lease)),
-                None => batch.delete(Keyspace::Leases, layout::lease_key(id)),
+                Some(held) => batch.put(Keyspace::Leases, schema::lease(id), schema::encode_lease(&held.lease)),
+                None => batch.delete(Keyspace::Leases, schema::lease(id)),
             }
         }
         for ((id, key), linked) in std::mem::take(&mut self.links) {
-            let stored = layout::attached_key(id, &key);
+            let stored = schema::attached(id, &key);
             if linked {
                 batch.put(Keyspace::Leases, stored, Bytes::new());
             } else {
@@ -185,13 +176,11 @@ impl Leases {
 
 /// The leases that a moment of the store holds, in order of id.
 pub fn all<S: Snapshot>(snapshot: &S) -> impl Iterator<Item = Result<Lease, StorageError>> {
-    let (from, to) = layout::leases();
-    // The bounds outlive the call only as owned values, so the leases are read at once.
-    let found: Vec<_> = snapshot
-        .scan(Keyspace::Leases, Bound::Included(&from), Bound::Excluded(&to))
-        .map(|item| item.and_then(|(_, value)| Ok(layout::read_lease(&value)?)))
-        .collect();
-    found.into_iter()
+    let bounds = schema::leases();
+    let (from, to) = schema::as_slices(&bounds);
+    let read = |item: Result<(Bytes, Bytes), StorageError>| schema::decode_lease(&item?.1);
+    // The bounds live no longer than this call, so the leases are read here: there are no more than fit in memory.
+    snapshot.scan(Keyspace::Leases, from, to).map(read).collect::<Vec<_>>().into_iter()
 }
 
 /// A lease, as a moment of the store holds it.
@@ -199,20 +188,20 @@ pub fn all<S: Snapshot>(snapshot: &S) -> impl Iterator<Item = Result<Lease, Stor
 /// # Errors
 /// When the store cannot be read.
 pub fn find<S: Snapshot>(snapshot: &S, id: LeaseId) -> Result<Option<Lease>, StorageError> {
-    let stored = snapshot.get(Keyspace::Leases, &layout::lease_key(id))?;
-    Ok(stored.map(|bytes| layout::read_lease(&bytes)).transpose()?)
+    let stored = snapshot.get(Keyspace::Leases, &schema::lease(id))?;
+    stored.map(|bytes| schema::decode_lease(&bytes)).transpose()
 }
 
 /// The keys attached to a lease, in order, as a moment of the store holds them.
 pub fn attached<S: Snapshot>(snapshot: &S, id: LeaseId) -> impl Iterator<Item = Result<Bytes, StorageError>> {
-    let from = layout::attached_key(id, &[]);
-    let to = match id.get().checked_add(1) {
-        Some(next) => layout::attached_key(LeaseId(next), &[]),
-        None => Bytes::copy_from_slice(&layout::attachments().1),
-    };
-    let found: Vec<_> = snapshot
-        .scan_keys(Keyspace::Leases, Bound::Included(&from), Bound::Excluded(&to))
-        .map(|item| item.and_then(|stored| Ok(layout::read_attached(&stored)?.1)))
-        .collect();
-    found.into_iter()
+    let bounds = schema::attachments(id);
+    let (from, to) = schema::as_slices(&bounds);
+    let read = |item: Result<Bytes, StorageError>| schema::attached_key(&item?);
+    snapshot.scan_keys(Keyspace::Leases, from, to).map(read).collect::<Vec<_>>().into_iter()
+}
+
+fn count_attached<S: Snapshot>(snapshot: &S, id: LeaseId) -> Result<u64, StorageError> {
+    let bounds = schema::attachments(id);
+    let (from, to) = schema::as_slices(&bounds);
+    snapshot.scan_keys(Keyspace::Leases, from, to).try_fold(0, |count, key| key.map(|_| count + 1))
 }

@@ -12,7 +12,6 @@ mod apply;
 mod clock;
 mod digest;
 mod idempotency;
-mod layout;
 mod lease;
 mod number;
 mod patch;
@@ -35,12 +34,16 @@ use crate::model::codec::CodecError;
 use crate::model::{
     Block, ConfState, Index, Lease, LogEntry, LogEntryKind, Payload, ProposalId, Reply, Revision, Term, Timestamp,
 };
-use crate::mvcc::{Overlay, View};
-use crate::storage::{Engine, Keyspace, Snapshot, StorageError, WriteBatch};
+use crate::mvcc::{Overlay, Progress, Sweep, View};
+use crate::storage::schema::{self, Meta};
+use crate::storage::{Engine, StorageError, WriteBatch};
+use clock::Clock;
 use idempotency::Kept;
-use layout::Mark;
 use lease::Leases;
 use work::Work;
+
+/// The blocks or deletions that one slice of the sweep looks at.
+const SWEEP_STEPS: usize = 1000;
 
 /// What a store without anything in it begins with.
 #[derive(Debug, Clone, Default)]
@@ -57,11 +60,6 @@ pub enum Fault {
     Entry { index: Index, source: CodecError },
     #[error("log entry {found} cannot follow entry {applied}")]
     Gap { applied: Index, found: Index },
-    #[error(
-        "the store has lost writes: {keyspace} is at log entry {found}, meta at {applied}; \
-         rebuild this member's state from the cluster or from a snapshot"
-    )]
-    Torn { keyspace: &'static str, applied: Index, found: Index },
     #[error("the state machine stopped at an earlier fault")]
     Stopped,
 }
@@ -91,9 +89,14 @@ pub struct StateMachine<E: Engine> {
     engine: E,
     applied: (Index, Term),
     revision: Revision,
-    mark: Mark,
+    clock: Clock,
+    digest: u128,
+    conf_state: ConfState,
     leases: Leases,
     kept: Kept,
+    sweep: Sweep,
+    /// Whether the store says already in which layout it is.
+    labelled: bool,
     /// What is in memory may be ahead of the store.
     stopped: bool,
 }
@@ -105,15 +108,28 @@ impl<E: Engine> StateMachine<E> {
     /// When the store cannot be read, or its keyspaces are not all at the same log entry: then it has lost something.
     pub fn open(engine: E, genesis: &Genesis) -> Result<Self, Fault> {
         let snapshot = engine.snapshot();
-        let applied = read_applied(&snapshot)?;
-        let mark = match snapshot.get(Keyspace::Meta, layout::MARK)? {
-            Some(bytes) => layout::read_mark(&bytes).map_err(StorageError::from)?,
-            None => Mark { conf_state: genesis.conf_state.clone(), ..Mark::default() },
-        };
+        let applied = schema::applied(&snapshot)?.unwrap_or_default();
+        let labelled = check_format(Meta::Format.get(&snapshot)?)?;
+        let clock = Meta::Clock.get(&snapshot)?.unwrap_or_default();
+        let digest = Meta::Digest.get(&snapshot)?.unwrap_or_default();
+        let conf_state = Meta::ConfState.get(&snapshot)?.unwrap_or_else(|| genesis.conf_state.clone());
         let leases = Leases::open(&snapshot)?;
         let kept = Kept::open(&snapshot)?;
         let revision = View::open(snapshot)?.revision();
-        Ok(Self { engine, applied, revision, mark, leases, kept, stopped: false })
+        let applied = (applied.index, applied.term);
+        Ok(Self {
+            engine,
+            applied,
+            revision,
+            clock,
+            digest,
+            conf_state,
+            leases,
+            kept,
+            sweep: Sweep::new(),
+            labelled,
+            stopped: false,
+        })
     }
 
     /// The last entry applied, and its term; zeros before the first.
@@ -128,17 +144,17 @@ impl<E: Engine> StateMachine<E> {
 
     /// Who takes part, as of the last entry applied.
     pub fn conf_state(&self) -> &ConfState {
-        &self.mark.conf_state
+        &self.conf_state
     }
 
     /// Who takes part after a membership entry. To be called before that entry is applied, and stored with it.
     pub fn set_conf_state(&mut self, conf_state: ConfState) {
-        self.mark.conf_state = conf_state;
+        self.conf_state = conf_state;
     }
 
     /// The chained digest over all events so far: equal on all members at the same index.
     pub fn digest(&self) -> u128 {
-        self.mark.digest
+        self.digest
     }
 
     /// Every lease, in order of id: what a member arms when it starts.
@@ -181,7 +197,7 @@ impl<E: Engine> StateMachine<E> {
             snapshot,
             leases: &mut self.leases,
             kept: &mut self.kept,
-            now: self.mark.clock.now(),
+            now: self.clock.now(),
             term: self.applied.1,
             author: None,
         };
@@ -194,8 +210,8 @@ impl<E: Engine> StateMachine<E> {
             }
             self.applied = (entry.index, entry.term);
             let Some(payload) = read_payload(entry)? else { continue };
-            clock_clamped |= self.mark.clock.read(entry.term, payload.time);
-            work.now = self.mark.clock.now();
+            clock_clamped |= self.clock.read(entry.term, payload.time);
+            work.now = self.clock.now();
             work.term = entry.term;
             work.kept.forget(work.now);
             for proposal in payload.proposals {
@@ -209,20 +225,48 @@ impl<E: Engine> StateMachine<E> {
         self.kept.finish(&mut batch);
         self.finish(batch, &blocks)?;
         let ((index, term), revision) = (self.applied, self.revision);
-        Ok(Applied { index, term, revision, time: self.mark.clock.now(), clock_clamped, replies, blocks, leases })
+        Ok(Applied { index, term, revision, time: self.clock.now(), clock_clamped, replies, blocks, leases })
     }
 
     /// Takes the events into the digest, and commits with the marks that say how far the store is.
     fn finish(&mut self, mut batch: WriteBatch, blocks: &[Arc<Block>]) -> Result<(), Fault> {
         let mut scratch = Vec::new();
         for event in blocks.iter().flat_map(|block| &block.events) {
-            self.mark.digest = digest::chain(self.mark.digest, event, &mut scratch);
+            self.digest = digest::chain(self.digest, event, &mut scratch);
         }
-        batch.put(Keyspace::Meta, layout::MARK, layout::write_mark(&self.mark));
-        let applied = layout::write_applied(self.applied);
-        for keyspace in Keyspace::ALL {
-            batch.put(keyspace, layout::APPLIED, applied.clone());
+        Meta::Clock.put(&mut batch, &self.clock);
+        Meta::Digest.put(&mut batch, &self.digest);
+        Meta::ConfState.put(&mut batch, &self.conf_state);
+        self.commit(batch)
+    }
+
+    /// Removes a slice of what compaction made invisible. To be called between applies, until it is done; nothing that
+    /// can be read depends on it.
+    ///
+    /// # Errors
+    /// A fault, as of [`StateMachine::apply`].
+    pub fn sweep(&mut self) -> Result<Progress, Fault> {
+        if std::mem::replace(&mut self.stopped, true) {
+            return Err(Fault::Stopped);
         }
+        let mut batch = WriteBatch::new();
+        let view = self.view()?;
+        let progress = self.sweep.slice(&view, SWEEP_STEPS, &mut batch)?;
+        drop(view);
+        if !batch.is_empty() {
+            self.commit(batch)?;
+        }
+        self.stopped = false;
+        Ok(progress)
+    }
+
+    /// Commits with the marks that say how far the store is.
+    fn commit(&mut self, mut batch: WriteBatch) -> Result<(), Fault> {
+        if !std::mem::replace(&mut self.labelled, true) {
+            Meta::Format.put(&mut batch, &schema::FORMAT);
+        }
+        let (index, term) = self.applied;
+        schema::put_applied(&mut batch, schema::Applied { index, term });
         Ok(self.engine.commit(batch)?)
     }
 }
@@ -237,6 +281,18 @@ impl<E: Engine> fmt::Debug for StateMachine<E> {
     }
 }
 
+/// Whether a store says its layout; refuses one of another.
+fn check_format(found: Option<u32>) -> Result<bool, StorageError> {
+    match found {
+        None => Ok(false),
+        Some(schema::FORMAT) => Ok(true),
+        Some(other) => {
+            let what = format!("layout {other}; this version reads layout {}", schema::FORMAT);
+            Err(StorageError::Format { what })
+        }
+    }
+}
+
 /// The proposals of an entry: none in the one with which a leader opens its term, nor in a change of membership.
 fn read_payload(entry: &LogEntry) -> Result<Option<Payload>, Fault> {
     match entry.kind {
@@ -246,21 +302,4 @@ fn read_payload(entry: &LogEntry) -> Result<Option<Payload>, Fault> {
         }
         LogEntryKind::Normal | LogEntryKind::Membership => Ok(None),
     }
-}
-
-/// The last entry whose writes the store holds, which every keyspace must agree on.
-fn read_applied<S: Snapshot>(snapshot: &S) -> Result<(Index, Term), Fault> {
-    let read = |keyspace| -> Result<(Index, Term), Fault> {
-        let bytes = snapshot.get(keyspace, layout::APPLIED)?;
-        let applied = bytes.map(|bytes| layout::read_applied(&bytes)).transpose().map_err(StorageError::from)?;
-        Ok(applied.unwrap_or_default())
-    };
-    let applied = read(Keyspace::Meta)?;
-    for keyspace in Keyspace::ALL {
-        let found = read(keyspace)?;
-        if found != applied {
-            return Err(Fault::Torn { keyspace: keyspace.name(), applied: applied.0, found: found.0 });
-        }
-    }
-    Ok(applied)
 }

@@ -12,7 +12,6 @@
 //! | leases | `a` lease, user key | nothing |
 //! | meta | `m` name | by [`Meta`] |
 //! | meta | `i` author, idempotency key | a kept answer |
-//! | meta | `t` time, author, idempotency key | nothing: the kept answers in order of age |
 //!
 //! Numbers are 8 bytes, big-endian, so that their order is that of their bytes.
 
@@ -23,7 +22,7 @@ use bytes::{BufMut, Bytes};
 
 use super::{Keyspace, Snapshot, StorageError, WriteBatch};
 use crate::model::codec;
-use crate::model::{Index, KeyRange, Lease, LeaseId, Revision, Term, Timestamp};
+use crate::model::{Index, KeyRange, Lease, LeaseId, Revision, Term};
 
 /// The version of the layout, stored under [`Meta::Format`].
 pub const FORMAT: u32 = 1;
@@ -38,7 +37,6 @@ const LEASE: u8 = b'l';
 const ATTACHED: u8 = b'a';
 const META: u8 = b'm';
 const ANSWER: u8 = b'i';
-const ANSWER_AGE: u8 = b't';
 
 /// The last log entry that the store holds the effects of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, BorshSerialize, BorshDeserialize)]
@@ -90,14 +88,12 @@ pub enum Meta {
     Compacted,
     /// The [`Revision`] below which the sweep has removed everything.
     Swept,
-    /// The state machine's clock, a [`Timestamp`].
+    /// The state machine's clock.
     Clock,
-    /// The largest [`Term`] among the entries applied.
-    Term,
-    /// Who takes part in raft, with the membership entry that made it so.
+    /// The chained digest of every event so far.
+    Digest,
+    /// Who takes part in raft, a [`ConfState`](crate::model::ConfState).
     ConfState,
-    /// How many answers are kept, and their bytes.
-    KeptAnswers,
 }
 
 impl Meta {
@@ -111,9 +107,8 @@ impl Meta {
             Self::Compacted => "compacted",
             Self::Swept => "swept",
             Self::Clock => "clock",
-            Self::Term => "term",
+            Self::Digest => "digest",
             Self::ConfState => "conf-state",
-            Self::KeptAnswers => "kept-answers",
         }
     }
 
@@ -245,28 +240,10 @@ pub fn answer(author: Option<&str>, key: &str) -> Bytes {
     stored.into()
 }
 
-/// Where a kept answer stands in `meta` by age.
+/// The bounds in `meta` of every kept answer.
 #[must_use]
-pub fn answer_age(time: Timestamp, author: Option<&str>, key: &str) -> Bytes {
-    let mut stored = vec![ANSWER_AGE];
-    stored.put_u64(time.0);
-    put_answer_name(&mut stored, author, key);
-    stored.into()
-}
-
-/// The bounds in `meta` of the answers kept since before `time`, oldest first.
-#[must_use]
-pub fn answers_before(time: Timestamp) -> (Bound<Bytes>, Bound<Bytes>) {
-    let end = tagged(ANSWER_AGE, &time.0.to_be_bytes());
-    (Bound::Included(Bytes::from_static(&[ANSWER_AGE])), Bound::Excluded(end))
-}
-
-/// The key under which an answer is kept, from the one that orders it by age.
-///
-/// # Errors
-/// [`StorageError::Corrupt`] when it is the key of something else.
-pub fn answer_of_age(stored: &[u8]) -> Result<Bytes, StorageError> {
-    number(stored, ANSWER_AGE).map(|(_, name)| tagged(ANSWER, name)).ok_or_else(|| misplaced("kept answer"))
+pub fn answers() -> (Bound<Bytes>, Bound<Bytes>) {
+    every(ANSWER)
 }
 
 /// Bounds as the engine takes them.
@@ -310,7 +287,7 @@ mod tests {
     use super::super::Engine;
     use super::super::memory::MemoryEngine;
     use super::*;
-    use crate::model::Key;
+    use crate::model::{Key, Timestamp};
 
     const MARK: Applied = Applied { index: Index(7), term: Term(2) };
 
@@ -377,13 +354,12 @@ mod tests {
     }
 
     #[test]
-    fn kept_answers_are_found_by_name_and_by_age() {
+    fn kept_answers_are_apart_by_author_and_from_all_else() {
         assert_ne!(answer(Some("a"), "bc"), answer(Some("ab"), "c"));
         assert_ne!(answer(None, "x"), answer(Some(""), "x"));
-        let aged = answer_age(Timestamp(10), Some("ann"), "key");
-        assert!(inside(&answers_before(Timestamp(11)), &aged));
-        assert!(!inside(&answers_before(Timestamp(10)), &aged));
-        assert_eq!(answer_of_age(&aged).unwrap(), answer(Some("ann"), "key"));
+        assert!(inside(&answers(), &answer(None, "")));
+        assert!(inside(&answers(), &answer(Some("\u{10ffff}"), "\u{10ffff}")));
+        assert!(!inside(&answers(), &Meta::Clock.key()));
     }
 
     #[test]
