@@ -13,3 +13,7 @@ pub mod mvcc;
 pub mod machine;
 
 pub mod consensus;
+
+pub mod observe;
+
+pub mod config;

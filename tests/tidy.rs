@@ -76,7 +76,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("crc32c", &["src/wal/", "src/machine/", "src/node/"]),
     ("fjall", &["src/storage/fjall.rs"]),
     ("futures_util", &["src/node/", "src/service/", "src/api/", "src/cli/", "src/server.rs"]),
-    ("http", &["src/api/", "src/cli/"]),
+    ("http", &["src/api/", "src/observe/", "src/cli/"]),
     ("http_body", &["src/api/"]),
     ("http_body_util", &["src/api/"]),
     ("hyper", &["src/api/", "src/server.rs"]),

@@ -1,0 +1,144 @@
+//! What an operator may set, gathered from flags, environment and file into one validated [`Settings`].
+//!
+//! Every setting is one row of the table in `table.rs`: the flags, the environment variables, the keys of the
+//! file, the help and the reference in `docs/configuration.md` all come from there. A flag wins over the
+//! environment, the environment over the file, the file over the default. Nothing here opens a socket or a data
+//! directory, and nothing is silently ignored: what does not apply is a warning, what is wrong an error that
+//! names the setting, where it came from, the value and what is allowed.
+
+pub mod reference;
+mod sources;
+mod table;
+mod values;
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::model::limits::DEFAULT_MAX_REQUEST_BYTES;
+use crate::observe::{LogFormat, LogLevel};
+
+pub use sources::{ConfigError, Environment, Loaded, Origin, load};
+pub use table::{IGNORED, Ignored, SETTINGS, Setting, Topic};
+pub use values::{ListenUrl, duration, duration_text};
+
+/// Everything that one member is told at start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// The name of this member, for people. Unique in a cluster.
+    pub name: String,
+    /// Where the member keeps its log and its store. One directory belongs to one member for ever.
+    pub data_dir: PathBuf,
+    /// Where clients are listened for. Never empty.
+    pub listen_client_urls: Vec<ListenUrl>,
+    /// What clients are told to connect to; empty: where the member listens, see [`Settings::advertised`].
+    pub advertise_client_urls: Vec<String>,
+    pub auto_compaction: AutoCompaction,
+    /// The largest request body, in bytes.
+    pub max_request_bytes: usize,
+    /// Foreign origins that browsers may call from (`scheme://host[:port]`), or `*` for any. Empty: none.
+    pub cors: Vec<String>,
+    /// Names that a `Host` header may carry besides those the member knows of itself, or `*` for any.
+    pub host_whitelist: Vec<String>,
+    pub log_level: LogLevel,
+    pub log_format: LogFormat,
+    /// Requests that take longer are logged; `None`: none are.
+    pub slow_request_threshold: Option<Duration>,
+    /// Applied entries after which the store is made durable and the log before them is dropped.
+    pub snapshot_count: u64,
+    /// One raft tick: how often a leader shows that it lives.
+    pub heartbeat_interval: Duration,
+    /// Without a sign of a leader for this long, a member stands for election.
+    pub election_timeout: Duration,
+}
+
+/// When the past is discarded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AutoCompaction {
+    /// Never by itself.
+    Off,
+    /// What is older than this.
+    Periodic(Duration),
+    /// All but this many revisions.
+    Revision(u64),
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            name: "default".to_owned(),
+            data_dir: PathBuf::from("./vardr.data"),
+            listen_client_urls: vec![ListenUrl::new("127.0.0.1", 2379)],
+            advertise_client_urls: Vec::new(),
+            auto_compaction: AutoCompaction::Periodic(Duration::from_hours(24)),
+            max_request_bytes: DEFAULT_MAX_REQUEST_BYTES,
+            cors: Vec::new(),
+            host_whitelist: Vec::new(),
+            log_level: LogLevel::Info,
+            log_format: LogFormat::Text,
+            slow_request_threshold: Some(Duration::from_millis(500)),
+            snapshot_count: 10_000,
+            heartbeat_interval: Duration::from_millis(100),
+            election_timeout: Duration::from_secs(1),
+        }
+    }
+}
+
+impl Settings {
+    /// For a test: a member in `dir` on a port of its own on loopback that the kernel picks, with elections that
+    /// take no time to speak of.
+    #[must_use]
+    pub fn for_tests(dir: impl AsRef<Path>) -> Self {
+        Self {
+            name: "test".to_owned(),
+            data_dir: dir.as_ref().to_path_buf(),
+            listen_client_urls: vec![ListenUrl::new("127.0.0.1", 0)],
+            heartbeat_interval: Duration::from_millis(10),
+            election_timeout: Duration::from_millis(100),
+            ..Self::default()
+        }
+    }
+
+    /// What clients are told to connect to, given the addresses that were bound: the advertised URLs, else the
+    /// bound addresses, where one that means "any address" is named `localhost`.
+    #[must_use]
+    pub fn advertised(&self, bound: &[SocketAddr]) -> Vec<String> {
+        if !self.advertise_client_urls.is_empty() {
+            return self.advertise_client_urls.clone();
+        }
+        bound.iter().map(|address| format!("http://{}", reachable(*address))).collect()
+    }
+
+    /// The election timeout in ticks of the heartbeat interval, at least 1.
+    #[must_use]
+    pub fn election_ticks(&self) -> usize {
+        let ticks = self.election_timeout.as_millis().checked_div(self.heartbeat_interval.as_millis());
+        ticks.and_then(|ticks| usize::try_from(ticks).ok()).unwrap_or(1).max(1)
+    }
+}
+
+fn reachable(address: SocketAddr) -> String {
+    let any = address.ip() == Ipv4Addr::UNSPECIFIED || address.ip() == Ipv6Addr::UNSPECIFIED;
+    if any { format!("localhost:{}", address.port()) } else { address.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bound_addresses_are_advertised_unless_others_are_named() {
+        let mut settings = Settings::for_tests("/tmp/x");
+        let bound: Vec<SocketAddr> =
+            ["127.0.0.1:4001", "0.0.0.0:4002", "[::]:4003", "[::1]:4004"].iter().map(|a| a.parse().unwrap()).collect();
+        let expected = ["http://127.0.0.1:4001", "http://localhost:4002", "http://localhost:4003", "http://[::1]:4004"];
+        assert_eq!(settings.advertised(&bound), expected);
+        settings.advertise_client_urls = vec!["http://config.example:80".to_owned()];
+        assert_eq!(settings.advertised(&bound), ["http://config.example:80"]);
+    }
+
+    #[test]
+    fn the_election_timeout_is_counted_in_heartbeats() {
+        assert_eq!(Settings::default().election_ticks(), 10);
+    }
+}
