@@ -107,9 +107,13 @@ pub enum Attach {
 }
 
 /// What must hold of the key for the command to be carried out. An empty condition always holds.
+///
+/// Where the command is about a directory ([`CreateDirectory`], [`DeleteTarget::Directory`]), `exists` asks for the
+/// directory, which a marker or a key below it makes, and the rest asks for the marker. Every other command takes a key
+/// that ends in `/` as the plain key it is. Of a range, only `exists` can be asked: whether anything is in it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, BorshSerialize, BorshDeserialize)]
 pub struct Condition {
-    /// Whether the key must exist. A directory exists when it has a marker or a key below it.
+    /// Whether the key, the directory or anything in the range must exist.
     pub exists: Option<bool>,
     /// The key's `mod_revision` must be one of these; empty asks nothing.
     pub revisions: Vec<Revision>,
@@ -125,7 +129,7 @@ impl Condition {
     }
 }
 
-/// Changes the JSON value of a key. Keeps content type and lease.
+/// Changes the JSON value of a key. Keeps content type and lease; a key that it creates has the type `application/json`.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Patch {
     pub key: Key,
@@ -152,7 +156,8 @@ pub struct Increment {
     pub condition: Condition,
 }
 
-/// Stores a value under the next key of a directory: the new revision, 20 digits, zero-padded.
+/// Stores a value under the next key of a directory: the new revision, 20 digits, zero-padded. Refused with
+/// `PreconditionFailed` where somebody has put a key of that name by hand.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Append {
     /// Ends in `/`.
@@ -162,8 +167,9 @@ pub struct Append {
     pub attach: Attach,
 }
 
-/// Makes the directory's marker. Does nothing, without a revision, where the marker exists already and nothing asks
-/// for another lease.
+/// Makes the directory's marker. Does nothing, without a revision, where the marker exists already and the write would
+/// leave it the lease it has. A marker that dies with a lease of its own takes everything below it with it, as in
+/// etcd v2.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct CreateDirectory {
     /// Ends in `/`.
@@ -179,7 +185,7 @@ pub struct Delete {
     pub previous: bool,
 }
 
-/// Which keys to delete.
+/// Which keys to delete. In a transaction, what is not there is no refusal: nothing of it is deleted.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub enum DeleteTarget {
     /// One key; refused when it is absent.
@@ -191,7 +197,8 @@ pub enum DeleteTarget {
     Range(KeyRange),
 }
 
-/// Starts the key's own lease anew with this time to live. Makes no revision, wakes no watcher.
+/// Starts the key's own lease anew with this time to live. Makes no revision, wakes no watcher. Refused where the key's
+/// lease is not its own, or it has none.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Refresh {
     pub key: Key,
@@ -199,6 +206,10 @@ pub struct Refresh {
 }
 
 /// All at one revision, or nothing: when every comparison holds `then`, else `otherwise`.
+///
+/// Comparisons, those of nested transactions too, are made on the state before the transaction, as in etcd v3. Of two
+/// operations that can both happen, on whatever level, neither may put a key that the other puts or deletes. A read at a
+/// revision sees that revision; it may not be the one being made.
 #[derive(Debug, Clone, PartialEq, Eq, Default, BorshSerialize, BorshDeserialize)]
 pub struct Txn {
     pub compares: Vec<Compare>,
@@ -246,7 +257,9 @@ pub enum Op {
 
 /// Gives keys the state they had at an earlier revision: in one command, at one revision, within
 /// [`limits::MAX_ROLLBACK_KEYS`](super::limits::MAX_ROLLBACK_KEYS) and
-/// [`limits::MAX_ROLLBACK_BYTES`](super::limits::MAX_ROLLBACK_BYTES). Keys that died since come back without a lease.
+/// [`limits::MAX_ROLLBACK_BYTES`](super::limits::MAX_ROLLBACK_BYTES). Keys whose value and content type are as they were
+/// stay untouched; others that are there keep their lease and create revision; keys that died since come back as new
+/// ones, without a lease.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Rollback {
     pub range: KeyRange,

@@ -52,9 +52,9 @@ pub enum Outcome {
         restored: u64,
         deleted: u64,
     },
-    /// A grant, or a revocation that names what it removed.
+    /// A grant.
     Lease(Lease),
-    /// A revocation: the keys deleted with the lease.
+    /// A revocation or an expiry: the keys deleted with the lease. Without any, no revision is made.
     Revoked {
         deleted: u64,
     },
@@ -105,6 +105,8 @@ pub enum Refusal {
     InvalidPatch(String),
     #[error("the patch does not apply to the value: {0}")]
     PatchConflict(String),
+    /// A rollback beyond its bounds, or a patch that makes a value beyond
+    /// [`limits::MAX_PATCHED_BYTES`](super::limits::MAX_PATCHED_BYTES).
     #[error("too large: {keys} keys and {bytes} bytes")]
     TooLarge { keys: u64, bytes: u64 },
     #[error("reading the past at {asked} takes more steps than one request may; narrow the range or the time")]
