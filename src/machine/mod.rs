@@ -15,7 +15,9 @@ mod idempotency;
 mod lease;
 mod number;
 mod patch;
+mod restore;
 mod rollback;
+mod snapshot;
 mod tree;
 mod txn;
 mod work;
@@ -28,7 +30,9 @@ use thiserror::Error;
 
 pub use digest::content as content_digest;
 pub use lease::{LeaseChange, all as leases, attached, find as find_lease};
+pub use restore::Restore;
 pub use rollback::{Pages, Restored, RollbackError, RollbackPlan, plan as plan_rollback};
+pub use snapshot::{SnapshotCheck, SnapshotError, SnapshotHead, SnapshotSource};
 
 use crate::model::codec::CodecError;
 use crate::model::{
@@ -36,7 +40,7 @@ use crate::model::{
 };
 use crate::mvcc::{Overlay, Progress, Sweep, View};
 use crate::storage::schema::{self, Meta};
-use crate::storage::{Engine, StorageError, WriteBatch};
+use crate::storage::{Engine, Snapshot, StorageError, WriteBatch};
 use clock::Clock;
 use idempotency::Kept;
 use lease::Leases;
@@ -108,7 +112,10 @@ impl<E: Engine> StateMachine<E> {
     /// When the store cannot be read, or its keyspaces are not all at the same log entry: then it has lost something.
     pub fn open(engine: E, genesis: &Genesis) -> Result<Self, Fault> {
         let snapshot = engine.snapshot();
-        let applied = schema::applied(&snapshot)?.unwrap_or_default();
+        let applied = match schema::applied(&snapshot)? {
+            Some(applied) => applied,
+            None => begin(&snapshot)?,
+        };
         let labelled = check_format(Meta::Format.get(&snapshot)?)?;
         let clock = Meta::Clock.get(&snapshot)?.unwrap_or_default();
         let digest = Meta::Digest.get(&snapshot)?.unwrap_or_default();
@@ -278,6 +285,21 @@ impl<E: Engine> fmt::Debug for StateMachine<E> {
             .field("revision", &self.revision)
             .field("stopped", &self.stopped)
             .finish_non_exhaustive()
+    }
+}
+
+/// Where a store begins that nothing was applied to: it must hold nothing.
+fn begin<S: Snapshot>(snapshot: &S) -> Result<schema::Applied, StorageError> {
+    match restore::first_in_use(snapshot)? {
+        None => Ok(schema::Applied::default()),
+        Some(keyspace) => {
+            let what = format!(
+                "`{}` is in use and the log entry it is at is missing: \
+                a restore was interrupted, or writes were lost",
+                keyspace.name()
+            );
+            Err(StorageError::Corrupt { what })
+        }
     }
 }
 

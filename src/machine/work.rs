@@ -159,10 +159,11 @@ pub(super) fn put_action(condition: &Condition) -> Action {
 
 /// What etcd's v2 API calls a write that changes what is there, or makes it.
 pub(super) fn change_action(condition: &Condition, created: bool) -> Action {
-    match put_action(condition) {
-        Action::CompareAndSwap => Action::CompareAndSwap,
-        _ if created => Action::Create,
-        _ => Action::Update,
+    let Condition { exists: _, revisions, value } = condition;
+    match created {
+        false if !revisions.is_empty() || value.is_some() => Action::CompareAndSwap,
+        false => Action::Update,
+        true => Action::Create,
     }
 }
 
