@@ -5,10 +5,12 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
+use tempfile::TempDir;
 
 use super::naive::{Change, Naive, cause};
 use crate::model::{EventKind, Key, KeyRange, LeaseId, RangeQuery, Revision, SortBy};
 use crate::mvcc::{ListQuery, Listing, Overlay, Progress, ReadError, ReplayBudget, Restore, Sweep, View, Write};
+use crate::storage::fjall::{FjallEngine, Options};
 use crate::storage::memory::MemoryEngine;
 use crate::storage::{Engine, Snapshot, WriteBatch};
 
@@ -36,6 +38,38 @@ impl Store for InMemory {
 
     fn another(&self) -> Self {
         Self(MemoryEngine::new())
+    }
+}
+
+/// In a directory of its own. The engine is out only while the store is opened again.
+struct OnDisk {
+    engine: Option<FjallEngine>,
+    directory: TempDir,
+}
+
+impl OnDisk {
+    fn new() -> Self {
+        let mut store = Self { engine: None, directory: TempDir::new().unwrap() };
+        store.reopen();
+        store
+    }
+}
+
+impl Store for OnDisk {
+    type Engine = FjallEngine;
+
+    fn engine(&self) -> &FjallEngine {
+        self.engine.as_ref().unwrap()
+    }
+
+    fn reopen(&mut self) {
+        drop(self.engine.take());
+        let path = self.directory.path().join("store");
+        self.engine = Some(FjallEngine::open(&path, Options::default()).unwrap());
+    }
+
+    fn another(&self) -> Self {
+        Self::new()
     }
 }
 
@@ -425,7 +459,16 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn every_answer_is_that_of_the_naive_key_space(steps in proptest::collection::vec(a_step(), 1..24)) {
+    fn every_answer_in_memory_is_that_of_the_naive_key_space(steps in proptest::collection::vec(a_step(), 1..24)) {
         play(InMemory(MemoryEngine::new()), &steps);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 12, failure_persistence: None, max_shrink_iters: 100, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_answer_on_disk_is_that_of_the_naive_key_space(steps in proptest::collection::vec(a_step(), 1..24)) {
+        play(OnDisk::new(), &steps);
     }
 }
