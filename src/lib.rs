@@ -14,6 +14,8 @@ pub mod machine;
 
 pub mod consensus;
 
+pub mod watch;
+
 pub mod observe;
 
 pub mod config;

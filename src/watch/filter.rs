@@ -1,0 +1,170 @@
+//! Which events a watcher is told of. The one place that decides it, for live events and for replayed ones.
+
+use bytes::Bytes;
+
+use crate::model::{Event, EventKind, Key, KeyRange};
+
+/// A set of kinds of event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kinds(u8);
+
+impl Kinds {
+    /// Every kind.
+    pub const ALL: Self = Self(0b111);
+
+    /// These kinds and no other.
+    #[must_use]
+    pub fn of(kinds: &[EventKind]) -> Self {
+        Self(kinds.iter().fold(0, |set, kind| set | Self::bit(*kind)))
+    }
+
+    /// Whether the kind is in the set.
+    #[must_use]
+    pub fn contains(self, kind: EventKind) -> bool {
+        self.0 & Self::bit(kind) != 0
+    }
+
+    const fn bit(kind: EventKind) -> u8 {
+        match kind {
+            EventKind::Put => 0b001,
+            EventKind::Delete => 0b010,
+            EventKind::Expire => 0b100,
+        }
+    }
+}
+
+/// The keys of a filter, told apart by how they are looked up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Keys {
+    /// One key.
+    Exact(Bytes),
+    /// Every key that begins so.
+    Prefix(Bytes),
+    /// Keys that begin with this directory and have no `/` after it but as their last byte.
+    Children(Bytes),
+    /// Any other range.
+    Range(KeyRange),
+}
+
+/// Which events a watcher is told of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Filter {
+    keys: Keys,
+    kinds: Kinds,
+}
+
+impl Filter {
+    /// Everything that happens to keys of the range.
+    #[must_use]
+    pub fn new(range: KeyRange) -> Self {
+        let keys = if let Some(key) = range.as_single() {
+            Keys::Exact(key.clone())
+        } else if KeyRange::prefix(range.start().clone()) == range {
+            Keys::Prefix(range.start().clone())
+        } else {
+            Keys::Range(range)
+        };
+        Self { keys, kinds: Kinds::ALL }
+    }
+
+    /// What happens one level below a directory: to its keys, to the markers of its sub-directories, and to its own
+    /// marker. A directory that is only implied has no marker, so keys below a sub-directory are not heard of.
+    ///
+    /// `directory` is a marker key (it ends in `/`).
+    #[must_use]
+    pub fn children(directory: &Key) -> Self {
+        Self { keys: Keys::Children(directory.bytes().clone()), kinds: Kinds::ALL }
+    }
+
+    /// Only events of these kinds.
+    #[must_use]
+    pub fn only(self, kinds: Kinds) -> Self {
+        Self { kinds, ..self }
+    }
+
+    /// The smallest range that holds every key of the filter: what a replay reads.
+    #[must_use]
+    pub fn range(&self) -> KeyRange {
+        match &self.keys {
+            Keys::Exact(key) => Key::new(key.clone()).map_or_else(
+                || KeyRange::new(Bytes::new(), Some(Bytes::from_static(&[0]))),
+                |key| KeyRange::single(&key),
+            ),
+            Keys::Prefix(prefix) | Keys::Children(prefix) => KeyRange::prefix(prefix.clone()),
+            Keys::Range(range) => range.clone(),
+        }
+    }
+
+    /// Whether the event is one to tell of.
+    #[must_use]
+    pub fn accepts(&self, event: &Event) -> bool {
+        self.kinds.contains(event.kind) && self.holds(event.key.as_bytes())
+    }
+
+    pub(super) fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
+    fn holds(&self, key: &[u8]) -> bool {
+        match &self.keys {
+            Keys::Exact(exact) => exact == key,
+            Keys::Prefix(prefix) => key.starts_with(prefix),
+            Keys::Children(directory) => key.strip_prefix(&**directory).is_some_and(is_one_level),
+            Keys::Range(range) => range.contains(key),
+        }
+    }
+}
+
+/// Whether what follows a directory names something directly in it, or the directory itself.
+fn is_one_level(rest: &[u8]) -> bool {
+    let name = rest.strip_suffix(b"/").unwrap_or(rest);
+    !name.contains(&b'/')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(text: &str) -> Key {
+        Key::new(text.to_owned()).unwrap()
+    }
+
+    #[test]
+    fn children_are_what_is_one_level_below() {
+        let filter = Filter::children(&key("/a/"));
+        for child in ["/a/", "/a/b", "/a/b/", "/a/."] {
+            assert!(filter.holds(child.as_bytes()), "{child}");
+        }
+        for other in ["/a", "/a/b/c", "/a/b/c/", "/a//c", "/ab", "/b/", "/"] {
+            assert!(!filter.holds(other.as_bytes()), "{other}");
+        }
+        assert_eq!(filter.range(), KeyRange::prefix("/a/"));
+    }
+
+    #[test]
+    fn a_range_is_looked_up_in_the_narrowest_way_and_stays_the_same_range() {
+        let wide = KeyRange::new("a", Some("c".into()));
+        let ranges = [
+            (KeyRange::single(&key("a")), Keys::Exact("a".into())),
+            (KeyRange::prefix("a"), Keys::Prefix("a".into())),
+            (KeyRange::prefix(""), Keys::Prefix("".into())),
+            (KeyRange::prefix(vec![0xff]), Keys::Prefix(vec![0xff].into())),
+            (wide.clone(), Keys::Range(wide)),
+            (KeyRange::new("b", Some("a".into())), Keys::Range(KeyRange::new("b", Some("a".into())))),
+            (KeyRange::new("", Some(vec![0].into())), Keys::Exact("".into())),
+        ];
+        for (range, keys) in ranges {
+            let filter = Filter::new(range.clone());
+            assert_eq!(filter.range(), range);
+            assert_eq!(*filter.keys(), keys);
+        }
+    }
+
+    #[test]
+    fn kinds_are_a_set() {
+        let kinds = Kinds::of(&[EventKind::Put, EventKind::Expire]);
+        assert!(kinds.contains(EventKind::Put) && kinds.contains(EventKind::Expire));
+        assert!(!kinds.contains(EventKind::Delete));
+        assert_eq!(Kinds::of(&[EventKind::Put, EventKind::Delete, EventKind::Expire]), Kinds::ALL);
+    }
+}

@@ -1,0 +1,116 @@
+//! From a key to the watchers it may concern, without looking at the others.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use super::WatcherId;
+use super::filter::{Filter, Keys};
+use crate::model::KeyRange;
+
+/// Who watches which keys.
+#[derive(Debug, Default)]
+pub(super) struct Index {
+    exact: BTreeMap<Bytes, Ids>,
+    /// Prefixes, directories among them.
+    prefixes: BTreeMap<Bytes, Ids>,
+    /// How many prefixes there are of each length: a key is looked up by its beginnings of these lengths only.
+    lengths: BTreeMap<usize, usize>,
+    /// Every other range; each is tried for every event.
+    ranges: BTreeMap<WatcherId, KeyRange>,
+}
+
+impl Index {
+    pub(super) fn insert(&mut self, id: WatcherId, filter: &Filter) {
+        match filter.keys() {
+            Keys::Exact(key) => add(&mut self.exact, key, id),
+            Keys::Prefix(prefix) | Keys::Children(prefix) => {
+                add(&mut self.prefixes, prefix, id);
+                *self.lengths.entry(prefix.len()).or_default() += 1;
+            }
+            Keys::Range(range) => {
+                self.ranges.insert(id, range.clone());
+            }
+        }
+    }
+
+    pub(super) fn remove(&mut self, id: WatcherId, filter: &Filter) {
+        match filter.keys() {
+            Keys::Exact(key) => forget(&mut self.exact, key, id),
+            Keys::Prefix(prefix) | Keys::Children(prefix) => {
+                forget(&mut self.prefixes, prefix, id);
+                if let Some(count) = self.lengths.get_mut(&prefix.len()) {
+                    *count -= 1;
+                    if *count == 0 {
+                        self.lengths.remove(&prefix.len());
+                    }
+                }
+            }
+            Keys::Range(_) => {
+                self.ranges.remove(&id);
+            }
+        }
+    }
+
+    /// Calls `concern` once for each watcher whose range or prefix holds the key.
+    pub(super) fn concerned(&self, key: &[u8], mut concern: impl FnMut(WatcherId)) {
+        if let Some(ids) = self.exact.get(key) {
+            ids.as_slice().iter().copied().for_each(&mut concern);
+        }
+        for beginning in self.lengths.keys().map_while(|length| key.get(..*length)) {
+            if let Some(ids) = self.prefixes.get(beginning) {
+                ids.as_slice().iter().copied().for_each(&mut concern);
+            }
+        }
+        self.ranges.iter().filter(|(_, range)| range.contains(key)).for_each(|(id, _)| concern(*id));
+    }
+
+    /// Whether nobody is in it.
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.exact.is_empty() && self.prefixes.is_empty() && self.lengths.is_empty() && self.ranges.is_empty()
+    }
+}
+
+/// Watchers of the same keys, in order. Most keys have one, which takes no memory of its own.
+#[derive(Debug)]
+enum Ids {
+    One(WatcherId),
+    Many(Vec<WatcherId>),
+}
+
+impl Ids {
+    fn as_slice(&self) -> &[WatcherId] {
+        match self {
+            Self::One(id) => std::slice::from_ref(id),
+            Self::Many(ids) => ids,
+        }
+    }
+}
+
+/// Ids only rise, so the new one goes last.
+fn add(map: &mut BTreeMap<Bytes, Ids>, key: &Bytes, id: WatcherId) {
+    match map.get_mut(key) {
+        None => {
+            map.insert(key.clone(), Ids::One(id));
+        }
+        Some(Ids::Many(ids)) => ids.push(id),
+        Some(ids @ Ids::One(_)) => *ids = Ids::Many(ids.as_slice().iter().copied().chain([id]).collect()),
+    }
+}
+
+fn forget(map: &mut BTreeMap<Bytes, Ids>, key: &Bytes, id: WatcherId) {
+    let Some(ids) = map.get_mut(key) else { return };
+    let is_last = match ids {
+        Ids::One(only) => *only == id,
+        Ids::Many(ids) => {
+            if let Ok(at) = ids.binary_search(&id) {
+                ids.remove(at);
+            }
+            ids.is_empty()
+        }
+    };
+    if is_last {
+        map.remove(key);
+    }
+}

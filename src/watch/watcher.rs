@@ -1,0 +1,284 @@
+//! One watcher: what it has still to be given, and how far it is.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::Filter;
+use super::hub::Limits;
+use crate::model::{Block, Event, Revision};
+
+/// A watcher that has more runs than this waiting is slow: from here on it holds copies of small events rather than
+/// whole blocks, of which it could hold one per event.
+const SHARED_RUNS: usize = 8;
+/// A copy is made when the block is this many times larger than the event.
+const SHARE_RATIO: usize = 8;
+/// The largest block that a watcher may hold for the sake of a small event, in bytes.
+const MAX_SHARED_BYTES: usize = 1024 * 1024;
+/// The room for runs that an idle watcher keeps.
+const IDLE_RUNS: usize = 4;
+
+/// What [`Hub::take`](super::Hub::take) gives.
+#[derive(Debug, Clone)]
+pub enum Delivery {
+    /// Events, in order. More may be waiting.
+    Events(Vec<Piece>),
+    /// Nothing is waiting, and the watcher has everything up to this revision: a point to resume from.
+    Idle { through: Revision },
+    /// The watcher was too slow and has everything up to this revision; later events were dropped. It stays so until
+    /// it is cancelled or rejoins.
+    Lagging { resume_after: Revision },
+    /// There is no such watcher.
+    Cancelled,
+}
+
+/// Events of one revision, all or a part of those that concern a watcher.
+#[derive(Debug, Clone)]
+pub struct Piece {
+    run: Run,
+    ends_revision: bool,
+}
+
+impl Piece {
+    /// The events, in order of key; never none.
+    #[must_use]
+    pub fn events(&self) -> &[Event] {
+        self.run.events()
+    }
+
+    /// Whether the last of these events is the last one of this watcher at their revision, so that it is safe to resume
+    /// after it.
+    #[must_use]
+    pub fn ends_revision(&self) -> bool {
+        self.ends_revision
+    }
+}
+
+/// Neighbours in a block.
+#[derive(Debug, Clone)]
+struct Run {
+    block: Arc<Block>,
+    from: u32,
+    to: u32,
+}
+
+impl Run {
+    fn events(&self) -> &[Event] {
+        self.block.events.get(self.from as usize..self.to as usize).unwrap_or_default()
+    }
+}
+
+/// A place in a block that is being published.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Offer<'a> {
+    pub(super) block: &'a Arc<Block>,
+    /// What the whole block costs.
+    pub(super) block_cost: usize,
+    pub(super) index: u32,
+    pub(super) event: &'a Event,
+}
+
+#[derive(Debug)]
+pub(super) struct Watcher {
+    filter: Filter,
+    /// Everything up to here is known to the watcher, or was not asked for.
+    after: Revision,
+    /// Set until a replay has reached this revision.
+    joining: Option<Revision>,
+    /// Set once events were dropped: what came after this revision.
+    lagging: Option<Revision>,
+    queue: VecDeque<Run>,
+    /// The number of events in the queue.
+    events: usize,
+    /// What they cost.
+    cost: usize,
+}
+
+impl Watcher {
+    /// A watcher that has everything up to `after`, registered at revision `hub`.
+    pub(super) fn new(filter: Filter, after: Revision, hub: Revision) -> Self {
+        let joining = (after < hub).then_some(hub);
+        Self { filter, after, joining, lagging: None, queue: VecDeque::new(), events: 0, cost: 0 }
+    }
+
+    pub(super) fn filter(&self) -> &Filter {
+        &self.filter
+    }
+
+    /// Whether there is anything to take, or will be when the replay is done.
+    pub(super) fn is_idle(&self) -> bool {
+        self.queue.is_empty() && self.lagging.is_none()
+    }
+
+    /// Queues an event that the filter accepts, unless the queue is full. A revision that finds the queue empty gets in
+    /// however large it is, else a resume could never get past it; one that does not fit leaves whole.
+    pub(super) fn offer(&mut self, offer: Offer<'_>, limits: Limits) {
+        let revision = offer.event.revision;
+        if self.lagging.is_some() || revision <= self.after || !self.filter.accepts(offer.event) {
+            return;
+        }
+        let cost = cost(offer.event);
+        let is_first =
+            self.queue.front().is_none_or(|run| run.events().first().is_some_and(|e| e.revision == revision));
+        let fits = self.events < limits.events && self.cost.saturating_add(cost) <= limits.bytes;
+        if is_first || fits {
+            self.push(offer, cost);
+        } else {
+            self.drop_back(|queued| queued.revision >= revision);
+            self.lagging = Some(Revision(revision.get().saturating_sub(1)));
+        }
+    }
+
+    fn push(&mut self, offer: Offer<'_>, cost: usize) {
+        self.events += 1;
+        self.cost += cost;
+        let follows = |last: &&mut Run| Arc::ptr_eq(&last.block, offer.block) && last.to == offer.index;
+        if let Some(last) = self.queue.back_mut().filter(follows) {
+            last.to += 1;
+            return;
+        }
+        let is_small = cost.saturating_mul(SHARE_RATIO) < offer.block_cost;
+        let is_much = self.queue.len() >= SHARED_RUNS || offer.block_cost > MAX_SHARED_BYTES;
+        let run = if is_small && is_much {
+            Run { block: Arc::new(Block { events: vec![offer.event.clone()] }), from: 0, to: 1 }
+        } else {
+            Run { block: Arc::clone(offer.block), from: offer.index, to: offer.index + 1 }
+        };
+        self.queue.push_back(run);
+    }
+
+    /// Takes events, at least one where there is one, until they cost `max_bytes`. `hub` is the last revision published.
+    pub(super) fn take(&mut self, max_bytes: usize, hub: Revision) -> Delivery {
+        if self.joining.is_some() {
+            return Delivery::Idle { through: self.after };
+        }
+        let (mut pieces, mut taken) = (Vec::new(), 0);
+        while let Some((piece, cost)) = self.next_piece(pieces.is_empty(), max_bytes.saturating_sub(taken)) {
+            taken += cost;
+            pieces.push(piece);
+        }
+        self.rest();
+        match self.lagging {
+            _ if !pieces.is_empty() => Delivery::Events(pieces),
+            Some(resume_after) => Delivery::Lagging { resume_after },
+            None => Delivery::Idle { through: self.after.max(hub) },
+        }
+    }
+
+    /// Takes events of one revision from the front of the queue, within a budget unless one must be taken.
+    fn next_piece(&mut self, must: bool, budget: usize) -> Option<(Piece, usize)> {
+        let run = self.queue.front_mut()?;
+        let revision = run.events().first()?.revision;
+        let (mut count, mut taken) = (0, 0);
+        for event in run.events().iter().take_while(|event| event.revision == revision) {
+            let cost = cost(event);
+            if taken + cost > budget && (count > 0 || !must) {
+                break;
+            }
+            taken += cost;
+            count += 1;
+        }
+        if count == 0 {
+            return None;
+        }
+        let piece = Run { block: Arc::clone(&run.block), from: run.from, to: run.from + count };
+        run.from += count;
+        if run.from >= run.to {
+            self.queue.pop_front();
+        }
+        self.events -= count as usize;
+        self.cost -= taken;
+        let next = self.queue.front().and_then(|run| run.events().first());
+        let ends_revision = next.is_none_or(|next| next.revision != revision);
+        Some((Piece { run: piece, ends_revision }, taken))
+    }
+
+    /// A replay has shown everything up to `through`. Whether that reaches what the hub has kept.
+    pub(super) fn skip_through(&mut self, through: Revision) -> bool {
+        if self.joining.is_some_and(|joining| through < joining) {
+            return false;
+        }
+        self.joining = None;
+        self.after = self.after.max(through);
+        self.lagging = self.lagging.map(|resume_after| resume_after.max(through));
+        let after = self.after;
+        self.drop_front(|queued| queued.revision <= after);
+        self.rest();
+        true
+    }
+
+    /// Begins again at revision `hub`, with everything before it left to a replay. Whether the watcher was told to.
+    pub(super) fn rejoin(&mut self, hub: Revision) -> bool {
+        let Some(resume_after) = self.lagging.filter(|_| self.queue.is_empty() && self.joining.is_none()) else {
+            return false;
+        };
+        self.after = resume_after;
+        self.lagging = None;
+        self.joining = Some(hub);
+        true
+    }
+
+    /// The hub goes on from another revision than `hub`, without the events between.
+    pub(super) fn miss(&mut self, hub: Revision) {
+        self.lagging.get_or_insert(self.after.max(hub));
+    }
+
+    fn drop_front(&mut self, is_dropped: impl Fn(&Event) -> bool) {
+        while let Some(run) = self.queue.front_mut() {
+            match run.events().first() {
+                Some(event) if !is_dropped(event) => return,
+                Some(event) => {
+                    self.cost -= cost(event);
+                    self.events -= 1;
+                    run.from += 1;
+                }
+                None => {
+                    self.queue.pop_front();
+                }
+            }
+        }
+    }
+
+    fn drop_back(&mut self, is_dropped: impl Fn(&Event) -> bool) {
+        while let Some(run) = self.queue.back_mut() {
+            match run.events().last() {
+                Some(event) if !is_dropped(event) => return,
+                Some(event) => {
+                    self.cost -= cost(event);
+                    self.events -= 1;
+                    run.to -= 1;
+                }
+                None => {
+                    self.queue.pop_back();
+                }
+            }
+        }
+    }
+
+    /// Gives memory back that a burst needed.
+    fn rest(&mut self) {
+        if self.queue.is_empty() && self.queue.capacity() > IDLE_RUNS {
+            self.queue = VecDeque::new();
+        }
+    }
+
+    /// The bytes that are waiting.
+    pub(super) fn cost(&self) -> usize {
+        self.cost
+    }
+}
+
+/// About what an event takes in memory and on a stream, in bytes.
+pub(super) fn cost(event: &Event) -> usize {
+    let records = event.record.iter().chain(&event.previous);
+    size_of::<Event>() + event.key.as_bytes().len() + records.map(|record| record.value.len()).sum::<usize>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idle_watcher_is_small() {
+        assert!(size_of::<Watcher>() <= 184, "{}", size_of::<Watcher>());
+    }
+}
