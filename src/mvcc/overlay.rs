@@ -206,11 +206,6 @@ impl<S: Snapshot> Overlay<S> {
             return Err(ReadError::Future { asked: revision, current: self.revision });
         }
         self.compacted = revision;
-        for slot in self.pending.slots.values_mut() {
-            if matches!(slot.now, Current::Dead(deleted) if deleted < revision) {
-                slot.now = Current::Dead(Revision::ZERO);
-            }
-        }
         Ok(())
     }
 
@@ -234,7 +229,7 @@ impl<S: Snapshot> Overlay<S> {
         match self.pending.slots.entry(key.bytes().clone()) {
             Entry::Occupied(slot) => Ok(slot.into_mut()),
             Entry::Vacant(free) => {
-                let (now, home) = stored(&self.snapshot, self.compacted, key.as_bytes(), true)?;
+                let (now, home) = stored(&self.snapshot, key.as_bytes(), true)?;
                 Ok(free.insert(Slot { now, home, changed: false }))
             }
         }

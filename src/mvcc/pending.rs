@@ -13,12 +13,13 @@ use crate::model::{Event, KeyRange, Record, Revision};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Current {
     Live(Record),
-    /// Absent, and deleted at this revision: 0 when it never was, or when the deletion is compacted.
+    /// Absent, and deleted at this revision; 0 when it never was there or nobody knows any more. One below the
+    /// compacted revision says as little as 0, and readers must treat it so: the sweep may come any time.
     Dead(Revision),
 }
 
 impl Current {
-    /// The revision of the key's last event, 0 if there is none to know of.
+    /// The revision of the key's last event, compacted or not; 0 if there is none to know of.
     pub(super) fn last_event(&self) -> Revision {
         match self {
             Self::Live(record) => record.mod_revision,

@@ -55,7 +55,7 @@ impl<'a, S: Snapshot> Reader<'a, S> {
         if let Some(slot) = self.pending.slots.get(key) {
             return Ok((slot.now.clone(), slot.home));
         }
-        stored(self.snapshot, self.compacted, key, with_dead)
+        stored(self.snapshot, key, with_dead)
     }
 
     /// Whether a key of the range is there.
@@ -95,19 +95,12 @@ pub(super) fn below(prefix: &[u8]) -> KeyRange {
 }
 
 /// What the store has of a key. Looks for a deletion only where `with_dead` asks.
-pub(super) fn stored<S: Snapshot>(
-    snapshot: &S,
-    compacted: Revision,
-    key: &[u8],
-    with_dead: bool,
-) -> Result<(Current, Home), StorageError> {
+pub(super) fn stored<S: Snapshot>(snapshot: &S, key: &[u8], with_dead: bool) -> Result<(Current, Home), StorageError> {
     let key = schema::user(key);
     if let Some(bytes) = snapshot.get(Keyspace::Kv, &key)? {
         return Ok((Current::Live(decode_record(&bytes)?), Home::Kv));
     }
     let tombstone = if with_dead { snapshot.get(Keyspace::Tombstones, &key)? } else { None };
     let Some(bytes) = tombstone else { return Ok((Current::Dead(Revision::ZERO), Home::Nowhere)) };
-    let deleted = decode_revision(&bytes)?;
-    let visible = if deleted < compacted { Revision::ZERO } else { deleted };
-    Ok((Current::Dead(visible), Home::Tombstones))
+    Ok((Current::Dead(decode_revision(&bytes)?), Home::Tombstones))
 }

@@ -22,7 +22,10 @@ fn compact(engine: &MemoryEngine, revision: u64) {
 }
 
 fn sweep(engine: &MemoryEngine) {
-    let mut sweep = Sweep::new();
+    sweep_with(&mut Sweep::new(), engine);
+}
+
+fn sweep_with(sweep: &mut Sweep, engine: &MemoryEngine) {
     let mut progress = Progress::More;
     while progress == Progress::More {
         let mut batch = WriteBatch::new();
@@ -94,6 +97,18 @@ fn a_deletion_below_the_compacted_revision_is_absent_before_the_sweep_and_after(
         assert_eq!(made[0][2].previous_revision, Revision(4), "an event at the compacted revision is pointed at");
     }
     assert_eq!(made[0], made[1]);
+}
+
+#[test]
+fn a_sweep_that_was_done_goes_on_with_the_next_compaction() {
+    let engine = deleted_at_three();
+    let mut remembered = Sweep::new();
+    compact(&engine, 2);
+    sweep_with(&mut remembered, &engine);
+    assert_eq!((stored(&engine, Keyspace::Tombstones), stored(&engine, Keyspace::History)), (1, 3));
+    compact(&engine, 4);
+    sweep_with(&mut remembered, &engine);
+    assert_eq!((stored(&engine, Keyspace::Tombstones), stored(&engine, Keyspace::History)), (0, 1));
 }
 
 #[test]

@@ -89,10 +89,7 @@ impl Naive {
 
     fn visible(&self) -> impl DoubleEndedIterator<Item = Event> {
         let seen = self.events.iter().filter(|event| event.revision >= self.compacted);
-        seen.map(|event| {
-            let pointer = Some(event.previous_revision).filter(|pointer| *pointer >= self.compacted);
-            Event { previous_revision: pointer.unwrap_or_default(), ..event.clone() }
-        })
+        seen.map(|event| pointing_from(self.compacted, event))
     }
 
     pub(super) fn history(&self, key: &[u8], before: Option<Revision>, limit: usize) -> Vec<Event> {
@@ -105,9 +102,10 @@ impl Naive {
         events.filter(|event| range.contains(event.key.as_bytes())).collect()
     }
 
-    /// What a batch made after a revision, visible or not.
-    pub(super) fn all_events(&self, after: Revision) -> Vec<Event> {
-        self.events.iter().filter(|event| event.revision > after).cloned().collect()
+    /// What was made after a revision, as it was when `compacted` was the compacted one.
+    pub(super) fn made_after(&self, after: Revision, compacted: Revision) -> Vec<Event> {
+        let made = self.events.iter().filter(|event| event.revision > after);
+        made.map(|event| pointing_from(compacted, event)).collect()
     }
 
     pub(super) fn tombstones(&self) -> Vec<(Key, Revision)> {
@@ -177,6 +175,12 @@ impl Naive {
     pub(super) fn any(&self, range: &KeyRange, revision: Option<Revision>) -> bool {
         !self.items(range, revision).is_empty()
     }
+}
+
+/// The event without a pointer to before the compacted revision.
+fn pointing_from(compacted: Revision, event: &Event) -> Event {
+    let pointer = Some(event.previous_revision).filter(|pointer| *pointer >= compacted);
+    Event { previous_revision: pointer.unwrap_or_default(), ..event.clone() }
 }
 
 fn made(previous: Option<&Record>, write: &Write, revision: Revision) -> Record {
