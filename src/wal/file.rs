@@ -1,0 +1,123 @@
+//! The disk of a running member: real files, with a lock that keeps a second process out. Decides nothing.
+
+use std::fs::{self, File as StdFile, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::FallocateFlags;
+use rustix::io::Errno;
+
+use super::disk::{Directory, File};
+use super::{SECTOR_BYTES, WalError};
+
+/// Locked for as long as the directory is open; its content means nothing.
+const LOCK: &str = "lock";
+
+/// A directory of the file system, held by this process alone until it is dropped.
+#[derive(Debug)]
+pub struct FileDirectory {
+    path: PathBuf,
+    handle: StdFile,
+    _lock: StdFile,
+}
+
+impl FileDirectory {
+    /// Makes the directory if it is not there, and locks it.
+    ///
+    /// # Errors
+    /// [`WalError::InUse`] when another process holds it; otherwise when the file system refuses.
+    pub fn open(path: &Path) -> Result<Self, WalError> {
+        let name = path.display().to_string();
+        make_durably(path).map_err(|source| WalError::io("making", &name, source))?;
+        let handle = StdFile::open(path).map_err(|source| WalError::io("opening", &name, source))?;
+        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(path.join(LOCK));
+        let lock = lock.map_err(|source| WalError::io("opening the lock of", &name, source))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { path: path.to_owned(), handle, _lock: lock }),
+            Err(TryLockError::WouldBlock) => Err(WalError::InUse { directory: name }),
+            Err(TryLockError::Error(source)) => Err(WalError::io("locking", &name, source)),
+        }
+    }
+}
+
+/// Makes a directory whose own entry survives a crash.
+fn make_durably(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    make_durably(parent)?;
+    match fs::create_dir(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        Ok(()) | Err(_) => StdFile::open(parent)?.sync_all(),
+    }
+}
+
+impl Directory for FileDirectory {
+    type File = StdFile;
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        let names = fs::read_dir(&self.path)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+        names.collect()
+    }
+
+    fn create(&self, name: &str) -> io::Result<StdFile> {
+        OpenOptions::new().create_new(true).read(true).write(true).open(self.path.join(name))
+    }
+
+    fn open(&self, name: &str) -> io::Result<StdFile> {
+        OpenOptions::new().read(true).write(true).open(self.path.join(name))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        fs::rename(self.path.join(from), self.path.join(to))
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        fs::remove_file(self.path.join(name))
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.handle.sync_all()
+    }
+}
+
+impl File for StdFile {
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.metadata()?.len())
+    }
+
+    fn allocate(&mut self, size: u64) -> io::Result<()> {
+        match rustix::fs::fallocate(&*self, FallocateFlags::empty(), 0, size) {
+            // Some file systems cannot reserve; on those the zeros have to be written.
+            Err(Errno::OPNOTSUPP) => write_zeros(self, size),
+            result => Ok(result?),
+        }
+    }
+
+    fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
+        self.read_exact_at(bytes, offset)
+    }
+
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.write_all_at(bytes, offset)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.sync_data()
+    }
+}
+
+/// Fills the file with zeros from its end up to `size`.
+fn write_zeros(file: &StdFile, size: u64) -> io::Result<()> {
+    let zeros = vec![0; 256 * SECTOR_BYTES];
+    let mut at = file.metadata()?.len();
+    while at < size {
+        let length = usize::try_from(size - at).unwrap_or(zeros.len()).min(zeros.len());
+        let (piece, _) = zeros.split_at(length);
+        file.write_all_at(piece, at)?;
+        at += piece.len() as u64;
+    }
+    Ok(())
+}

@@ -1,0 +1,227 @@
+//! Opening a log: reading all of it, and telling an unfinished batch from damage. Strict: what does not fit refuses.
+//!
+//! Why the rule is right. A batch is written only once everything before it is durable. So behind the first bad batch a
+//! crash can have left nothing whole that is newer, and if there is such a thing, a durable batch was damaged. The name
+//! of a later segment says the same: it was given after everything before it was durable.
+//!
+//! Why the remains of a batch that is cut off never count. They are overwritten with zeros, durably, before anything is
+//! appended; even if the disk lied, they hold no header of a later batch.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use super::disk::{Directory, File};
+use super::format::{self, Frame, Header, HeaderError, Tail};
+use super::log::{self, Segment, Wal};
+use super::{Identity, Options, Recovered, SECTOR_BYTES, WalError};
+use crate::model::{Index, LogEntry};
+
+const BAD_BATCH: &str = "a batch is not as it was written, and there are later ones";
+
+/// The log as far as it is read.
+struct Reader {
+    identity: Identity,
+    tail: Tail,
+    segments: VecDeque<Segment>,
+    entries: Vec<LogEntry>,
+    /// Where reading stopped in the segment before.
+    stopped: (String, usize),
+}
+
+/// A segment in memory.
+struct Loaded {
+    name: String,
+    bytes: Vec<u8>,
+    header: Header,
+}
+
+/// Where the batches of a segment end, and the last of them.
+struct End {
+    offset: usize,
+    last: Option<usize>,
+}
+
+/// Reads and repairs the log. The next segment is not yet allocated.
+pub(super) fn open<D: Directory>(directory: D, options: Options) -> Result<(Wal<D>, Recovered), WalError> {
+    let names = directory.list().map_err(|source| WalError::io("listing", ".", source))?;
+    let sequences: BTreeSet<u64> = names.iter().filter_map(|name| format::segment_sequence(name)).collect();
+    let Some((&final_sequence, earlier)) = split_last(&sequences) else { return Err(WalError::Absent) };
+    let mut reader = None;
+    for &sequence in earlier {
+        read_segment(&directory, options, &mut reader, sequence)?;
+    }
+    let (segment, end) = read_segment(&directory, options, &mut reader, final_sequence)?;
+    let Some(Reader { identity, tail, segments, entries, stopped: _ }) = reader else { return Err(WalError::Absent) };
+    let used = used_bytes(&segment.bytes).max(end.offset);
+    if has_later_batch(&segment, &end, used, identity, &tail) {
+        return Err(segment.damaged(end.offset, BAD_BATCH));
+    }
+    let active = repair(&directory, &segment, &end, used)?;
+    log::remove_spare(&directory, &names)?;
+    directory.sync().map_err(|source| WalError::io("syncing", ".", source))?;
+    let cut_off = (used > end.offset).then_some(tail.number);
+    let recovered =
+        Recovered { identity, hard_state: tail.hard_state, entries, snapshot: tail.snapshot.clone(), cut_off };
+    let wal = Wal {
+        directory,
+        options,
+        identity,
+        segments,
+        active,
+        active_bytes: segment.bytes.len() as u64,
+        offset: end.offset as u64,
+        spare: None,
+        tail,
+        buffer: Vec::new(),
+        poisoned: false,
+    };
+    Ok((wal, recovered))
+}
+
+fn split_last(sequences: &BTreeSet<u64>) -> Option<(&u64, impl Iterator<Item = &u64>)> {
+    let mut all = sequences.iter();
+    let last = all.next_back()?;
+    Some((last, all))
+}
+
+/// Reads the next segment into the log.
+fn read_segment<D: Directory>(
+    directory: &D,
+    options: Options,
+    reader: &mut Option<Reader>,
+    sequence: u64,
+) -> Result<(Loaded, End), WalError> {
+    let segment = Loaded::read(directory, sequence)?;
+    let reader = match reader {
+        Some(reader) => {
+            reader.enter(&segment)?;
+            reader
+        }
+        none => none.insert(Reader::begin(&segment, options)?),
+    };
+    let end = reader.read(&segment)?;
+    Ok((segment, end))
+}
+
+impl Loaded {
+    fn read<D: Directory>(directory: &D, sequence: u64) -> Result<Self, WalError> {
+        let name = format::segment_name(sequence);
+        let failed = |source| WalError::io("reading", &name, source);
+        let file = directory.open(&name).map_err(failed)?;
+        let size = file.size().map_err(failed)?;
+        let mut bytes = vec![0; usize::try_from(size).unwrap_or(usize::MAX)];
+        file.read_at(0, &mut bytes).map_err(failed)?;
+        match Header::decode(&bytes) {
+            Ok(header) if header.sequence == sequence => Ok(Self { name, bytes, header }),
+            Err(HeaderError::Version(found)) => Err(WalError::Version { file: name, found, known: format::VERSION }),
+            Ok(_) => Err(damaged(&name, 0, "it has the name of another segment")),
+            Err(HeaderError::Damaged) => Err(damaged(&name, 0, "its header is not as it was written")),
+        }
+    }
+
+    fn damaged(&self, offset: usize, what: &'static str) -> WalError {
+        damaged(&self.name, offset, what)
+    }
+
+    /// What stands from `offset` on.
+    fn from(&self, offset: usize) -> &[u8] {
+        self.bytes.get(offset..).unwrap_or_default()
+    }
+}
+
+fn damaged(file: &str, offset: usize, what: &'static str) -> WalError {
+    WalError::Damaged { file: file.to_owned(), offset: offset as u64, what }
+}
+
+impl Reader {
+    /// Begins with the first segment there is.
+    fn begin(segment: &Loaded, options: Options) -> Result<Self, WalError> {
+        let Header { identity, sequence, tail } = segment.header.clone();
+        match options.expected {
+            Some(expected) if expected != identity => Err(WalError::Foreign { expected, found: identity }),
+            Some(_) | None => {
+                let segments = VecDeque::from([Segment { sequence, high: Index::ZERO }]);
+                Ok(Self { identity, tail, segments, entries: Vec::new(), stopped: (String::new(), 0) })
+            }
+        }
+    }
+
+    /// Goes on with the next segment, which must follow on what was read.
+    fn enter(&mut self, segment: &Loaded) -> Result<(), WalError> {
+        let Header { identity, sequence, tail } = &segment.header;
+        if *identity != self.identity {
+            return Err(WalError::Foreign { expected: self.identity, found: *identity });
+        }
+        if self.segments.back().is_some_and(|previous| previous.sequence + 1 != *sequence) {
+            return Err(segment.damaged(0, "the segment before it is missing"));
+        }
+        if *tail != self.tail {
+            let (name, offset) = &self.stopped;
+            return Err(damaged(name, *offset, BAD_BATCH));
+        }
+        self.segments.push_back(Segment { sequence: *sequence, high: Index::ZERO });
+        Ok(())
+    }
+
+    /// Reads batches up to the first that is not whole.
+    fn read(&mut self, segment: &Loaded) -> Result<End, WalError> {
+        let mut end = End { offset: SECTOR_BYTES, last: None };
+        while let Some(frame) = Frame::read(segment.from(end.offset), self.identity.incarnation) {
+            if frame.number != self.tail.number {
+                break;
+            }
+            if frame.previous != self.tail.crc {
+                return Err(segment.damaged(end.offset, "a batch does not follow on the one before it"));
+            }
+            self.take(&frame).ok_or_else(|| segment.damaged(end.offset, "a batch does not make sense"))?;
+            end = End { offset: end.offset + frame.size(), last: Some(end.offset) };
+        }
+        self.stopped = (segment.name.clone(), end.offset);
+        Ok(end)
+    }
+
+    /// Adds the content of a batch; `None` when no writer would have written it.
+    fn take(&mut self, frame: &Frame<'_>) -> Option<()> {
+        let (snapshot, mut entries, hard_state) = frame.body()?;
+        self.tail.check(snapshot.as_ref(), &entries).ok()?;
+        log::account(&mut self.segments, snapshot.as_ref(), &entries);
+        self.tail.advance(snapshot.as_ref(), &entries, hard_state, frame.crc);
+        if snapshot.is_some() {
+            self.entries.clear();
+        }
+        if let Some(first) = entries.first() {
+            let kept = self.entries.partition_point(|entry| entry.index < first.index);
+            self.entries.truncate(kept);
+        }
+        self.entries.append(&mut entries);
+        Some(())
+    }
+}
+
+/// The length up to and with the last sector that is not all zeros.
+fn used_bytes(bytes: &[u8]) -> usize {
+    let last = bytes.chunks(SECTOR_BYTES).rposition(|sector| sector.iter().any(|byte| *byte != 0));
+    last.map_or(0, |place| ((place + 1) * SECTOR_BYTES).min(bytes.len()))
+}
+
+/// Whether a whole batch with a later number than the expected one stands anywhere behind the end.
+fn has_later_batch(segment: &Loaded, end: &End, used: usize, identity: Identity, tail: &Tail) -> bool {
+    (end.offset..used).step_by(SECTOR_BYTES).any(|offset| {
+        Frame::read(segment.from(offset), identity.incarnation).is_some_and(|frame| frame.number > tail.number)
+    })
+}
+
+/// Makes the final segment durable as it was read: with zeros behind its end, and with the last batch written again,
+/// because after a failed sync a batch can read as written and yet not be on the disk.
+fn repair<D: Directory>(directory: &D, segment: &Loaded, end: &End, used: usize) -> Result<D::File, WalError> {
+    let failed = |doing| move |source| WalError::io(doing, &segment.name, source);
+    let mut file = directory.open(&segment.name).map_err(failed("opening"))?;
+    if used > end.offset {
+        file.write_at(end.offset as u64, &vec![0; used - end.offset]).map_err(failed("cutting off a batch of"))?;
+    }
+    if let Some(batch) = end.last.and_then(|last| segment.bytes.get(last..end.offset)) {
+        let last = end.last.unwrap_or_default();
+        file.write_at(last as u64, batch).map_err(failed("writing"))?;
+    }
+    file.sync().map_err(failed("syncing"))?;
+    Ok(file)
+}

@@ -1,0 +1,115 @@
+//! Every bit that a disk may turn in what was durable.
+
+use super::super::Wal;
+use super::super::memory::MemoryDirectory;
+use super::{SMALL, Story, WalError, append};
+
+/// The first byte of each batch in a segment, and the byte behind its checksum.
+fn batches(segment: &[u8]) -> Vec<(usize, usize)> {
+    let mut found = Vec::new();
+    let mut at = 512;
+    while segment.get(at..at + 4) == Some(b"wbat") {
+        let length = u32::from_le_bytes(segment[at + 4..at + 8].try_into().unwrap()) as usize;
+        found.push((at, at + 28 + length + 4));
+        at = (at + 32 + length).next_multiple_of(512);
+    }
+    found
+}
+
+fn segments(disk: &MemoryDirectory) -> Vec<(String, Vec<u8>)> {
+    let names = super::super::Directory::list(disk).unwrap().into_iter().filter(|name| name != "spare");
+    names.map(|name| (name.clone(), disk.content(&name).unwrap())).collect()
+}
+
+fn written() -> (MemoryDirectory, Story) {
+    let disk = MemoryDirectory::new();
+    let script =
+        [append(1, 2, 1, 40), append(3, 3, 1, 600), append(4, 4, 1, 20), append(4, 5, 2, 30), append(6, 6, 2, 9)];
+    let story = Story::run(&disk, SMALL, &script);
+    assert!(story.error.is_none());
+    (disk, story)
+}
+
+#[test]
+fn any_changed_bit_of_any_batch_but_the_last_is_refused() {
+    let (disk, _) = written();
+    let segments = segments(&disk);
+    assert!(segments.len() >= 2, "the script fills a segment");
+    let all: Vec<_> = segments
+        .iter()
+        .flat_map(|(name, bytes)| batches(bytes).into_iter().map(move |(from, to)| (name.clone(), from, to)))
+        .collect();
+    assert_eq!(all.len(), 5);
+    for (name, from, to) in &all[..4] {
+        for offset in *from..*to {
+            for bit in 0..8 {
+                let disk = disk.fork();
+                disk.flip(name, offset as u64, 1 << bit);
+                match Wal::open_with(disk, SMALL) {
+                    Err(WalError::Damaged { file, offset, .. }) => assert_eq!((&file, offset), (name, *from as u64)),
+                    other => panic!("{name} {offset} {bit}: {other:?}"),
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn any_changed_bit_of_a_segment_header_is_refused() {
+    let (disk, _) = written();
+    for (name, bytes) in segments(&disk) {
+        let used = bytes[..512].iter().rposition(|byte| *byte != 0).unwrap();
+        for offset in 0..=used as u64 {
+            let disk = disk.fork();
+            disk.flip(&name, offset, 0x10);
+            let error = Wal::open_with(disk, SMALL).unwrap_err();
+            assert!(matches!(error, WalError::Damaged { .. } | WalError::Version { .. }), "{name} {offset}: {error}");
+        }
+    }
+}
+
+#[test]
+fn a_damaged_last_batch_counts_as_unfinished() {
+    let (disk, _) = written();
+    let (name, bytes) = segments(&disk).pop().unwrap();
+    let (from, to) = *batches(&bytes).last().unwrap();
+    for offset in from..to {
+        let disk = disk.fork();
+        disk.flip(&name, offset as u64, 1);
+        let (_, recovered) = Wal::open_with(disk, SMALL).unwrap();
+        assert_eq!(recovered.cut_off, Some(5));
+        assert_eq!(recovered.entries.last().unwrap().index.get(), 5);
+    }
+}
+
+#[test]
+fn bits_in_unused_space_change_nothing() {
+    let (disk, story) = written();
+    for (name, bytes) in segments(&disk) {
+        let end = batches(&bytes).last().unwrap().1;
+        for offset in end..bytes.len() {
+            let disk = disk.fork();
+            disk.flip(&name, offset as u64, 0x80);
+            story.attempted.assert(&Wal::open_with(disk, SMALL).unwrap().1);
+        }
+    }
+}
+
+#[test]
+fn a_missing_or_swapped_segment_is_refused_and_the_message_says_what_to_do() {
+    let disk = MemoryDirectory::new();
+    let script: Vec<_> = (1..=6).map(|index| append(index, index, 1, 900)).collect();
+    Story::run(&disk, SMALL, &script);
+    let names: Vec<_> = segments(&disk).into_iter().map(|(name, _)| name).collect();
+    assert!(names.len() >= 4);
+    let missing = disk.fork();
+    super::super::Directory::remove(&missing, &names[1]).unwrap();
+    let swapped = disk.fork();
+    super::super::Directory::rename(&swapped, &names[2], &names[1]).unwrap();
+    for disk in [missing, swapped] {
+        let error = Wal::open_with(disk, SMALL).unwrap_err();
+        assert!(matches!(error, WalError::Damaged { .. }), "{error}");
+        let text = error.to_string();
+        assert!(text.contains("must not start") && text.contains("add it again, as a new member"), "{text}");
+    }
+}
