@@ -8,6 +8,8 @@ pub mod model;
 
 pub mod storage;
 
+pub mod wal;
+
 pub mod mvcc;
 
 pub mod machine;
@@ -19,3 +21,7 @@ pub mod watch;
 pub mod observe;
 
 pub mod config;
+
+pub mod node;
+
+pub mod service;

@@ -1,0 +1,228 @@
+//! The thread that owns the state machine: applies what is committed, publishes it, answers who waits.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use super::checkpoint::Request;
+use super::handle::{Permit, ProposeError};
+use super::runner::Event;
+use super::{Options, Published, Shared};
+use crate::machine::{Applied, Fault, StateMachine};
+use crate::model::{Index, LogEntry, LogEntryKind, ProposalId, Reply, Term};
+use crate::mvcc::Progress;
+use crate::storage::fjall::FjallEngine;
+
+/// Entries applied in one engine batch at most, and the bytes in them.
+const MAX_BATCH_ENTRIES: usize = 64;
+const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;
+/// A quiet spell after which background removal goes on.
+const QUIET: Duration = Duration::from_millis(20);
+/// How long background removal waits at most while writes leave no quiet spell.
+const SWEEP_AT_LEAST: Duration = Duration::from_millis(500);
+
+/// What the runner gives to the applier, in order.
+pub(super) enum Work {
+    /// Who waits for the entry at an index; comes before the entry.
+    Expect(Expectation),
+    Commit(Vec<LogEntry>),
+    Stop,
+}
+
+/// The proposals that a leader put into one entry.
+pub(super) struct Expectation {
+    pub(super) term: Term,
+    pub(super) index: Index,
+    pub(super) waiters: Vec<Waiter>,
+}
+
+/// One who waits for a reply.
+pub(super) struct Waiter {
+    pub(super) id: ProposalId,
+    pub(super) reply: oneshot::Sender<Result<Reply, ProposeError>>,
+    pub(super) permit: Permit,
+}
+
+pub(super) struct Applier {
+    machine: StateMachine<FjallEngine>,
+    shared: Arc<Shared>,
+    events: Sender<Event>,
+    checkpoints: Sender<Request>,
+    works: Receiver<Work>,
+    expectations: VecDeque<Expectation>,
+    /// Entries applied since the last checkpoint was asked for, and their bytes.
+    since_checkpoint: (u64, u64),
+    /// So many of them bring the next one.
+    checkpoint_after: (u64, u64),
+    /// Whether background removal has something left to do.
+    sweeping: bool,
+    last_sweep: Instant,
+}
+
+impl Applier {
+    pub(super) fn new(
+        machine: StateMachine<FjallEngine>,
+        shared: Arc<Shared>,
+        events: Sender<Event>,
+        checkpoints: Sender<Request>,
+        works: Receiver<Work>,
+        options: &Options,
+    ) -> Self {
+        Self {
+            machine,
+            shared,
+            events,
+            checkpoints,
+            works,
+            expectations: VecDeque::new(),
+            since_checkpoint: (0, 0),
+            checkpoint_after: (options.checkpoint_entries, options.checkpoint_bytes),
+            sweeping: true,
+            last_sweep: Instant::now(),
+        }
+    }
+
+    pub(super) fn run(mut self) {
+        if let Err(fault) = self.work() {
+            self.shared.fail("the state machine met a fault", &fault);
+            let _ = self.events.send(Event::Stop);
+        }
+    }
+
+    fn work(&mut self) -> Result<(), Fault> {
+        loop {
+            let first = if self.sweeping {
+                match self.works.recv_timeout(QUIET) {
+                    Ok(work) => work,
+                    Err(RecvTimeoutError::Timeout) => {
+                        self.sweep()?;
+                        continue;
+                    }
+                    Err(RecvTimeoutError::Disconnected) => return Ok(()),
+                }
+            } else {
+                match self.works.recv() {
+                    Ok(work) => work,
+                    Err(_) => return Ok(()),
+                }
+            };
+            if !self.drain(first)? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Takes what waits, as much as one engine batch may hold. False when told to stop.
+    fn drain(&mut self, first: Work) -> Result<bool, Fault> {
+        let mut entries = Vec::new();
+        let mut bytes = 0;
+        let mut next = Some(first);
+        while let Some(work) = next {
+            match work {
+                Work::Expect(expectation) => self.expectations.push_back(expectation),
+                Work::Commit(committed) => {
+                    bytes += committed.iter().map(|entry| entry.data.len()).sum::<usize>();
+                    entries.extend(committed);
+                }
+                Work::Stop => {
+                    self.apply(&entries, bytes)?;
+                    return Ok(false);
+                }
+            }
+            if entries.len() >= MAX_BATCH_ENTRIES || bytes >= MAX_BATCH_BYTES {
+                break;
+            }
+            next = self.works.try_recv().ok();
+        }
+        self.apply(&entries, bytes)?;
+        Ok(true)
+    }
+
+    fn apply(&mut self, entries: &[LogEntry], bytes: usize) -> Result<(), Fault> {
+        let Some(last) = entries.last() else { return Ok(()) };
+        let start = Instant::now();
+        let applied = self.machine.apply(entries)?;
+        self.publish(&applied, last.term)?;
+        self.shared.metrics.apply.commands.inc_by(applied.replies.len() as u64);
+        let (revision, blocks) = (applied.revision, applied.blocks.clone());
+        self.answer(entries, applied);
+        self.shared.hub.publish(revision, &blocks);
+        // A runner that is gone has stopped already.
+        let _ = self.events.send(Event::Applied { index: last.index, term: last.term });
+        self.shared.metrics.apply.seconds.observe(start.elapsed());
+        self.count(entries.len(), bytes, last.index);
+        if self.sweeping && self.last_sweep.elapsed() >= SWEEP_AT_LEAST {
+            self.sweep()?;
+        }
+        Ok(())
+    }
+
+    /// Makes the new state visible to reads. Replies and watchers come after, so that nobody hears of a change that
+    /// a read does not yet show.
+    fn publish(&mut self, applied: &Applied, term: Term) -> Result<(), Fault> {
+        let published = Published { view: self.machine.view()?, index: applied.index, term };
+        self.sweeping |= published.view.compacted() > self.shared.published.read().view.compacted();
+        *self.shared.published.write() = Arc::new(published);
+        self.shared.applied.send_replace(applied.index);
+        if !applied.leases.is_empty() {
+            let now = Instant::now();
+            let mut lessor = self.shared.lessor.lock();
+            for change in &applied.leases {
+                lessor.apply(change, now);
+            }
+            self.shared.metrics.store.leases.set(i64::try_from(lessor.len()).unwrap_or(i64::MAX));
+        }
+        Ok(())
+    }
+
+    /// Gives each reply to who waits for it. An entry of another term at an awaited index means that the awaited
+    /// one was replaced and is certainly not applied.
+    fn answer(&mut self, entries: &[LogEntry], applied: Applied) {
+        let mut replies = applied.replies.into_iter();
+        let mut next_reply = replies.next();
+        for entry in entries {
+            while self.expectations.front().is_some_and(|expected| expected.index < entry.index) {
+                self.expectations.pop_front();
+            }
+            let Some(expected) = self.expectations.front() else { return };
+            if expected.index != entry.index || entry.kind != LogEntryKind::Normal {
+                continue;
+            }
+            let Some(expected) = self.expectations.pop_front() else { return };
+            for waiter in expected.waiters {
+                while next_reply.as_ref().is_some_and(|(id, _)| *id != waiter.id) && expected.term == entry.term {
+                    next_reply = replies.next();
+                }
+                let result = match next_reply.take_if(|(id, _)| *id == waiter.id) {
+                    Some((_, reply)) => {
+                        next_reply = replies.next();
+                        Ok(reply)
+                    }
+                    None => Err(ProposeError::NoLeader),
+                };
+                // Who waits no longer has its answer: the outcome was unknown by its deadline.
+                let _ = waiter.reply.send(result);
+                drop(waiter.permit);
+            }
+        }
+    }
+
+    fn count(&mut self, entries: usize, bytes: usize, index: Index) {
+        self.since_checkpoint.0 += entries as u64;
+        self.since_checkpoint.1 += bytes as u64;
+        if self.since_checkpoint.0 >= self.checkpoint_after.0 || self.since_checkpoint.1 >= self.checkpoint_after.1 {
+            self.since_checkpoint = (0, 0);
+            // Without the checkpoint thread the member is stopping.
+            let _ = self.checkpoints.send(Request { applied: index });
+        }
+    }
+
+    fn sweep(&mut self) -> Result<(), Fault> {
+        self.last_sweep = Instant::now();
+        self.sweeping = self.machine.sweep()? == Progress::More;
+        Ok(())
+    }
+}

@@ -1,0 +1,58 @@
+//! The thread that lets the log be cut: syncs the store now and then, off the path of writes.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender};
+
+use super::runner::Event;
+use super::{Options, Shared};
+use crate::model::Index;
+use crate::storage::Engine as _;
+
+/// Asks for a checkpoint: everything up to `applied` is in the store, not yet synced.
+pub(super) struct Request {
+    pub(super) applied: Index,
+}
+
+pub(super) struct Checkpoint {
+    shared: Arc<Shared>,
+    events: Sender<Event>,
+    requests: Receiver<Request>,
+    data_dir: PathBuf,
+}
+
+impl Checkpoint {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        events: Sender<Event>,
+        requests: Receiver<Request>,
+        options: &Options,
+    ) -> Self {
+        Self { shared, events, requests, data_dir: options.data_dir.clone() }
+    }
+
+    /// Runs until the applier, which asks, is gone; then syncs once more, so that a start after a clean stop has
+    /// little to apply again.
+    pub(super) fn run(self) {
+        while let Ok(request) = self.requests.recv() {
+            if !self.sync() || self.events.send(Event::Truncate(request.applied)).is_err() {
+                return;
+            }
+        }
+        self.sync();
+    }
+
+    fn sync(&self) -> bool {
+        if self.shared.failed() {
+            return false;
+        }
+        match self.shared.engine.sync() {
+            Ok(()) => true,
+            Err(error) => {
+                self.shared.fail(&format!("the store in {} could not be synced", self.data_dir.display()), &error);
+                let _ = self.events.send(Event::Stop);
+                false
+            }
+        }
+    }
+}

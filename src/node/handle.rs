@@ -1,0 +1,257 @@
+//! The way into a running member: propose, read, watch, and look at its state.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::Sender;
+use std::time::Instant;
+
+use bytes::Bytes;
+use thiserror::Error;
+use tokio::sync::oneshot;
+use tokio::time::timeout_at;
+
+use super::runner::{Event, Pending};
+use super::watch::Watcher;
+use super::{Identity, Published, Shared};
+use crate::model::codec::encode_into;
+use crate::model::limits::{MAX_INFLIGHT_BYTES, MAX_INFLIGHT_PROPOSALS};
+use crate::model::{Command, Idempotency, Index, LeaseId, MemberId, Proposal, Reply, Revision, Term, Ttl};
+use crate::observe::Metrics;
+use crate::watch::Filter;
+
+/// Why a proposal has no reply.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum ProposeError {
+    /// Certainly not applied: nobody leads just now.
+    #[error("there is no leader")]
+    NoLeader,
+    /// Certainly not applied: as much is in flight as may be.
+    #[error("too many requests in flight")]
+    Overloaded,
+    /// Perhaps applied: not known by the deadline.
+    #[error("not known to be applied by the deadline")]
+    OutcomeUnknown,
+    /// The member has stopped. Perhaps applied.
+    #[error("the member has stopped: {0}")]
+    Stopped(Arc<str>),
+}
+
+/// Why a read has no answer.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum ReadError {
+    #[error("there is no leader")]
+    NoLeader,
+    #[error("not answered by the deadline")]
+    DeadlineExceeded,
+    #[error("the member has stopped: {0}")]
+    Stopped(Arc<str>),
+}
+
+/// A cheap, shared way to one running member.
+#[derive(Clone)]
+pub struct NodeHandle {
+    shared: Arc<Shared>,
+    events: Sender<Event>,
+}
+
+impl fmt::Debug for NodeHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NodeHandle").field("identity", &self.shared.identity).finish_non_exhaustive()
+    }
+}
+
+impl NodeHandle {
+    pub(super) fn new(shared: Arc<Shared>, events: Sender<Event>) -> Self {
+        Self { shared, events }
+    }
+
+    /// Puts a command through the log and waits until it is applied here.
+    ///
+    /// # Errors
+    /// [`ProposeError::NoLeader`] and [`ProposeError::Overloaded`] when it was certainly not applied; the others when
+    /// it may have been.
+    pub async fn propose(
+        &self,
+        command: Command,
+        author: Option<Arc<str>>,
+        idempotency: Option<Idempotency>,
+        deadline: Instant,
+    ) -> Result<Reply, ProposeError> {
+        if self.shared.failed() {
+            return Err(ProposeError::Stopped(self.failure()));
+        }
+        let id = self.shared.next_proposal();
+        let mut encoded = Vec::with_capacity(512);
+        encode_into(&mut encoded, &Proposal { id, author, idempotency, command });
+        let permit = Permit::take(&self.shared, encoded.len()).ok_or(ProposeError::Overloaded)?;
+        let (reply, answer) = oneshot::channel();
+        let pending = Pending { id, encoded: Bytes::from(encoded), reply, permit };
+        if self.events.send(Event::Propose(pending)).is_err() {
+            return Err(ProposeError::Stopped(self.failure()));
+        }
+        match timeout_at(deadline.into(), answer).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => Err(ProposeError::Stopped(self.failure())),
+            Err(_) => Err(ProposeError::OutcomeUnknown),
+        }
+    }
+
+    /// The state of the store that reflects everything acknowledged before the call, by whichever member.
+    ///
+    /// # Errors
+    /// When no leader confirms the state by the deadline.
+    pub async fn linearizable(&self, deadline: Instant) -> Result<Arc<Published>, ReadError> {
+        // A lone voter is its own majority: whatever was acknowledged is applied and published here.
+        if self.shared.sole_leader.load(Ordering::SeqCst) {
+            return Ok(self.shared.published());
+        }
+        let ticket = async {
+            let (reply, answer) = oneshot::channel();
+            if self.events.send(Event::Read(reply)).is_err() {
+                return Err(ReadError::Stopped(self.failure()));
+            }
+            answer.await.unwrap_or_else(|_| Err(ReadError::Stopped(self.failure())))
+        };
+        let index = match timeout_at(deadline.into(), ticket).await {
+            Ok(index) => index?,
+            Err(_) => return Err(self.unanswered()),
+        };
+        self.wait_applied(index, deadline).await?;
+        Ok(self.shared.published())
+    }
+
+    async fn wait_applied(&self, index: Index, deadline: Instant) -> Result<(), ReadError> {
+        let mut applied = self.shared.applied.subscribe();
+        let reached = applied.wait_for(|applied| *applied >= index);
+        match timeout_at(deadline.into(), reached).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) => Err(ReadError::Stopped(self.failure())),
+            Err(_) => Err(ReadError::DeadlineExceeded),
+        }
+    }
+
+    fn unanswered(&self) -> ReadError {
+        if self.shared.failed() {
+            ReadError::Stopped(self.failure())
+        } else if self.leader().is_none() {
+            ReadError::NoLeader
+        } else {
+            ReadError::DeadlineExceeded
+        }
+    }
+
+    /// The state of the store as applied here so far, perhaps behind what others have acknowledged.
+    #[must_use]
+    pub fn latest(&self) -> Arc<Published> {
+        self.shared.published()
+    }
+
+    /// Starts to follow changes after a revision; see [`Watcher`] for the state that comes with it.
+    #[must_use]
+    pub fn watch(&self, filter: Filter, after: Revision) -> (Watcher, Arc<Published>) {
+        Watcher::register(&self.shared, filter, after)
+    }
+
+    /// What is left of a lease by this member's clock; `None` when there is no such lease.
+    #[must_use]
+    pub fn lease_remaining(&self, id: LeaseId) -> Option<Ttl> {
+        self.shared.lessor.lock().remaining(id, Instant::now())
+    }
+
+    #[must_use]
+    pub fn identity(&self) -> Identity {
+        self.shared.identity
+    }
+
+    /// The member that leads, as far as known here.
+    #[must_use]
+    pub fn leader(&self) -> Option<MemberId> {
+        match self.shared.leader.load(Ordering::Relaxed) {
+            0 => None,
+            id => Some(MemberId(id)),
+        }
+    }
+
+    #[must_use]
+    pub fn term(&self) -> Term {
+        Term(self.shared.term.load(Ordering::Relaxed))
+    }
+
+    #[must_use]
+    pub fn revision(&self) -> Revision {
+        self.shared.published.read().revision()
+    }
+
+    /// What the member counts.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.shared.metrics
+    }
+
+    /// The bytes that store and log take on disk.
+    #[must_use]
+    pub fn disk_bytes(&self) -> (u64, u64) {
+        use crate::storage::Engine as _;
+        (self.shared.engine.disk_bytes().unwrap_or(0), self.shared.wal_bytes.load(Ordering::Relaxed))
+    }
+
+    /// The bytes free on the disk that holds the data.
+    ///
+    /// # Errors
+    /// When the file system does not say.
+    pub fn free_bytes(&self) -> std::io::Result<u64> {
+        let stat = rustix::fs::statvfs(&self.shared.data_dir)?;
+        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+
+    /// Why the member stopped, if it has.
+    #[must_use]
+    pub fn failed(&self) -> Option<Arc<str>> {
+        self.shared.failure.borrow().clone()
+    }
+
+    /// Resolves with the reason when the member stops by itself.
+    pub fn failure_signal(&self) -> impl Future<Output = Arc<str>> + Send + 'static {
+        let mut failure = self.shared.failure.subscribe();
+        async move {
+            let stopped = failure.wait_for(Option::is_some).await.map(|reason| reason.clone());
+            match stopped {
+                Ok(reason) => reason.unwrap_or_default(),
+                Err(_) => std::future::pending().await,
+            }
+        }
+    }
+
+    fn failure(&self) -> Arc<str> {
+        self.failed().unwrap_or_else(|| "it was told to stop".into())
+    }
+
+    pub(super) fn stop(&self) {
+        // A runner that is gone has stopped already.
+        let _ = self.events.send(Event::Stop);
+    }
+}
+
+/// A place among the proposals in flight, given back when dropped.
+pub(super) struct Permit {
+    shared: Arc<Shared>,
+    bytes: usize,
+}
+
+impl Permit {
+    pub(super) fn take(shared: &Arc<Shared>, bytes: usize) -> Option<Self> {
+        let permit = Self { shared: Arc::clone(shared), bytes };
+        let count = shared.inflight.fetch_add(1, Ordering::Relaxed);
+        let total = shared.inflight_bytes.fetch_add(bytes, Ordering::Relaxed);
+        (count < MAX_INFLIGHT_PROPOSALS && total < MAX_INFLIGHT_BYTES).then_some(permit)
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.shared.inflight.fetch_sub(1, Ordering::Relaxed);
+        self.shared.inflight_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}

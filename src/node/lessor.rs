@@ -1,0 +1,154 @@
+//! When leases run out, by this member's monotonic clock.
+//!
+//! Every member arms a deadline when it applies a grant or renewal. The deadline only ever leads to a proposal to
+//! expire the lease, which the state machine refuses when the lease was renewed meanwhile: a wrong deadline here
+//! can make an expiry late, never early. Wall-clock time plays no part.
+
+use std::collections::{BTreeSet, HashMap};
+use std::time::{Duration, Instant};
+
+use crate::machine::LeaseChange;
+use crate::model::{LeaseCheckpoint, LeaseId, Ttl};
+
+/// How long to wait before proposing an expiry again that has not been applied.
+const RETRY: Duration = Duration::from_secs(1);
+/// A deadline this far away is never reached; keeps `Instant` arithmetic within range.
+const FAR: Duration = Duration::from_hours(365 * 24);
+
+#[derive(Debug, Default)]
+pub(super) struct Lessor {
+    armed: HashMap<LeaseId, Armed>,
+    /// When to look at which lease next.
+    due: BTreeSet<(Instant, LeaseId)>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Armed {
+    /// When the lease has run out.
+    deadline: Instant,
+    /// The entry in `due`: the deadline, or later when an expiry is under way.
+    due: Instant,
+    renewals: u64,
+    /// What the replicated state holds as remaining, to checkpoint only what has changed much.
+    recorded: Duration,
+}
+
+/// A lease that has run out, as an expiry names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Expired {
+    pub(super) id: LeaseId,
+    pub(super) renewals: u64,
+}
+
+impl Lessor {
+    /// Follows what was applied.
+    pub(super) fn apply(&mut self, change: &LeaseChange, now: Instant) {
+        match *change {
+            LeaseChange::Armed { id, remaining, renewals } => self.arm(id, remaining, renewals, now),
+            LeaseChange::Gone { id } => {
+                if let Some(armed) = self.armed.remove(&id) {
+                    self.due.remove(&(armed.due, id));
+                }
+            }
+        }
+    }
+
+    fn arm(&mut self, id: LeaseId, remaining: Ttl, renewals: u64, now: Instant) {
+        let recorded = Duration::from_millis(remaining.get()).min(FAR);
+        let deadline = now + recorded;
+        if let Some(old) = self.armed.insert(id, Armed { deadline, due: deadline, renewals, recorded }) {
+            self.due.remove(&(old.due, id));
+        }
+        self.due.insert((deadline, id));
+    }
+
+    /// The leases that have run out, at most `limit`, each reported again only after a while.
+    pub(super) fn expired(&mut self, now: Instant, limit: usize) -> Vec<Expired> {
+        let ids: Vec<(Instant, LeaseId)> =
+            self.due.iter().take_while(|(due, _)| *due <= now).take(limit).copied().collect();
+        let mut expired = Vec::with_capacity(ids.len());
+        for (due, id) in ids {
+            self.due.remove(&(due, id));
+            if let Some(armed) = self.armed.get_mut(&id) {
+                armed.due = now + RETRY;
+                self.due.insert((armed.due, id));
+                expired.push(Expired { id, renewals: armed.renewals });
+            }
+        }
+        expired
+    }
+
+    /// What is left of a lease; `None` when there is no such lease.
+    pub(super) fn remaining(&self, id: LeaseId, now: Instant) -> Option<Ttl> {
+        let armed = self.armed.get(&id)?;
+        let left = armed.deadline.saturating_duration_since(now).as_millis();
+        Some(Ttl(u64::try_from(left).unwrap_or(u64::MAX)))
+    }
+
+    /// The number of leases.
+    pub(super) fn len(&self) -> usize {
+        self.armed.len()
+    }
+
+    /// What is left of the leases of which at least `step` has passed since it was last recorded.
+    pub(super) fn checkpoints(&self, now: Instant, step: Duration) -> Vec<LeaseCheckpoint> {
+        let mut checkpoints: Vec<LeaseCheckpoint> = self
+            .armed
+            .iter()
+            .filter_map(|(id, armed)| {
+                let left = armed.deadline.saturating_duration_since(now);
+                let due = armed.recorded.saturating_sub(left) >= step && !left.is_zero();
+                let remaining = Ttl(u64::try_from(left.as_millis()).unwrap_or(u64::MAX));
+                due.then_some(LeaseCheckpoint { id: *id, remaining, renewals: armed.renewals })
+            })
+            .collect();
+        checkpoints.sort_by_key(|checkpoint| checkpoint.id);
+        checkpoints
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn armed(id: u64, ms: u64, renewals: u64) -> LeaseChange {
+        LeaseChange::Armed { id: LeaseId(id), remaining: Ttl(ms), renewals }
+    }
+
+    #[test]
+    fn a_lease_is_reported_once_its_time_has_passed_and_again_only_after_a_while() {
+        let start = Instant::now();
+        let mut lessor = Lessor::default();
+        lessor.apply(&armed(7, 1000, 1), start);
+        assert!(lessor.expired(start + Duration::from_millis(999), 10).is_empty());
+        let late = start + Duration::from_millis(1000);
+        assert_eq!(lessor.expired(late, 10), [Expired { id: LeaseId(7), renewals: 1 }]);
+        assert!(lessor.expired(late + RETRY / 2, 10).is_empty());
+        assert_eq!(lessor.expired(late + RETRY, 10).len(), 1);
+        lessor.apply(&LeaseChange::Gone { id: LeaseId(7) }, late);
+        assert!(lessor.due.is_empty());
+        assert_eq!(lessor.len(), 0);
+    }
+
+    #[test]
+    fn a_renewal_moves_the_deadline() {
+        let start = Instant::now();
+        let mut lessor = Lessor::default();
+        lessor.apply(&armed(7, 1000, 1), start);
+        lessor.apply(&armed(7, 1000, 2), start + Duration::from_millis(900));
+        assert!(lessor.expired(start + Duration::from_millis(1500), 10).is_empty());
+        assert_eq!(lessor.remaining(LeaseId(7), start + Duration::from_millis(1500)), Some(Ttl(400)));
+        assert_eq!(lessor.expired(start + Duration::from_millis(1900), 10), [Expired { id: LeaseId(7), renewals: 2 }]);
+    }
+
+    #[test]
+    fn only_leases_that_moved_much_are_checkpointed() {
+        let start = Instant::now();
+        let mut lessor = Lessor::default();
+        lessor.apply(&armed(1, 100_000, 1), start);
+        lessor.apply(&armed(2, 5_000, 1), start);
+        let now = start + Duration::from_secs(30);
+        let checkpoints = lessor.checkpoints(now, Duration::from_secs(30));
+        assert_eq!(checkpoints, [LeaseCheckpoint { id: LeaseId(1), remaining: Ttl(70_000), renewals: 1 }]);
+    }
+}

@@ -1,0 +1,88 @@
+//! Why a call was not answered as asked.
+
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use crate::model::{Refusal, Revision};
+use crate::mvcc;
+use crate::node::{ProposeError, ReadError};
+
+/// The one error of the service layer. Each dialect has one place that turns it into an answer.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Error {
+    /// The state did not allow it. Nothing was changed.
+    #[error("{refusal}")]
+    Refused {
+        refusal: Box<Refusal>,
+        /// The store's revision when it was refused.
+        revision: Revision,
+    },
+    #[error("{0}")]
+    InvalidArgument(String),
+    #[error("{what} of {actual} bytes is larger than the {limit} bytes allowed")]
+    TooLarge { what: &'static str, actual: usize, limit: usize },
+    /// Certainly not carried out.
+    #[error("there is no leader at the moment; try again shortly")]
+    NoLeader,
+    /// Certainly not carried out.
+    #[error("{0}")]
+    Overloaded(&'static str),
+    #[error("not answered within the time allowed")]
+    DeadlineExceeded,
+    /// Perhaps carried out.
+    #[error("not known to be carried out within the time allowed; it may be, now or later: read before trying again")]
+    OutcomeUnknown,
+    /// Certainly not carried out: only deletions and compaction may go on.
+    #[error("the disk is nearly full: free some space, delete keys, or compact; reads and deletions still work")]
+    NoSpace,
+    #[error("the server is shutting down")]
+    ShuttingDown,
+    /// The member has stopped for good. A write may have been carried out.
+    #[error("this member has stopped: {0}")]
+    Stopped(Arc<str>),
+    #[error("the store could not be read: {0}")]
+    Storage(Arc<str>),
+}
+
+impl Error {
+    /// A refusal computed by a read.
+    pub(super) fn refused(refusal: Refusal, revision: Revision) -> Self {
+        Self::Refused { refusal: Box::new(refusal), revision }
+    }
+
+    /// What a read of the store came to, at a revision.
+    pub(super) fn read(error: mvcc::ReadError, revision: Revision) -> Self {
+        match error {
+            mvcc::ReadError::Compacted { asked, compacted } => {
+                Self::refused(Refusal::Compacted { asked, compacted }, revision)
+            }
+            mvcc::ReadError::Future { asked, current } => {
+                Self::refused(Refusal::FutureRevision { asked, current }, revision)
+            }
+            mvcc::ReadError::TooManySteps { asked } => Self::refused(Refusal::TooManySteps { asked }, revision),
+            mvcc::ReadError::Storage(error) => Self::Storage(error.to_string().into()),
+        }
+    }
+}
+
+impl From<ProposeError> for Error {
+    fn from(error: ProposeError) -> Self {
+        match error {
+            ProposeError::NoLeader => Self::NoLeader,
+            ProposeError::Overloaded => Self::Overloaded("too many requests are in flight; try again shortly"),
+            ProposeError::OutcomeUnknown => Self::OutcomeUnknown,
+            ProposeError::Stopped(reason) => Self::Stopped(reason),
+        }
+    }
+}
+
+impl From<ReadError> for Error {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::NoLeader => Self::NoLeader,
+            ReadError::DeadlineExceeded => Self::DeadlineExceeded,
+            ReadError::Stopped(reason) => Self::Stopped(reason),
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! What a command may ask for, checked before it is proposed: sizes, counts, depth, time to live.
+
+use super::Error;
+use crate::model::limits::{
+    DEFAULT_MAX_REQUEST_BYTES, MAX_IDEMPOTENCY_KEY_BYTES, MAX_KEY_BYTES, MAX_TTL_MS, MAX_TXN_DEPTH, MAX_TXN_OPS,
+};
+use crate::model::{Attach, Command, Delete, DeleteTarget, Idempotency, Key, KeyRange, Op, Put, RangeQuery, Ttl, Txn};
+
+/// The bounds that an operator may set.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// The largest request body and decoded command, in bytes.
+    pub max_request_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { max_request_bytes: DEFAULT_MAX_REQUEST_BYTES }
+    }
+}
+
+/// Whether a command makes the store larger. When the disk is nearly full, only the others go on.
+pub(super) fn grows(command: &Command) -> bool {
+    match command {
+        Command::Put { .. }
+        | Command::Patch { .. }
+        | Command::Increment(_)
+        | Command::Append(_)
+        | Command::CreateDirectory { .. }
+        | Command::Rollback(_)
+        | Command::GrantLease { .. } => true,
+        Command::Txn(txn) => txn_grows(txn),
+        Command::Noop
+        | Command::Delete { .. }
+        | Command::Refresh { .. }
+        | Command::RevokeLease(_)
+        | Command::RenewLeases(_)
+        | Command::ExpireLease { .. }
+        | Command::CheckpointLeases { .. }
+        | Command::Compact(_) => false,
+    }
+}
+
+fn txn_grows(txn: &Txn) -> bool {
+    txn.then.iter().chain(&txn.otherwise).any(|op| match op {
+        Op::Put(_) => true,
+        Op::Txn(txn) => txn_grows(txn),
+        Op::Delete(_) | Op::Get(_) => false,
+    })
+}
+
+impl Limits {
+    /// Refuses a command that is out of bounds.
+    pub(super) fn check(&self, command: &Command) -> Result<(), Error> {
+        match command {
+            Command::Noop | Command::RevokeLease(_) | Command::Compact(_) => Ok(()),
+            Command::Put { put, condition: _ } => self.put(put),
+            Command::Patch { patch, condition: _ } => {
+                key(&patch.key)?;
+                self.value(&patch.document)
+            }
+            Command::Increment(increment) => key(&increment.key),
+            Command::Append(append) => {
+                directory(&append.directory)?;
+                self.value(&append.value)?;
+                attach(&append.attach)
+            }
+            Command::CreateDirectory { create, condition: _ } => {
+                directory(&create.key)?;
+                attach(&create.attach)
+            }
+            Command::Delete { delete: asked, condition: _ } => delete(asked),
+            Command::Refresh { refresh, condition: _ } => {
+                key(&refresh.key)?;
+                ttl(refresh.ttl)
+            }
+            Command::Txn(asked) => {
+                let mut budget = Budget { ops: 0, bytes: 0 };
+                self.txn(asked, 1, &mut budget)
+            }
+            Command::Rollback(rollback) => range(&rollback.range),
+            Command::GrantLease { id: _, ttl: asked } => ttl(*asked),
+            Command::RenewLeases(leases) => at_most("leases renewed at once", leases.len(), MAX_TXN_OPS),
+            Command::ExpireLease { .. } | Command::CheckpointLeases { .. } => {
+                Err(Error::InvalidArgument("only a leader proposes this".to_owned()))
+            }
+        }
+    }
+
+    fn put(&self, put: &Put) -> Result<(), Error> {
+        key(&put.key)?;
+        if let Some(value) = &put.value {
+            self.value(value)?;
+        }
+        attach(&put.attach)
+    }
+
+    fn value(&self, value: &[u8]) -> Result<(), Error> {
+        self.size("a value", value.len())
+    }
+
+    fn size(&self, what: &'static str, actual: usize) -> Result<(), Error> {
+        let limit = self.max_request_bytes;
+        if actual > limit { Err(Error::TooLarge { what, actual, limit }) } else { Ok(()) }
+    }
+
+    fn txn(&self, txn: &Txn, depth: usize, budget: &mut Budget) -> Result<(), Error> {
+        at_most("levels of nested transactions", depth, MAX_TXN_DEPTH)?;
+        at_most("comparisons in a transaction", txn.compares.len(), MAX_TXN_OPS)?;
+        for compare in &txn.compares {
+            range(&compare.range)?;
+        }
+        for op in txn.then.iter().chain(&txn.otherwise) {
+            budget.ops += 1;
+            at_most("operations in a transaction", budget.ops, MAX_TXN_OPS)?;
+            match op {
+                Op::Put(put) => {
+                    self.put(put)?;
+                    budget.bytes += put.value.as_ref().map_or(0, bytes::Bytes::len);
+                    self.size("a transaction", budget.bytes)?;
+                }
+                Op::Delete(asked) => delete(asked)?,
+                Op::Get(query) => self.query(query)?,
+                Op::Txn(inner) => self.txn(inner, depth + 1, budget)?,
+            }
+        }
+        Ok(())
+    }
+
+    #[expect(clippy::unused_self, reason = "bounds on reads belong with the others")]
+    pub(super) fn query(&self, query: &RangeQuery) -> Result<(), Error> {
+        range(&query.range)
+    }
+}
+
+/// What a transaction has used up so far.
+struct Budget {
+    ops: usize,
+    bytes: usize,
+}
+
+pub(super) fn key(key: &Key) -> Result<(), Error> {
+    key_bytes(key.as_bytes())
+}
+
+fn key_bytes(key: &[u8]) -> Result<(), Error> {
+    if key.len() > MAX_KEY_BYTES {
+        return Err(Error::InvalidArgument(format!(
+            "the key has {} bytes; the longest key has {MAX_KEY_BYTES}",
+            key.len()
+        )));
+    }
+    Ok(())
+}
+
+fn range(range: &KeyRange) -> Result<(), Error> {
+    key_bytes(range.start())?;
+    // The end of the range of one key is a byte longer than the key.
+    range.end().map_or(Ok(()), |end| key_bytes(end.strip_suffix(&[0]).unwrap_or(end)))
+}
+
+fn directory(directory: &Key) -> Result<(), Error> {
+    key(directory)?;
+    if directory.is_directory() {
+        return Ok(());
+    }
+    Err(Error::InvalidArgument(format!("{directory} does not name a directory: it has to end with a slash")))
+}
+
+fn delete(delete: &Delete) -> Result<(), Error> {
+    match &delete.target {
+        DeleteTarget::Key(target) => key(target),
+        DeleteTarget::Directory { key: target, recursive: _ } => directory(target),
+        DeleteTarget::Range(target) => range(target),
+    }
+}
+
+fn attach(attach: &Attach) -> Result<(), Error> {
+    match attach {
+        Attach::Detach | Attach::Keep | Attach::Lease(_) => Ok(()),
+        Attach::Own { id: _, ttl: asked } => ttl(*asked),
+    }
+}
+
+fn ttl(ttl: Ttl) -> Result<(), Error> {
+    match ttl.get() {
+        0 => Err(Error::InvalidArgument("a time to live has to be longer than nothing".to_owned())),
+        ms if ms > MAX_TTL_MS => Err(Error::InvalidArgument(format!(
+            "a time to live of {} s is longer than the {} s allowed",
+            ms / 1000,
+            MAX_TTL_MS / 1000
+        ))),
+        _ => Ok(()),
+    }
+}
+
+fn at_most(what: &str, actual: usize, limit: usize) -> Result<(), Error> {
+    if actual > limit {
+        return Err(Error::InvalidArgument(format!("{actual} {what}; at most {limit} are allowed")));
+    }
+    Ok(())
+}
+
+/// Refuses an idempotency key that is empty or too long.
+///
+/// # Errors
+/// [`Error::InvalidArgument`] that says what is allowed.
+pub(super) fn idempotency(idempotency: &Idempotency) -> Result<(), Error> {
+    match idempotency.key.len() {
+        1..=MAX_IDEMPOTENCY_KEY_BYTES => Ok(()),
+        actual => Err(Error::InvalidArgument(format!(
+            "an idempotency key of {actual} bytes; it has 1 to {MAX_IDEMPOTENCY_KEY_BYTES}"
+        ))),
+    }
+}

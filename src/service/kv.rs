@@ -1,0 +1,403 @@
+//! Reading keys: one consistent state, looked at in many ways.
+
+use std::cmp::Ordering;
+
+use bytes::Bytes;
+
+use super::{Call, Consistency, Error, Service, guard};
+use crate::machine;
+use crate::model::limits::MAX_PAGE_BYTES;
+use crate::model::{
+    Event, Key, KeyRange, KeyValue, Lease, LeaseId, RangeQuery, RangeResult, Revision, SortBy, Timestamp,
+};
+use crate::mvcc::{ListQuery, ReadError, ReplayBudget};
+use crate::node::StoreView;
+
+/// A read that asks for no more records than this runs where it is called; others go to a thread that may block.
+const INLINE_RECORDS: u64 = 128;
+
+/// One consistent state of the key space. Hold it shortly: it keeps what has been superseded from being freed.
+#[derive(Debug, Clone)]
+pub struct Reader {
+    view: StoreView,
+}
+
+/// What to list.
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of the request, told by its name")]
+#[derive(Debug, Clone)]
+pub struct ListRequest {
+    /// Ends in `/`, or is empty for the top of the key space.
+    pub directory: Bytes,
+    /// Everything below, not only one level.
+    pub recursive: bool,
+    /// The past revision to read at; `None` for the present. A cursor brings its own.
+    pub revision: Option<Revision>,
+    pub limit: u64,
+    pub cursor: Option<Cursor>,
+    pub keys_only: bool,
+    /// Answer only with the count.
+    pub count_only: bool,
+    pub sort_by: SortBy,
+    pub descending: bool,
+    pub min_mod_revision: Option<Revision>,
+    pub max_mod_revision: Option<Revision>,
+    pub min_create_revision: Option<Revision>,
+    pub max_create_revision: Option<Revision>,
+}
+
+impl ListRequest {
+    /// One level of a directory, as it is, in order of key.
+    #[must_use]
+    pub fn level(directory: Bytes, limit: u64) -> Self {
+        Self {
+            directory,
+            recursive: false,
+            revision: None,
+            limit,
+            cursor: None,
+            keys_only: false,
+            count_only: false,
+            sort_by: SortBy::Key,
+            descending: false,
+            min_mod_revision: None,
+            max_mod_revision: None,
+            min_create_revision: None,
+            max_create_revision: None,
+        }
+    }
+
+    /// The records that the bounds let through.
+    fn selects(&self, item: &KeyValue) -> bool {
+        let within = |value: Revision, min: Option<Revision>, max: Option<Revision>| {
+            min.is_none_or(|min| value >= min) && max.is_none_or(|max| value <= max)
+        };
+        within(item.record.mod_revision, self.min_mod_revision, self.max_mod_revision)
+            && within(item.record.create_revision, self.min_create_revision, self.max_create_revision)
+    }
+
+    fn in_key_order(&self) -> bool {
+        self.sort_by == SortBy::Key && !self.descending
+    }
+}
+
+/// Where the next page begins, and the revision that all pages show.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cursor {
+    pub revision: Revision,
+    /// Meaningful to the listing that made it only.
+    pub position: Bytes,
+}
+
+/// A page of a listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listing {
+    /// The revision that the page shows.
+    pub revision: Revision,
+    pub items: Vec<KeyValue>,
+    /// Directories directly in the one listed, each ending in `/`. Empty for a recursive listing.
+    pub directories: Vec<Key>,
+    /// How many keys and directories there are on all pages together, where that is known: when the listing fits one
+    /// page, and when only the count was asked for.
+    pub count: Option<u64>,
+    pub cursor: Option<Cursor>,
+}
+
+impl Service {
+    /// A state to read from.
+    ///
+    /// # Errors
+    /// [`Error::NoLeader`] and [`Error::DeadlineExceeded`] when no leader confirms the state in time.
+    pub async fn reader(&self, call: &Call, consistency: Consistency) -> Result<Reader, Error> {
+        let published = match consistency {
+            Consistency::Linearizable => self.0.node.linearizable(call.deadline).await?,
+            Consistency::Serializable => self.0.node.latest(),
+        };
+        Ok(Reader { view: published.view.clone() })
+    }
+}
+
+impl Reader {
+    /// The revision of the state.
+    #[must_use]
+    pub fn revision(&self) -> Revision {
+        self.view.revision()
+    }
+
+    /// The oldest revision that can be read.
+    #[must_use]
+    pub fn compacted(&self) -> Revision {
+        self.view.compacted()
+    }
+
+    fn failed(&self, error: ReadError) -> Error {
+        Error::read(error, self.revision())
+    }
+
+    /// One key, at present or at a past revision.
+    ///
+    /// # Errors
+    /// The refusals of a read of the past, and [`Error::Storage`].
+    pub fn get(&self, key: &Key, revision: Option<Revision>) -> Result<Option<KeyValue>, Error> {
+        guard::key(key)?;
+        let record = self.view.get(key.as_bytes(), revision).map_err(|error| self.failed(error))?;
+        Ok(record.map(|record| KeyValue { key: key.clone(), record }))
+    }
+
+    /// Whether a directory (its key ends in `/`) is there, explicitly or by what is below it.
+    ///
+    /// # Errors
+    /// As [`Reader::get`].
+    pub fn is_directory(&self, directory: &Key, revision: Option<Revision>) -> Result<bool, Error> {
+        self.view.is_directory(directory.as_bytes(), revision).map_err(|error| self.failed(error))
+    }
+
+    /// A range as etcd v3 reads it.
+    ///
+    /// # Errors
+    /// As [`Reader::get`].
+    pub async fn range(&self, query: RangeQuery) -> Result<RangeResult, Error> {
+        let inline = query.range.as_single().is_some();
+        self.run(inline, move |view| view.range(&query)).await
+    }
+
+    /// A page of a directory.
+    ///
+    /// # Errors
+    /// As [`Reader::get`].
+    pub async fn list(&self, request: ListRequest) -> Result<Listing, Error> {
+        let revision = request.cursor.as_ref().map(|cursor| cursor.revision).or(request.revision);
+        let shown = revision.unwrap_or(self.revision());
+        let inline = request.in_key_order() && !request.count_only && request.limit <= INLINE_RECORDS;
+        self.run(inline, move |view| {
+            let lister = Lister { view, request: &request, revision, shown };
+            if request.count_only {
+                lister.count()
+            } else if !request.in_key_order() {
+                lister.sorted()
+            } else if request.recursive {
+                lister.below()
+            } else {
+                lister.level()
+            }
+        })
+        .await
+    }
+
+    /// The events of a key that are still kept, newest first: those before `before`, at most `limit`.
+    ///
+    /// # Errors
+    /// As [`Reader::get`].
+    pub async fn history(&self, key: Key, before: Option<Revision>, limit: usize) -> Result<Vec<Event>, Error> {
+        guard::key(&key)?;
+        self.run(false, move |view| view.history(key.as_bytes(), before, limit)).await
+    }
+
+    /// The newest revision made at or before a time; `None` when all that is kept is newer.
+    ///
+    /// # Errors
+    /// As [`Reader::get`].
+    pub async fn revision_at(&self, time: Timestamp) -> Result<Option<Revision>, Error> {
+        self.run(false, move |view| {
+            let everything = KeyRange::prefix("");
+            // The first revision after `after` and whether it was made by `time`.
+            let made_by_then = |after: Revision| -> Result<Option<Revision>, ReadError> {
+                let next = view.events(&everything, after, ReplayBudget { steps: 1, bytes: 1 })?;
+                Ok(next.events.first().filter(|event| event.time <= time).map(|event| event.revision))
+            };
+            let oldest = Revision(view.compacted().max(Revision::FIRST).get().saturating_sub(1));
+            let (mut low, mut high) = (oldest, view.revision());
+            let mut found = None;
+            while low < high {
+                let middle = Revision(low.get() + (high.get() - low.get()) / 2);
+                match made_by_then(middle)? {
+                    Some(revision) => {
+                        found = Some(revision);
+                        low = revision;
+                    }
+                    None => high = middle,
+                }
+            }
+            Ok(found)
+        })
+        .await
+    }
+
+    /// One lease.
+    ///
+    /// # Errors
+    /// As [`Reader::get`].
+    pub fn lease(&self, id: LeaseId) -> Result<Option<Lease>, Error> {
+        machine::find_lease(self.view.snapshot(), id).map_err(|error| self.failed(error.into()))
+    }
+
+    /// All leases, in order of id.
+    ///
+    /// # Errors
+    /// As [`Reader::get`].
+    pub fn leases(&self) -> Result<Vec<Lease>, Error> {
+        machine::leases(self.view.snapshot()).collect::<Result<_, _>>().map_err(|error| self.failed(error.into()))
+    }
+
+    /// The keys that die with a lease, in order.
+    ///
+    /// # Errors
+    /// As [`Reader::get`].
+    pub fn lease_keys(&self, id: LeaseId) -> Result<Vec<Key>, Error> {
+        let keys = machine::attached(self.view.snapshot(), id).map(|key| key.map(Key::new));
+        let keys: Result<Vec<Option<Key>>, _> = keys.collect();
+        keys.map(|keys| keys.into_iter().flatten().collect()).map_err(|error| self.failed(error.into()))
+    }
+
+    /// Runs a read here if it is short, else on a thread that may block.
+    async fn run<T: Send + 'static>(
+        &self,
+        inline: bool,
+        read: impl FnOnce(&StoreView) -> Result<T, ReadError> + Send + 'static,
+    ) -> Result<T, Error> {
+        if inline {
+            return read(&self.view).map_err(|error| self.failed(error));
+        }
+        let view = self.view.clone();
+        match tokio::task::spawn_blocking(move || read(&view)).await {
+            Ok(result) => result.map_err(|error| self.failed(error)),
+            Err(error) => Err(Error::Storage(format!("a read was cut off: {error}").into())),
+        }
+    }
+}
+
+/// The ways to make a page.
+struct Lister<'a> {
+    view: &'a StoreView,
+    request: &'a ListRequest,
+    revision: Option<Revision>,
+    shown: Revision,
+}
+
+impl Lister<'_> {
+    /// The keys below the directory, without its own marker.
+    fn range(&self) -> KeyRange {
+        let whole = KeyRange::prefix(self.request.directory.clone());
+        if self.request.directory.is_empty() {
+            return whole;
+        }
+        let mut start = self.request.directory.to_vec();
+        start.push(0);
+        KeyRange::new(start, whole.end().cloned())
+    }
+
+    fn query(&self, range: KeyRange) -> RangeQuery {
+        RangeQuery {
+            revision: self.revision,
+            limit: Some(self.request.limit),
+            keys_only: self.request.keys_only,
+            min_mod_revision: self.request.min_mod_revision,
+            max_mod_revision: self.request.max_mod_revision,
+            min_create_revision: self.request.min_create_revision,
+            max_create_revision: self.request.max_create_revision,
+            ..RangeQuery::all(range)
+        }
+    }
+
+    fn position(&self) -> Option<Bytes> {
+        self.request.cursor.as_ref().map(|cursor| cursor.position.clone())
+    }
+
+    fn page(&self, items: Vec<KeyValue>, directories: Vec<Key>, next: Option<Bytes>) -> Listing {
+        let whole = next.is_none() && self.request.cursor.is_none();
+        let count = whole.then(|| (items.len() + directories.len()) as u64);
+        let cursor = next.map(|position| Cursor { revision: self.shown, position });
+        Listing { revision: self.shown, items, directories, count, cursor }
+    }
+
+    fn below(&self) -> Result<Listing, ReadError> {
+        let whole = self.range();
+        let start = self.position().unwrap_or_else(|| whole.start().clone()).max(whole.start().clone());
+        let query = self.query(KeyRange::new(start, whole.end().cloned()));
+        let page = self.view.page(&query, MAX_PAGE_BYTES)?;
+        let next = page.rest.map(|rest| rest.start().clone());
+        Ok(self.page(page.items, Vec::new(), next))
+    }
+
+    fn level_query(&self, limit: Option<u64>) -> ListQuery {
+        ListQuery {
+            directory: self.request.directory.clone(),
+            from: self.position(),
+            revision: self.revision,
+            limit,
+            max_bytes: MAX_PAGE_BYTES,
+            keys_only: self.request.keys_only,
+        }
+    }
+
+    fn level(&self) -> Result<Listing, ReadError> {
+        let mut level = self.view.list(&self.level_query(Some(self.request.limit)))?;
+        level.items.retain(|item| self.request.selects(item));
+        Ok(self.page(level.items, level.directories, level.next))
+    }
+
+    fn count(&self) -> Result<Listing, ReadError> {
+        let count = if self.request.recursive {
+            let query = RangeQuery { revision: self.revision, count_only: true, ..RangeQuery::all(self.range()) };
+            self.view.range(&query)?.count
+        } else {
+            let (items, directories) = self.whole_level(true)?;
+            (items.len() + directories.len()) as u64
+        };
+        let (revision, items, directories) = (self.shown, Vec::new(), Vec::new());
+        Ok(Listing { revision, items, directories, count: Some(count), cursor: None })
+    }
+
+    fn whole_level(&self, keys_only: bool) -> Result<(Vec<KeyValue>, Vec<Key>), ReadError> {
+        let (mut items, mut directories) = (Vec::new(), Vec::new());
+        let mut query = ListQuery { from: None, keys_only, ..self.level_query(None) };
+        loop {
+            let level = self.view.list(&query)?;
+            items.extend(level.items.into_iter().filter(|item| self.request.selects(item)));
+            directories.extend(level.directories);
+            match level.next {
+                Some(next) => query.from = Some(next),
+                None => return Ok((items, directories)),
+            }
+        }
+    }
+
+    /// Orders keys alone, then fetches the values of one page.
+    fn sorted(&self) -> Result<Listing, ReadError> {
+        let (mut items, directories) = if self.request.recursive {
+            let query = RangeQuery { limit: None, keys_only: true, ..self.query(self.range()) };
+            (self.view.range(&query)?.items, Vec::new())
+        } else {
+            self.whole_level(true)?
+        };
+        items.sort_by(|a, b| {
+            let order = self.compare(a, b).then_with(|| a.key.cmp(&b.key));
+            if self.request.descending { order.reverse() } else { order }
+        });
+        let start = self.position().and_then(|position| position.as_ref().try_into().ok().map(u64::from_be_bytes));
+        let start = usize::try_from(start.unwrap_or(0)).unwrap_or(usize::MAX);
+        let limit = usize::try_from(self.request.limit).unwrap_or(usize::MAX);
+        let total = items.len();
+        let mut page: Vec<KeyValue> = items.into_iter().skip(start).take(limit).collect();
+        let end = start.saturating_add(page.len());
+        if !self.request.keys_only {
+            for item in &mut page {
+                if let Some(record) = self.view.get(item.key.as_bytes(), Some(self.shown))? {
+                    item.record = record;
+                }
+            }
+        }
+        let next = (end < total).then(|| Bytes::copy_from_slice(&(end as u64).to_be_bytes()));
+        let directories = if start == 0 { directories } else { Vec::new() };
+        Ok(self.page(page, directories, next))
+    }
+
+    fn compare(&self, a: &KeyValue, b: &KeyValue) -> Ordering {
+        match self.request.sort_by {
+            SortBy::Key => Ordering::Equal,
+            SortBy::Version => a.record.version.cmp(&b.record.version),
+            SortBy::CreateRevision => a.record.create_revision.cmp(&b.record.create_revision),
+            SortBy::ModRevision => a.record.mod_revision.cmp(&b.record.mod_revision),
+            SortBy::Value => a.record.value.cmp(&b.record.value),
+        }
+    }
+}

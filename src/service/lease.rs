@@ -1,0 +1,72 @@
+//! Leases: renewing, looking at, listing.
+
+use super::{Call, Consistency, Error, Service};
+use crate::model::{Command, Key, Lease, LeaseId, Outcome, Refusal, Revision, Ttl};
+
+/// A lease and what is left of it by this member's clock.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeaseState {
+    pub lease: Lease,
+    pub remaining: Ttl,
+    /// The keys that die with it, if asked for.
+    pub keys: Vec<Key>,
+}
+
+impl Service {
+    /// Sets a lease back to its full time; gives that time.
+    ///
+    /// # Errors
+    /// [`Refusal::LeaseNotFound`] once it is gone.
+    pub async fn renew_lease(&self, call: &Call, id: LeaseId) -> Result<(Revision, Ttl), Error> {
+        let done = self.write(call, Command::RenewLeases(vec![id])).await?;
+        match done.outcome {
+            Outcome::Renewed(renewed) => match renewed.first() {
+                Some(Some(ttl)) => Ok((done.revision, *ttl)),
+                Some(None) | None => Err(Error::refused(Refusal::LeaseNotFound(id), done.revision)),
+            },
+            other => Err(Error::Storage(format!("a renewal came to {other:?}").into())),
+        }
+    }
+
+    /// What is left of a lease by this member's clock; `None` when there is no such lease.
+    #[must_use]
+    pub fn lease_remaining(&self, id: LeaseId) -> Option<Ttl> {
+        self.0.node.lease_remaining(id)
+    }
+
+    /// One lease with its keys.
+    ///
+    /// # Errors
+    /// [`Refusal::LeaseNotFound`], and the errors of a read.
+    pub async fn lease(
+        &self,
+        call: &Call,
+        consistency: Consistency,
+        id: LeaseId,
+    ) -> Result<(Revision, LeaseState), Error> {
+        let reader = self.reader(call, consistency).await?;
+        let revision = reader.revision();
+        let not_found = || Error::refused(Refusal::LeaseNotFound(id), revision);
+        let lease = reader.lease(id)?.ok_or_else(not_found)?;
+        let keys = reader.lease_keys(id)?;
+        let remaining = self.lease_remaining(id).ok_or_else(not_found)?;
+        Ok((revision, LeaseState { lease, remaining, keys }))
+    }
+
+    /// All leases, in order of id, without their keys.
+    ///
+    /// # Errors
+    /// The errors of a read.
+    pub async fn leases(&self, call: &Call, consistency: Consistency) -> Result<(Revision, Vec<LeaseState>), Error> {
+        let reader = self.reader(call, consistency).await?;
+        let leases = reader
+            .leases()?
+            .into_iter()
+            .filter_map(|lease| {
+                let remaining = self.lease_remaining(lease.id)?;
+                Some(LeaseState { lease, remaining, keys: Vec::new() })
+            })
+            .collect();
+        Ok((reader.revision(), leases))
+    }
+}

@@ -1,0 +1,206 @@
+//! Looking after the store: compaction, space, status, snapshot, hash.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::{Call, Consistency, Done, Error, Service};
+use crate::model::{ClusterId, Command, Index, MemberId, Revision, Term, Timestamp};
+
+/// When less than this is free on the disk, writes that grow the store are refused.
+const RESERVE_BYTES: u64 = 64 * 1024 * 1024;
+/// With this much free, they are allowed again.
+const RECOVERED_BYTES: u64 = 96 * 1024 * 1024;
+/// How often free space is looked at.
+const SPACE_EVERY: Duration = Duration::from_millis(500);
+
+/// Whether the disk has room.
+#[derive(Debug, Default)]
+pub(super) struct Space(AtomicBool);
+
+impl Space {
+    pub(super) fn is_short(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn observe(&self, free: u64) {
+        let short = self.is_short();
+        if !short && free < RESERVE_BYTES {
+            tracing::warn!(free, "the disk is nearly full: only reads, deletions and compaction are served");
+            self.0.store(true, Ordering::Relaxed);
+        } else if short && free >= RECOVERED_BYTES {
+            tracing::info!(free, "the disk has room again: all writes are served");
+            self.0.store(false, Ordering::Relaxed);
+        }
+    }
+}
+
+/// What is forgotten by itself, and when (etcd's `--auto-compaction-*`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retention {
+    /// Everything is kept.
+    Forever,
+    /// What was superseded this long ago.
+    Periodic(Duration),
+    /// All but this many revisions.
+    Revisions(u64),
+}
+
+/// How the member is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Status {
+    pub version: &'static str,
+    pub name: String,
+    pub cluster: ClusterId,
+    pub member: MemberId,
+    pub leader: Option<MemberId>,
+    pub term: Term,
+    pub applied: Index,
+    pub revision: Revision,
+    pub compacted: Revision,
+    /// Bytes on disk.
+    pub store_bytes: u64,
+    pub log_bytes: u64,
+    /// Bytes free on the disk; `None` when the file system does not say.
+    pub free_bytes: Option<u64>,
+    pub uptime: Duration,
+}
+
+/// A digest of everything the store holds at a revision, alike on every member.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hash {
+    pub revision: Revision,
+    pub compacted: Revision,
+    pub digest: u128,
+}
+
+impl Service {
+    /// Forgets what was before `revision`.
+    ///
+    /// # Errors
+    /// [`crate::model::Refusal::Compacted`] and [`crate::model::Refusal::FutureRevision`], and the errors of a write.
+    pub async fn compact(&self, call: &Call, revision: Revision) -> Result<Done, Error> {
+        self.write(call, Command::Compact(revision)).await
+    }
+
+    /// How the member is.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let node = &self.0.node;
+        let published = node.latest();
+        let identity = node.identity();
+        let (store_bytes, log_bytes) = node.disk_bytes();
+        Status {
+            version: env!("CARGO_PKG_VERSION"),
+            name: self.0.name.clone(),
+            cluster: identity.cluster,
+            member: identity.member,
+            leader: node.leader(),
+            term: node.term(),
+            applied: published.index,
+            revision: published.revision(),
+            compacted: published.view.compacted(),
+            store_bytes,
+            log_bytes,
+            free_bytes: node.free_bytes().ok(),
+            uptime: self.0.started.elapsed(),
+        }
+    }
+
+    /// Refreshes the gauges that nothing else keeps up to date.
+    pub fn measure(&self) {
+        let status = self.status();
+        let metrics = &self.0.metrics;
+        let gauge = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        metrics.store.bytes.set(gauge(status.store_bytes + status.log_bytes));
+        metrics.store.revision.set(gauge(status.revision.get()));
+        metrics.store.compacted_revision.set(gauge(status.compacted.get()));
+        metrics.raft.term.set(gauge(status.term.get()));
+        metrics.raft.applied_index.set(gauge(status.applied.get()));
+        metrics.raft.has_leader.set(i64::from(status.leader.is_some()));
+        metrics.raft.is_leader.set(i64::from(status.leader == Some(status.member)));
+    }
+
+    /// Watches over free space until the server drains.
+    pub async fn guard_space(self) {
+        let mut every = interval(SPACE_EVERY);
+        every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = self.0.shutdown.cancelled() => return,
+                _ = every.tick() => {}
+            }
+            match self.0.node.free_bytes() {
+                Ok(free) => self.0.space.observe(free),
+                Err(error) => tracing::warn!(%error, "the file system does not say how much space is free"),
+            }
+        }
+    }
+
+    /// Compacts by itself until the server drains.
+    pub async fn retain(self, retention: Retention) {
+        let every = match retention {
+            Retention::Forever => return,
+            // A tenth of the time kept is how late forgetting may be; never more than an hour.
+            Retention::Periodic(kept) => (kept / 10).clamp(Duration::from_secs(1), Duration::from_hours(1)),
+            Retention::Revisions(_) => Duration::from_mins(5),
+        };
+        let mut ticks = interval(every);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = self.0.shutdown.cancelled() => return,
+                _ = ticks.tick() => {}
+            }
+            match self.forget(retention).await {
+                Ok(None) => {}
+                Ok(Some(revision)) => tracing::info!(%revision, "compacted by retention"),
+                Err(error) => tracing::warn!(%error, "compaction by retention failed; it is tried again"),
+            }
+        }
+    }
+
+    async fn forget(&self, retention: Retention) -> Result<Option<Revision>, Error> {
+        let call = Call::new(Instant::now() + Duration::from_secs(30));
+        let reader = self.reader(&call, Consistency::Serializable).await?;
+        let revision = match retention {
+            Retention::Forever => return Ok(None),
+            Retention::Revisions(kept) => Revision(reader.revision().get().saturating_sub(kept)),
+            Retention::Periodic(kept) => {
+                let since = std::time::SystemTime::now()
+                    .duration_since(std::time::SystemTime::UNIX_EPOCH)
+                    .unwrap_or_default()
+                    .saturating_sub(kept);
+                let time = Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
+                match reader.revision_at(time).await? {
+                    Some(revision) => revision,
+                    None => return Ok(None),
+                }
+            }
+        };
+        if revision <= reader.compacted() || revision <= Revision::FIRST {
+            return Ok(None);
+        }
+        self.compact(&call, revision).await?;
+        Ok(Some(revision))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn space_is_short_from_the_reserve_on_until_it_has_recovered() {
+        let space = Space::default();
+        space.observe(RESERVE_BYTES);
+        assert!(!space.is_short());
+        space.observe(RESERVE_BYTES - 1);
+        assert!(space.is_short());
+        space.observe(RECOVERED_BYTES - 1);
+        assert!(space.is_short());
+        space.observe(RECOVERED_BYTES);
+        assert!(!space.is_short());
+    }
+}

@@ -1,0 +1,168 @@
+//! The use cases: the single door through which every dialect reaches the key space.
+//!
+//! A dialect parses, calls a method here, and formats the answer; what may be done, within which bounds and by when
+//! is decided here alone.
+
+mod error;
+mod guard;
+mod health;
+mod kv;
+mod lease;
+mod maintenance;
+mod watch;
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio_util::sync::CancellationToken;
+
+pub use error::Error;
+pub use guard::Limits;
+pub use health::{Check, Readiness};
+pub use kv::{Cursor, ListRequest, Listing, Reader};
+pub use lease::LeaseState;
+pub use maintenance::{Hash, Retention, Status};
+pub use watch::{OnCompacted, Start, WatchEvents, WatchItem, WatchRequest, WatchStream};
+
+use crate::model::{ClusterId, Command, Idempotency, Index, LeaseId, MemberId, Outcome, Revision, Term};
+use crate::node::NodeHandle;
+use crate::observe::Metrics;
+
+/// Who asks. Until there are users, everybody may do everything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Identity {
+    #[default]
+    Open,
+}
+
+/// What every call carries.
+#[derive(Debug, Clone)]
+pub struct Call {
+    pub identity: Identity,
+    /// When the caller stops waiting.
+    pub deadline: Instant,
+    pub idempotency: Option<Idempotency>,
+}
+
+impl Call {
+    /// A call by anybody, to be answered by `deadline`.
+    #[must_use]
+    pub fn new(deadline: Instant) -> Self {
+        Self { identity: Identity::Open, deadline, idempotency: None }
+    }
+}
+
+/// How current a read has to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Consistency {
+    /// Reflects everything acknowledged before the read began.
+    #[default]
+    Linearizable,
+    /// What this member has applied so far.
+    Serializable,
+}
+
+/// A command that was carried out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Done {
+    /// The store's revision after the command.
+    pub revision: Revision,
+    pub outcome: Outcome,
+    /// Whether the outcome is that of an earlier request with the same idempotency key.
+    pub replayed: bool,
+}
+
+/// What every answer shows of the member and its state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Header {
+    pub revision: Revision,
+    pub cluster: ClusterId,
+    pub member: MemberId,
+    pub term: Term,
+    pub applied: Index,
+}
+
+/// The use cases over one running member. Cheap to clone.
+#[derive(Clone)]
+pub struct Service(Arc<Inner>);
+
+struct Inner {
+    node: NodeHandle,
+    limits: Limits,
+    metrics: Metrics,
+    /// Cancelled when the server drains.
+    shutdown: CancellationToken,
+    space: maintenance::Space,
+    started: Instant,
+    name: String,
+}
+
+impl fmt::Debug for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Service").field("node", &self.0.node).finish_non_exhaustive()
+    }
+}
+
+impl Service {
+    #[must_use]
+    pub fn new(node: NodeHandle, name: String, limits: Limits, metrics: Metrics, shutdown: CancellationToken) -> Self {
+        let space = maintenance::Space::default();
+        Self(Arc::new(Inner { node, limits, metrics, shutdown, space, started: Instant::now(), name }))
+    }
+
+    /// What an answer shows when it has nothing more exact.
+    #[must_use]
+    pub fn header(&self) -> Header {
+        let published = self.0.node.latest();
+        let identity = self.0.node.identity();
+        Header {
+            revision: published.revision(),
+            cluster: identity.cluster,
+            member: identity.member,
+            term: self.0.node.term(),
+            applied: published.index,
+        }
+    }
+
+    /// Carries out a command.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] and [`Error::TooLarge`] before anything was proposed; [`Error::Refused`] when the
+    /// state did not allow it; [`Error::OutcomeUnknown`] when it may have been carried out.
+    pub async fn write(&self, call: &Call, command: Command) -> Result<Done, Error> {
+        call.idempotency.as_ref().map_or(Ok(()), guard::idempotency)?;
+        self.0.limits.check(&command)?;
+        if self.0.space.is_short() && guard::grows(&command) {
+            return Err(Error::NoSpace);
+        }
+        let reply = self.0.node.propose(command, None, call.idempotency.clone(), call.deadline).await?;
+        match reply.result {
+            Ok(outcome) => Ok(Done { revision: reply.revision, outcome, replayed: reply.replayed }),
+            Err(refusal) => Err(Error::Refused { refusal: Box::new(refusal), revision: reply.revision }),
+        }
+    }
+
+    /// An id for a new lease: random, positive as a signed number.
+    #[must_use]
+    pub fn new_lease_id(&self) -> LeaseId {
+        LeaseId(rand::random_range(1..=i64::MAX.unsigned_abs()))
+    }
+
+    /// The bounds that the operator set.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.0.limits
+    }
+
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.0.metrics
+    }
+
+    /// Resolves when the server begins to drain: long requests end then, in a way that their clients can resume.
+    pub fn shutdown_signal(&self) -> impl Future<Output = ()> + Send + 'static {
+        self.0.shutdown.clone().cancelled_owned()
+    }
+}

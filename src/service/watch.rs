@@ -1,0 +1,372 @@
+//! Following changes: present state, replay of the past, then live events, as one stream without a gap.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::{Call, Error, Service};
+use crate::model::{Event, EventKind, Key, KeyRange, KeyValue, RangeQuery, Revision};
+use crate::mvcc::{ListQuery, ReadError, Replay, ReplayBudget};
+use crate::node::{Delivery, NodeHandle, Published, StoreView, Watcher};
+use crate::watch::{Filter, Kinds, Piece};
+
+/// Records in one piece of an initial state.
+const STATE_PIECE: u64 = 256;
+/// Bytes in one piece of an initial state, roughly.
+const STATE_BYTES: usize = 256 * 1024;
+/// Bytes of events taken at once.
+const TAKE_BYTES: usize = 256 * 1024;
+/// How much of the past is read at once.
+const REPLAY: ReplayBudget = ReplayBudget { steps: 4096, bytes: TAKE_BYTES };
+
+/// What to follow, and from where.
+#[derive(Debug, Clone)]
+pub struct WatchRequest {
+    pub range: KeyRange,
+    /// Only what is directly in this directory (ends in `/`), not what is below its sub-directories.
+    pub children_of: Option<Key>,
+    /// Only these kinds; all when empty.
+    pub kinds: Vec<EventKind>,
+    pub start: Start,
+    pub on_compacted: OnCompacted,
+    /// How often to report, while nothing happens, how far the stream has come.
+    pub progress_every: Option<Duration>,
+}
+
+/// Where a stream begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// With the next change.
+    Now,
+    /// With what came after this revision.
+    After(Revision),
+    /// With the present state, then every change to it.
+    Initial,
+}
+
+/// What to do when the place to resume from was compacted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnCompacted {
+    /// Say so and end.
+    End,
+    /// Say so, give the present state, and go on from there.
+    Reset,
+}
+
+/// One piece of a stream.
+#[derive(Debug, Clone)]
+pub enum WatchItem {
+    /// Present records, some at a time, in order of key.
+    State(Vec<KeyValue>),
+    /// The present state is complete: it was that of this revision.
+    Synced(Revision),
+    /// Changes, in order.
+    Events(WatchEvents),
+    /// Everything up to this revision has been delivered.
+    Progress(Revision),
+    /// What was known is worthless: the present state follows.
+    Reset,
+    /// The place to resume from is gone. The stream ends.
+    Compacted { compact_revision: Revision },
+    /// The reader was too slow. The stream ends; everything up to the revision was delivered.
+    Lagging { resume_after: Revision },
+    /// The server drains. The stream ends; resume anywhere.
+    Closed,
+    /// The member has stopped or its store cannot be read. The stream ends.
+    Failed(Error),
+}
+
+/// Changes, in order.
+#[derive(Debug, Clone)]
+pub struct WatchEvents(Source);
+
+#[derive(Debug, Clone)]
+enum Source {
+    /// From the hub: shared with other watchers.
+    Live(Vec<Piece>),
+    /// From the store: whole revisions.
+    Replayed(Vec<Event>),
+}
+
+impl WatchEvents {
+    /// Each change, and whether it is the last one of this stream at its revision: only there may a reader resume.
+    pub fn iter(&self) -> impl Iterator<Item = (&Event, bool)> {
+        let (live, replayed) = match &self.0 {
+            Source::Live(pieces) => (pieces.as_slice(), [].as_slice()),
+            Source::Replayed(events) => ([].as_slice(), events.as_slice()),
+        };
+        let live = live.iter().flat_map(|piece| {
+            let last = piece.events().len() - 1;
+            piece.events().iter().enumerate().map(move |(at, event)| (event, at == last && piece.ends_revision()))
+        });
+        let next = replayed.iter().skip(1).map(Some).chain([None]);
+        let ends = |event: &Event, next: Option<&Event>| next.is_none_or(|next| next.revision != event.revision);
+        live.chain(replayed.iter().zip(next).map(move |(event, next)| (event, ends(event, next))))
+    }
+}
+
+/// A running watch.
+#[derive(Debug)]
+pub struct WatchStream {
+    node: NodeHandle,
+    watcher: Watcher,
+    filter: Filter,
+    children_of: Option<Key>,
+    on_compacted: OnCompacted,
+    phase: Phase,
+    /// Decided but not yet given out.
+    ready: VecDeque<WatchItem>,
+    /// Whether the stream has given out all that there was when it began.
+    caught_up: bool,
+    progress: Option<(Duration, Instant)>,
+    shutdown: CancellationToken,
+    registered_at: Revision,
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// Giving out the state of a view, from a key on.
+    State {
+        state: Arc<Published>,
+        from: Option<Bytes>,
+    },
+    /// Giving out the events of a view after a revision.
+    Replay {
+        state: Arc<Published>,
+        after: Revision,
+    },
+    Live,
+    Ended,
+}
+
+impl Service {
+    /// Follows changes.
+    ///
+    /// # Errors
+    /// [`Error::ShuttingDown`] and [`Error::Stopped`]. A start that was compacted is not an error but the stream's first
+    /// item.
+    #[expect(clippy::unused_async, reason = "a follower will have to ask the leader")]
+    pub async fn watch(&self, _call: &Call, request: WatchRequest) -> Result<WatchStream, Error> {
+        if self.0.shutdown.is_cancelled() {
+            return Err(Error::ShuttingDown);
+        }
+        if let Some(reason) = self.0.node.failed() {
+            return Err(Error::Stopped(reason));
+        }
+        let mut filter = request.children_of.as_ref().map_or_else(|| Filter::new(request.range), Filter::children);
+        if !request.kinds.is_empty() {
+            filter = filter.only(Kinds::of(&request.kinds));
+        }
+        let after = match request.start {
+            Start::After(after) => after,
+            Start::Now | Start::Initial => Revision::ZERO,
+        };
+        let (watcher, state) = self.0.node.watch(filter.clone(), after);
+        let revision = state.revision();
+        let mut stream = WatchStream {
+            node: self.0.node.clone(),
+            watcher,
+            filter,
+            children_of: request.children_of,
+            on_compacted: request.on_compacted,
+            phase: Phase::Live,
+            ready: VecDeque::new(),
+            caught_up: false,
+            progress: request.progress_every.map(|every| (every, Instant::now() + every)),
+            shutdown: self.0.shutdown.clone(),
+            registered_at: revision,
+        };
+        match request.start {
+            Start::Now => stream.watcher.skip_through(revision),
+            Start::Initial => stream.begin_state(state),
+            Start::After(after) if after >= revision => {}
+            Start::After(after) => stream.begin_replay(state, after),
+        }
+        Ok(stream)
+    }
+}
+
+impl WatchStream {
+    /// The revision that the store was at when the watch began.
+    #[must_use]
+    pub fn revision(&self) -> Revision {
+        self.registered_at
+    }
+
+    /// The next piece; `None` after the one that ends the stream.
+    pub async fn next(&mut self) -> Option<WatchItem> {
+        loop {
+            if let Some(item) = self.ready.pop_front() {
+                return Some(item);
+            }
+            match &self.phase {
+                Phase::Ended => return None,
+                Phase::State { .. } => self.give_state(),
+                Phase::Replay { .. } => self.replay(),
+                Phase::Live => self.live().await,
+            }
+        }
+    }
+
+    fn begin_state(&mut self, state: Arc<Published>) {
+        self.watcher.skip_through(state.revision());
+        self.phase = Phase::State { state, from: None };
+    }
+
+    fn begin_replay(&mut self, state: Arc<Published>, after: Revision) {
+        self.watcher.skip_through(state.revision());
+        self.phase = Phase::Replay { state, after };
+    }
+
+    fn end(&mut self, item: WatchItem) {
+        self.ready.push_back(item);
+        self.phase = Phase::Ended;
+    }
+
+    fn give_state(&mut self) {
+        let Phase::State { state, from } = &mut self.phase else { return };
+        let revision = state.revision();
+        match state_page(&state.view, &self.filter, self.children_of.as_ref(), from.clone()) {
+            Ok((items, rest)) => {
+                let done = rest.is_none();
+                *from = rest;
+                if !items.is_empty() {
+                    self.ready.push_back(WatchItem::State(items));
+                }
+                if done {
+                    self.ready.push_back(WatchItem::Synced(revision));
+                    self.phase = Phase::Live;
+                }
+            }
+            Err(error) => self.end(WatchItem::Failed(Error::read(error, revision))),
+        }
+    }
+
+    fn replay(&mut self) {
+        let Phase::Replay { state, after } = &mut self.phase else { return };
+        let until = state.revision();
+        match state.view.events(&self.filter.range(), *after, REPLAY) {
+            Ok(Replay { events, through }) => {
+                let done = through >= until;
+                *after = through;
+                let events: Vec<Event> = events.into_iter().filter(|event| self.filter.accepts(event)).collect();
+                if !events.is_empty() {
+                    self.ready.push_back(WatchItem::Events(WatchEvents(Source::Replayed(events))));
+                }
+                if done {
+                    self.phase = Phase::Live;
+                }
+            }
+            Err(ReadError::Compacted { compacted, .. }) => self.compacted(compacted),
+            Err(error) => {
+                let error = Error::read(error, until);
+                self.end(WatchItem::Failed(error));
+            }
+        }
+    }
+
+    fn compacted(&mut self, compact_revision: Revision) {
+        match self.on_compacted {
+            OnCompacted::End => self.end(WatchItem::Compacted { compact_revision }),
+            OnCompacted::Reset => {
+                self.ready.push_back(WatchItem::Reset);
+                let state = self.node.latest();
+                self.begin_state(state);
+            }
+        }
+    }
+
+    async fn live(&mut self) {
+        let progress_at = self.progress.map(|(_, at)| at);
+        let tick = async {
+            match progress_at {
+                Some(at) => sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = self.shutdown.cancelled() => self.end(WatchItem::Closed),
+            delivery = self.watcher.take(TAKE_BYTES) => self.deliver(delivery),
+            () = tick => self.report_progress(),
+        }
+    }
+
+    fn deliver(&mut self, delivery: Delivery) {
+        match delivery {
+            Delivery::Events(pieces) => {
+                self.ready.push_back(WatchItem::Events(WatchEvents(Source::Live(pieces))));
+                self.caught_up = true;
+            }
+            // While it was being brought up to date, a stream had no chance to keep up.
+            Delivery::Lagging { resume_after } if !self.caught_up => {
+                let state = self.watcher.rejoin();
+                self.begin_replay(state, resume_after);
+            }
+            Delivery::Lagging { resume_after } => {
+                self.node.metrics().watch.lagging.inc();
+                self.end(WatchItem::Lagging { resume_after });
+            }
+            Delivery::Idle { through } => {
+                self.caught_up = true;
+                self.ready.push_back(WatchItem::Progress(through));
+            }
+            Delivery::Cancelled => self.end(WatchItem::Closed),
+        }
+    }
+
+    fn report_progress(&mut self) {
+        if let Some((every, at)) = &mut self.progress {
+            *at = Instant::now() + *every;
+        }
+        let delivery = self.watcher.try_take(TAKE_BYTES);
+        self.deliver(delivery);
+    }
+}
+
+/// Some of the present records that a filter selects, from a key on, and where the next ones begin.
+fn state_page(
+    view: &StoreView,
+    filter: &Filter,
+    children_of: Option<&Key>,
+    from: Option<Bytes>,
+) -> Result<(Vec<KeyValue>, Option<Bytes>), ReadError> {
+    if let Some(directory) = children_of {
+        return level_page(view, directory, from);
+    }
+    let range = filter.range();
+    let start = from.unwrap_or_else(|| range.start().clone());
+    let query = RangeQuery { limit: Some(STATE_PIECE), ..RangeQuery::all(KeyRange::new(start, range.end().cloned())) };
+    let page = view.page(&query, STATE_BYTES)?;
+    Ok((page.items, page.rest.map(|rest| rest.start().clone())))
+}
+
+/// As [`state_page`], of one level: the keys, and the markers that there are of its directories and of itself.
+fn level_page(
+    view: &StoreView,
+    directory: &Key,
+    from: Option<Bytes>,
+) -> Result<(Vec<KeyValue>, Option<Bytes>), ReadError> {
+    let own = from.is_none().then(|| directory.clone());
+    let query = ListQuery {
+        directory: directory.bytes().clone(),
+        from,
+        revision: None,
+        limit: Some(STATE_PIECE),
+        max_bytes: STATE_BYTES,
+        keys_only: false,
+    };
+    let level = view.list(&query)?;
+    let mut items = level.items;
+    for key in level.directories.into_iter().chain(own) {
+        if let Some(record) = view.get(key.as_bytes(), None)? {
+            items.push(KeyValue { key, record });
+        }
+    }
+    items.sort_by(|a, b| a.key.cmp(&b.key));
+    Ok((items, level.next))
+}
