@@ -325,3 +325,6 @@ fn read_payload(entry: &LogEntry) -> Result<Option<Payload>, Fault> {
         LogEntryKind::Normal | LogEntryKind::Membership => Ok(None),
     }
 }
+
+#[cfg(test)]
+mod tests;

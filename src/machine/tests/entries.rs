@@ -1,0 +1,137 @@
+//! Claims about log entries: order, replay, faults, clock.
+
+use super::bed::*;
+use crate::machine::{Fault, Genesis, StateMachine};
+use crate::model::{Command, ConfState, Index, LogEntry, LogEntryKind, MemberId, Term, Timestamp, limits};
+use crate::storage::memory::{Call, MemoryEngine};
+use crate::storage::{Engine, Keyspace, StorageError, WriteBatch, schema};
+
+#[test]
+fn entries_applied_before_are_passed_over() {
+    let mut bed = Bed::new();
+    let first = {
+        let proposal = bed.proposal(increment("/n", 1));
+        bed.entry(vec![proposal])
+    };
+    bed.machine.apply(std::slice::from_ref(&first)).unwrap();
+    let second = {
+        let proposal = bed.proposal(increment("/n", 1));
+        bed.entry(vec![proposal])
+    };
+    let applied = bed.machine.apply(&[first.clone(), second.clone()]).unwrap();
+    assert_eq!(applied.replies.len(), 1);
+    let applied = bed.machine.apply(&[first, second]).unwrap();
+    assert!(applied.replies.is_empty() && applied.blocks.is_empty());
+    assert_eq!((bed.value("/n").unwrap(), bed.revision()), ("2".to_owned(), 3));
+}
+
+#[test]
+fn a_gap_in_the_log_is_a_fault_and_nothing_is_applied_after_it() {
+    let mut bed = Bed::new();
+    let gap = entry(2, Term(1), START, vec![]);
+    assert!(matches!(bed.machine.apply(&[gap]), Err(Fault::Gap { applied: Index(0), found: Index(2) })));
+    let next = entry(1, Term(1), START, vec![]);
+    assert!(matches!(bed.machine.apply(&[next]), Err(Fault::Stopped)));
+}
+
+#[test]
+fn an_entry_that_cannot_be_read_is_a_fault() {
+    let mut bed = Bed::new();
+    let damaged = LogEntry { data: bytes("nonsense"), ..entry(1, Term(1), START, vec![]) };
+    assert!(matches!(bed.machine.apply(&[damaged]), Err(Fault::Entry { index: Index(1), .. })));
+}
+
+#[test]
+fn a_store_that_fails_is_a_fault_and_the_machine_stops() {
+    let mut bed = Bed::new();
+    bed.ok(put("/a", "1"));
+    bed.machine.engine().fail_next(Call::Commit, StorageError::Poisoned);
+    let next = {
+        let proposal = bed.proposal(put("/a", "2"));
+        bed.entry(vec![proposal])
+    };
+    assert!(matches!(bed.machine.apply(std::slice::from_ref(&next)), Err(Fault::Storage(_))));
+    assert!(matches!(bed.machine.apply(&[next]), Err(Fault::Stopped)));
+    assert!(matches!(bed.machine.sweep(), Err(Fault::Stopped)));
+}
+
+#[test]
+fn empty_and_membership_entries_move_the_applied_index() {
+    let mut bed = Bed::new();
+    let empty = LogEntry { data: bytes(""), ..entry(1, Term(4), START, vec![]) };
+    let membership = LogEntry { kind: LogEntryKind::Membership, data: bytes("raft's"), ..entry(2, Term(4), 0, vec![]) };
+    let conf_state = ConfState { voters: vec![MemberId(3)], learners: vec![] };
+    bed.machine.apply(&[empty]).unwrap();
+    bed.machine.set_conf_state(conf_state.clone());
+    let applied = bed.machine.apply(&[membership]).unwrap();
+    assert_eq!((applied.index, applied.term, applied.revision.get()), (Index(2), Term(4), 1));
+    let engine = bed.machine.engine().crash(2);
+    let reopened = StateMachine::open(engine, &Genesis::default()).unwrap();
+    assert_eq!((reopened.applied(), reopened.conf_state()), ((Index(2), Term(4)), &conf_state));
+}
+
+#[test]
+fn keyspaces_at_different_entries_are_refused_at_open() {
+    let mut bed = Bed::new();
+    bed.ok(put("/a", "1"));
+    for keyspace in Keyspace::ALL {
+        let engine = bed.machine.engine().crash(1);
+        let mut batch = WriteBatch::new();
+        batch.delete(keyspace, &[0_u8][..]);
+        engine.commit(batch).unwrap();
+        let opened = StateMachine::open(engine, &Genesis::default());
+        assert!(matches!(opened, Err(Fault::Storage(StorageError::Corrupt { .. }))), "{}", keyspace.name());
+    }
+}
+
+#[test]
+fn a_store_with_data_and_no_mark_or_of_another_layout_is_refused_at_open() {
+    let engine = MemoryEngine::new();
+    let mut batch = WriteBatch::new();
+    batch.put(Keyspace::Kv, schema::user(b"/a"), bytes("x"));
+    engine.commit(batch).unwrap();
+    let opened = StateMachine::open(engine, &Genesis::default());
+    assert!(matches!(opened, Err(Fault::Storage(StorageError::Corrupt { .. }))));
+
+    let mut bed = Bed::new();
+    bed.ok(put("/a", "1"));
+    let mut batch = WriteBatch::new();
+    schema::Meta::Format.put(&mut batch, &(schema::FORMAT + 1));
+    bed.machine.engine().commit(batch).unwrap();
+    let opened = StateMachine::open(bed.machine.engine().clone(), &Genesis::default());
+    assert!(matches!(opened, Err(Fault::Storage(StorageError::Format { .. }))));
+}
+
+#[test]
+fn events_carry_the_state_machines_time_which_survives_a_restart() {
+    let mut bed = Bed::new();
+    bed.ok(put("/a", "1"));
+    bed.time -= 500;
+    bed.ok(put("/a", "2"));
+    assert_eq!(bed.events()[0].time, Timestamp(START));
+    let mut bed = Bed::on(bed.machine.engine().crash(2));
+    bed.time = START - 1000;
+    bed.ok(put("/a", "3"));
+    assert_eq!(bed.events()[0].time, Timestamp(START));
+}
+
+#[test]
+fn a_stamp_far_ahead_is_clamped_and_flagged() {
+    let mut bed = Bed::new();
+    bed.ok(Command::Noop);
+    assert!(!bed.last.as_ref().unwrap().clock_clamped);
+    bed.time = START + limits::MAX_CLOCK_JUMP_MS + 1;
+    bed.ok(Command::Noop);
+    let last = bed.last.as_ref().unwrap();
+    assert_eq!((last.clock_clamped, last.time), (true, Timestamp(START)));
+}
+
+#[test]
+fn events_name_their_author() {
+    let mut bed = Bed::new();
+    let mut proposals = vec![bed.proposal(put("/a", "")), bed.proposal(put("/b", ""))];
+    proposals[0].author = Some("ann".into());
+    bed.apply(proposals);
+    let authors: Vec<_> = bed.events().into_iter().map(|event| event.author).collect();
+    assert_eq!(authors, [Some("ann".into()), None]);
+}

@@ -1,0 +1,12 @@
+//! The claims of the state machine.
+
+mod bed;
+mod entries;
+mod idempotency;
+mod keys;
+mod leases;
+mod property;
+mod rollback;
+mod snapshot;
+mod speed;
+mod txn;
