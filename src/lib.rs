@@ -20,8 +20,10 @@ pub mod watch;
 
 pub mod observe;
 
-pub mod config;
-
 pub mod node;
 
 pub mod service;
+
+pub mod api;
+
+pub mod config;

@@ -83,7 +83,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("hyper_util", &["src/api/", "src/server.rs"]),
     ("indicatif", &["src/cli/"]),
     ("jiff", &["src/api/", "src/config/", "src/cli/", "src/observe/"]),
-    ("json_patch", &["src/machine/"]),
+    ("json_patch", &["src/machine/", "src/api/"]),
     ("parking_lot", &["src/"]),
     ("percent_encoding", &["src/api/", "src/cli/"]),
     ("prometheus_client", &["src/observe/"]),

@@ -1,0 +1,195 @@
+//! JSON from clients: well-formed, bounded in depth, and read into declared shapes that know all their members.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use serde::de::{DeserializeOwned, Error as _, IgnoredAny};
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+
+use super::duration;
+use super::query::{LEASE_ID, lease_id};
+use crate::api::problem::Problem;
+use crate::model::limits::MAX_JSON_DEPTH;
+use crate::model::{LeaseId, Ttl};
+
+/// Checks that bytes are one JSON text of bounded depth, without building it.
+///
+/// # Errors
+/// What is wrong, and where.
+pub fn check(bytes: &[u8]) -> Result<(), Problem> {
+    let text = std::str::from_utf8(bytes).map_err(|_| Problem::invalid("the body is not JSON: it is not UTF-8"))?;
+    if depth(text) > MAX_JSON_DEPTH {
+        return Err(Problem::invalid(format!("the JSON is nested deeper than {MAX_JSON_DEPTH} levels")));
+    }
+    serde_json::from_str::<IgnoredAny>(text)
+        .map(|_| ())
+        .map_err(|error| Problem::invalid(format!("the body is not JSON: {error}")))
+}
+
+/// Reads a body of declared shape.
+///
+/// # Errors
+/// What is wrong, and where.
+pub fn read<T: DeserializeOwned>(bytes: &Bytes) -> Result<T, Problem> {
+    if bytes.is_empty() {
+        return Err(Problem::invalid("the body is empty; a JSON object is needed"));
+    }
+    check(bytes)?;
+    serde_json::from_slice::<Members<T>>(bytes)
+        .map(|members| members.0)
+        .map_err(|error| Problem::invalid(format!("the body is not valid: {error}")))
+}
+
+/// An object with named members. By itself, a derived shape would also take an array of them in order.
+#[derive(Debug)]
+pub struct Members<T>(pub T);
+
+impl<'de, T: DeserializeOwned> Deserialize<'de> for Members<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = <&RawValue>::deserialize(deserializer)?.get();
+        if !raw.starts_with('{') {
+            return Err(D::Error::custom("expected an object"));
+        }
+        serde_json::from_str(raw).map(Self).map_err(D::Error::custom)
+    }
+}
+
+/// How deep arrays and objects nest. Exact for well-formed JSON, an upper bound otherwise.
+fn depth(text: &str) -> usize {
+    let (mut now, mut deepest) = (0usize, 0usize);
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'"' => skip_string(&mut bytes),
+            b'[' | b'{' => {
+                now += 1;
+                deepest = deepest.max(now);
+            }
+            b']' | b'}' => now = now.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
+}
+
+fn skip_string(bytes: &mut std::str::Bytes<'_>) {
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'"' => return,
+            b'\\' => {
+                bytes.next();
+            }
+            _ => {}
+        }
+    }
+}
+
+/// A duration member: a number of seconds, or a string with units.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span(pub Ttl);
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = match serde_json::Value::deserialize(deserializer)? {
+            serde_json::Value::String(text) => text,
+            serde_json::Value::Number(number) => number.to_string(),
+            _ => return Err(D::Error::custom(format!("expected {}", duration::EXPECTED))),
+        };
+        duration::parse(&text).map(Self).ok_or_else(|| D::Error::custom(format!("expected {}", duration::EXPECTED)))
+    }
+}
+
+/// A lease id member: a string of hexadecimal digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lease(pub LeaseId);
+
+impl<'de> Deserialize<'de> for Lease {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Cow::<'de, str>::deserialize(deserializer)?;
+        lease_id(&text).map(Self).ok_or_else(|| D::Error::custom(format!("expected {LEASE_ID}")))
+    }
+}
+
+/// A member that holds a whole number, 0 or more, within 63 bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Count(pub u64);
+
+impl<'de> Deserialize<'de> for Count {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // `deserialize_any` shows numbers as maps while their exact text is kept; this type does not.
+        let number = serde_json::Number::deserialize(deserializer)?;
+        number
+            .as_u64()
+            .filter(|number| i64::try_from(*number).is_ok())
+            .map(Self)
+            .ok_or_else(|| D::Error::custom("expected a whole number, 0 or more"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_is_checked_whole() {
+        for good in ["null", "1.50", "\"x\"", "{\"a\":[1,{}]}", " [ ] ", "1e400"] {
+            assert!(check(good.as_bytes()).is_ok(), "{good}");
+        }
+        for bad in ["", "{", "[1,]", "{\"a\":1} x", "nul", "'x'", "\"\u{1}\"", "01", "{a:1}", "NaN"] {
+            assert!(check(bad.as_bytes()).is_err(), "{bad}");
+        }
+        assert!(check(b"\"\xff\"").is_err());
+    }
+
+    #[test]
+    fn depth_is_bounded_and_strings_do_not_count() {
+        let nested = |levels: usize| format!("{}1{}", "[".repeat(levels), "]".repeat(levels));
+        assert!(check(nested(MAX_JSON_DEPTH).as_bytes()).is_ok());
+        assert!(check(nested(MAX_JSON_DEPTH + 1).as_bytes()).is_err());
+        assert!(check(nested(500_000).as_bytes()).is_err());
+        assert_eq!(depth(r#"["[[[[", "\"[["]"#), 1);
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Shape {
+        ttl: Option<Span>,
+        lease: Option<Lease>,
+        count: Option<Count>,
+    }
+
+    #[test]
+    fn durations_are_numbers_or_strings() {
+        let ttl = |text: &str| read::<Shape>(&Bytes::from(text.to_owned())).map(|members| members.ttl);
+        assert_eq!(ttl(r#"{"ttl":30}"#).unwrap(), Some(Span(Ttl(30_000))));
+        assert_eq!(ttl(r#"{"ttl":1.5}"#).unwrap(), Some(Span(Ttl(1_500))));
+        assert_eq!(ttl(r#"{"ttl":"1m30s"}"#).unwrap(), Some(Span(Ttl(90_000))));
+        for bad in [r#"{"ttl":true}"#, r#"{"ttl":-1}"#, r#"{"ttl":"soon"}"#, r#"{"ttl":[]}"#, r#"{"ttl":1e99}"#] {
+            assert!(ttl(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn ids_are_strings_and_counts_are_numbers() {
+        let members = |text: &str| read::<Shape>(&Bytes::from(text.to_owned()));
+        let good = members(r#"{"lease":"694d","count":12}"#).unwrap();
+        assert_eq!((good.lease, good.count), (Some(Lease(LeaseId(0x694d))), Some(Count(12))));
+        let bad = [
+            r#"{"lease":1}"#,
+            r#"{"lease":"0"}"#,
+            r#"{"lease":"xyz"}"#,
+            r#"{"count":"12"}"#,
+            r#"{"count":-1}"#,
+            r#"{"count":1.5}"#,
+            r#"{"count":9223372036854775808}"#,
+            r#"{"count":1,"count":2}"#,
+            r#"{"other":1}"#,
+            "[]",
+            "",
+        ];
+        for bad in bad {
+            assert!(members(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! The HTTP face: parse, call the service, format the answer. Nothing here decides about the state.
+//!
+//! [`router`] is the whole face as one axum router. [`State`] is what every handler has; [`Answer`] and
+//! [`problem::Problem`] are the two ways in which one ends.
+
+pub mod extract;
+pub mod problem;
+pub mod v1;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use axum::{Router, extract as axum_extract};
+use http::header::{CONTENT_TYPE, ETAG};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
+
+use crate::model::Revision;
+use crate::observe::Metrics;
+use crate::service::{Call, Service};
+use extract::query::{Span, shortened};
+use problem::{Code, Problem};
+
+/// The store's revision that an answer reflects.
+pub const VARDR_REVISION: HeaderName = HeaderName::from_static("vardr-revision");
+/// The cluster that answers, in hexadecimal.
+pub const VARDR_CLUSTER_ID: HeaderName = HeaderName::from_static("vardr-cluster-id");
+/// The member that answers, in hexadecimal.
+pub const VARDR_MEMBER_ID: HeaderName = HeaderName::from_static("vardr-member-id");
+/// The raft term of that member.
+pub const VARDR_RAFT_TERM: HeaderName = HeaderName::from_static("vardr-raft-term");
+/// There, and `true`, when the answer is that of an earlier request with the same `Idempotency-Key`.
+pub const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+
+/// What an operator sets of the HTTP face.
+#[derive(Debug, Clone)]
+pub struct ApiSettings {
+    /// How long a request may take when it does not say.
+    pub timeout: Duration,
+}
+
+impl Default for ApiSettings {
+    fn default() -> Self {
+        Self { timeout: Duration::from_secs(5) }
+    }
+}
+
+/// The longest `timeout` a request may ask for.
+const MAX_TIMEOUT: Duration = Duration::from_mins(10);
+
+/// What every handler has. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct State(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    service: Service,
+    settings: ApiSettings,
+    metrics: Metrics,
+    cluster: HeaderValue,
+    member: HeaderValue,
+}
+
+/// The whole HTTP face.
+pub fn router(service: Service, settings: ApiSettings, metrics: Metrics) -> Router {
+    let state = State::new(service, settings, metrics);
+    let (v1, _) = v1::router().split_for_parts();
+    Router::new().merge(v1).fallback(not_found).method_not_allowed_fallback(other_method).with_state(state)
+}
+
+impl State {
+    #[must_use]
+    pub fn new(service: Service, settings: ApiSettings, metrics: Metrics) -> Self {
+        let header = service.header();
+        let cluster = hexadecimal(header.cluster.get());
+        let member = hexadecimal(header.member.get());
+        Self(Arc::new(Inner { service, settings, metrics, cluster, member }))
+    }
+
+    #[must_use]
+    pub fn service(&self) -> &Service {
+        &self.0.service
+    }
+
+    #[must_use]
+    pub fn settings(&self) -> &ApiSettings {
+        &self.0.settings
+    }
+
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.0.metrics
+    }
+
+    /// A call that is to be answered within the `timeout` of the request, or the default one.
+    ///
+    /// # Errors
+    /// When the timeout is longer than any request may take.
+    pub fn call(&self, timeout: Option<Span>) -> Result<Call, Problem> {
+        let timeout = timeout.map_or(self.0.settings.timeout, Span::duration);
+        if timeout > MAX_TIMEOUT {
+            return Err(Problem::invalid(format!("`timeout` may be at most {} s", MAX_TIMEOUT.as_secs())));
+        }
+        Ok(Call::new(Instant::now() + timeout))
+    }
+
+    /// Puts the headers on that every answer carries; without a revision of its own, the member's present one.
+    pub fn stamp(&self, headers: &mut HeaderMap, revision: Option<Revision>) {
+        let header = self.0.service.header();
+        headers.insert(VARDR_REVISION, HeaderValue::from(revision.unwrap_or(header.revision).get()));
+        headers.insert(VARDR_CLUSTER_ID, self.0.cluster.clone());
+        headers.insert(VARDR_MEMBER_ID, self.0.member.clone());
+        headers.insert(VARDR_RAFT_TERM, HeaderValue::from(header.term.get()));
+    }
+
+    /// The response that a handler's result amounts to.
+    pub fn finish(&self, result: Result<Answer, Problem>) -> Response {
+        let (revision, mut response) = match result {
+            Ok(answer) => (answer.revision, answer.into_response()),
+            Err(problem) => (problem.revision(), problem.into_response()),
+        };
+        self.stamp(response.headers_mut(), revision);
+        response
+    }
+}
+
+/// An answer that is no refusal.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: StatusCode,
+    /// The store's revision that it reflects; `None` where the member's present one will do.
+    pub revision: Option<Revision>,
+    pub headers: HeaderMap,
+    pub body: Body,
+}
+
+impl Answer {
+    /// 200 with JSON.
+    #[must_use]
+    pub fn json(revision: Revision, json: Vec<u8>) -> Self {
+        let mut headers = HeaderMap::with_capacity(16);
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        Self { status: StatusCode::OK, revision: Some(revision), headers, body: Body::from(json) }
+    }
+
+    /// An answer of headers alone.
+    #[must_use]
+    pub fn empty(status: StatusCode, revision: Revision) -> Self {
+        Self { status, revision: Some(revision), headers: HeaderMap::with_capacity(8), body: Body::empty() }
+    }
+
+    #[must_use]
+    pub fn with_status(mut self, status: StatusCode) -> Self {
+        self.status = status;
+        self
+    }
+
+    #[must_use]
+    pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.insert(name, value);
+        self
+    }
+
+    /// The strong entity tag of a key: its revision.
+    #[must_use]
+    pub fn with_revision_tag(self, revision: Revision) -> Self {
+        match HeaderValue::try_from(format!("\"{revision}\"")) {
+            Ok(tag) => self.with_header(ETAG, tag),
+            Err(_) => self,
+        }
+    }
+
+    /// Marks the answer as that of an earlier request.
+    #[must_use]
+    pub fn with_replayed(self, replayed: bool) -> Self {
+        if replayed { self.with_header(IDEMPOTENCY_REPLAYED, HeaderValue::from_static("true")) } else { self }
+    }
+}
+
+impl IntoResponse for Answer {
+    fn into_response(self) -> Response {
+        let mut response = Response::new(self.body);
+        *response.status_mut() = self.status;
+        *response.headers_mut() = self.headers;
+        response
+    }
+}
+
+fn hexadecimal(id: u64) -> HeaderValue {
+    HeaderValue::try_from(format!("{id:x}")).unwrap_or(HeaderValue::from_static("0"))
+}
+
+async fn not_found(axum_extract::State(api): axum_extract::State<State>, uri: Uri) -> Response {
+    let detail =
+        format!("nothing answers at {}; keys are under /v1/keys, the documentation at /docs", shortened(uri.path()));
+    api.finish(Err(Problem::new(Code::NotFound, detail)))
+}
+
+/// Answers OPTIONS with the methods that the router lists in `Allow`, and refuses any other method with the same list.
+async fn other_method(axum_extract::State(api): axum_extract::State<State>, method: Method, uri: Uri) -> Response {
+    if method == Method::OPTIONS {
+        let revision = api.service().header().revision;
+        return api.finish(Ok(Answer::empty(StatusCode::NO_CONTENT, revision)));
+    }
+    let detail = format!("{} is not answered at {}; the Allow header lists what is", method, shortened(uri.path()));
+    api.finish(Err(Problem::new(Code::MethodNotAllowed, detail)))
+}

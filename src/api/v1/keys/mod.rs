@@ -1,0 +1,228 @@
+//! `/v1/keys`: the handlers, documented. How a request is read and answered is in [`read`] and [`write`].
+
+pub mod read;
+pub mod write;
+
+use axum::extract::{Request, State as Extract};
+use axum::response::Response;
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use self::read::ReadQuery;
+use self::write::{AppendQuery, DeleteQuery, IncrementQuery, PatchQuery, PutQuery};
+use super::schema::{Deleted, KeyObject, List, Number, WrittenKey};
+use crate::api::State;
+
+/// The verbs and the literal forms are told apart behind their routes, and documented by themselves.
+#[derive(OpenApi)]
+#[openapi(paths(increment))]
+struct Verbs;
+
+pub(super) fn router() -> OpenApiRouter<State> {
+    let mut router = OpenApiRouter::with_openapi(Verbs::openapi())
+        .routes(routes!(get_key, put_key, patch_key, post_key, delete_key))
+        .routes(routes!(get_literal, put_literal, patch_literal, post_literal, delete_literal))
+        .routes(routes!(increment_literal));
+    // The top directory: the wildcard takes at least one character.
+    let top = axum::routing::get(get_key).put(put_key).patch(patch_key).post(post_key).delete(delete_key);
+    router = router.route("/v1/keys/", top);
+    router
+}
+
+/// Read a key or list a directory
+///
+/// The path after `/v1/keys` is the key, leading slash included, percent-decoded once. A trailing slash names a
+/// directory: one level of it is listed, or with `recursive=true` everything below. With `wait` (or the header
+/// `Prefer: wait=60`) the request is held until something in the answer changes.
+#[utoipa::path(
+    get, path = "/v1/keys/{*key}", operation_id = "getKey", tag = "keys",
+    params(("key" = String, Path, description = "The key, without its leading slash", example = "app/db"), ReadQuery),
+    responses(
+        (status = 200, description = "The key, or the list for a directory", content(
+            (KeyObject = "application/json"), (String = "application/octet-stream"), (String = "text/plain"))),
+        (status = 304, description = "Nothing has changed since the entity tag in `If-None-Match` was given out"),
+    ),
+)]
+pub async fn get_key(Extract(api): Extract<State>, request: Request) -> Response {
+    let result = read::get(&api, &request.into_parts().0).await;
+    api.finish(result)
+}
+
+/// Write a key or create a directory
+///
+/// The body is the value, as it is; its content type is kept. With a trailing slash the path names a directory, which
+/// is created empty. Conditions, in the query or as `If-Match` and `If-None-Match`, are checked where the write is
+/// applied.
+#[utoipa::path(
+    put, path = "/v1/keys/{*key}", operation_id = "putKey", tag = "keys",
+    params(("key" = String, Path, description = "The key, without its leading slash", example = "app/db"), PutQuery),
+    request_body(content((String = "text/plain", example = "postgres://db.example/app"),
+        (serde_json::Value = "application/json", example = json!({"host": "db.example", "port": 5432})),
+        (String = "application/octet-stream")), description = "The value"),
+    responses(
+        (status = 201, description = "Created", body = WrittenKey),
+        (status = 200, description = "Replaced; a directory that was there already; or a refreshed lease", body = WrittenKey),
+    ),
+)]
+pub async fn put_key(Extract(api): Extract<State>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let result = write::put(&api, &parts, body).await;
+    api.finish(result)
+}
+
+/// Change a JSON value in place
+///
+/// Applies a JSON Merge Patch (RFC 7396) or a JSON Patch (RFC 6902), told apart by the content type, to the value of the
+/// key, atomically. Content type and lease stay. A merge patch creates a key that is absent.
+#[utoipa::path(
+    patch, path = "/v1/keys/{*key}", operation_id = "patchKey", tag = "keys",
+    params(("key" = String, Path, description = "The key, without its leading slash", example = "app/config"), PatchQuery),
+    request_body(content(
+        (serde_json::Value = "application/merge-patch+json", example = json!({"port": 5433, "tls": null})),
+        (Vec<super::schema::PatchStep> = "application/json-patch+json", example = json!([{"op": "add", "path": "/port", "value": 5433}])),
+    ), description = "The patch"),
+    responses(
+        (status = 201, description = "Created by a merge patch", body = KeyObject),
+        (status = 200, description = "Patched", body = KeyObject),
+    ),
+)]
+pub async fn patch_key(Extract(api): Extract<State>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let result = write::patch(&api, &parts, body).await;
+    api.finish(result)
+}
+
+/// Add an in-order key to a directory
+///
+/// Stores the body under the next key of the directory: the revision, 20 digits, zero-padded, so that keys sort in the
+/// order in which they were accepted. `Location` names the key.
+#[utoipa::path(
+    post, path = "/v1/keys/{*key}", operation_id = "postKey", tag = "keys",
+    params(("key" = String, Path, description = "The directory, without its leading slash and with its trailing one", example = "queue/"), AppendQuery),
+    request_body(content((String = "text/plain", example = "job 1"),
+        (serde_json::Value = "application/json", example = json!({"job": 1})),
+        (String = "application/octet-stream")), description = "The value"),
+    responses(
+        (status = 201, description = "Stored", body = WrittenKey,
+            headers(("Location" = String, description = "Where the new key is"))),
+    ),
+)]
+pub async fn post_key(Extract(api): Extract<State>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let result = write::post(&api, &parts, body).await;
+    api.finish(result)
+}
+
+/// Delete a key or a directory
+///
+/// A directory that is not empty needs `recursive=true`. Nothing there is 404.
+#[utoipa::path(
+    delete, path = "/v1/keys/{*key}", operation_id = "deleteKey", tag = "keys",
+    params(("key" = String, Path, description = "The key, without its leading slash", example = "app/db"), DeleteQuery),
+    responses((status = 200, description = "Deleted", body = Deleted)),
+)]
+pub async fn delete_key(Extract(api): Extract<State>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let result = write::delete(&api, &parts, body).await;
+    api.finish(result)
+}
+
+/// Read a key named literally, or list the top of the key space
+///
+/// For keys that a path cannot say: without a leading slash, with empty segments, or not UTF-8. Without `key` and
+/// `key64` it lists everything that the store holds, one level or recursively.
+#[utoipa::path(
+    get, path = "/v1/keys", operation_id = "getLiteralKey", tag = "keys", params(ReadQuery),
+    responses(
+        (status = 200, description = "The key, or the list", content(
+            (List = "application/json"), (String = "application/octet-stream"), (String = "text/plain"))),
+        (status = 304, description = "Nothing has changed since the entity tag in `If-None-Match` was given out"),
+    ),
+)]
+pub async fn get_literal(extract: Extract<State>, request: Request) -> Response {
+    get_key(extract, request).await
+}
+
+/// Write a key named literally
+#[utoipa::path(
+    put, path = "/v1/keys", operation_id = "putLiteralKey", tag = "keys", params(PutQuery),
+    request_body(content((String = "text/plain", example = "postgres://db.example/app"),
+        (serde_json::Value = "application/json", example = json!({"host": "db.example", "port": 5432})),
+        (String = "application/octet-stream")), description = "The value"),
+    responses(
+        (status = 201, description = "Created", body = WrittenKey),
+        (status = 200, description = "Replaced, or a refreshed lease", body = WrittenKey),
+    ),
+)]
+pub async fn put_literal(extract: Extract<State>, request: Request) -> Response {
+    put_key(extract, request).await
+}
+
+/// Change the JSON value of a key named literally
+#[utoipa::path(
+    patch, path = "/v1/keys", operation_id = "patchLiteralKey", tag = "keys", params(PatchQuery),
+    request_body(content(
+        (serde_json::Value = "application/merge-patch+json", example = json!({"port": 5433, "tls": null})),
+        (Vec<super::schema::PatchStep> = "application/json-patch+json", example = json!([{"op": "add", "path": "/port", "value": 5433}])),
+    ), description = "The patch"),
+    responses(
+        (status = 201, description = "Created by a merge patch", body = KeyObject),
+        (status = 200, description = "Patched", body = KeyObject),
+    ),
+)]
+pub async fn patch_literal(extract: Extract<State>, request: Request) -> Response {
+    patch_key(extract, request).await
+}
+
+/// Add an in-order key to a directory named literally
+#[utoipa::path(
+    post, path = "/v1/keys", operation_id = "postLiteralKey", tag = "keys", params(AppendQuery),
+    request_body(content((String = "text/plain", example = "job 1"),
+        (serde_json::Value = "application/json", example = json!({"job": 1})),
+        (String = "application/octet-stream")), description = "The value"),
+    responses(
+        (status = 201, description = "Stored", body = WrittenKey,
+            headers(("Location" = String, description = "Where the new key is"))),
+    ),
+)]
+pub async fn post_literal(extract: Extract<State>, request: Request) -> Response {
+    post_key(extract, request).await
+}
+
+/// Delete a key named literally
+#[utoipa::path(
+    delete, path = "/v1/keys", operation_id = "deleteLiteralKey", tag = "keys", params(DeleteQuery),
+    responses((status = 200, description = "Deleted", body = Deleted)),
+)]
+pub async fn delete_literal(extract: Extract<State>, request: Request) -> Response {
+    delete_key(extract, request).await
+}
+
+/// Add to a number
+///
+/// Adds `by` to the decimal integer at the key, atomically; an absent key counts as 0. Content type and lease stay.
+#[utoipa::path(
+    post, path = "/v1/keys/{key}:increment", operation_id = "incrementKey", tag = "keys",
+    params(("key" = String, Path, description = "The key, without its leading slash", example = "app/counter"), IncrementQuery),
+    responses(
+        (status = 201, description = "Created", body = Number),
+        (status = 200, description = "The new number", body = Number),
+    ),
+)]
+#[expect(dead_code, reason = "stands for a verb that the route of POST tells apart")]
+fn increment() {}
+
+/// Add to a number at a key named literally
+#[utoipa::path(
+    post, path = "/v1/keys:increment", operation_id = "incrementLiteralKey", tag = "keys", params(IncrementQuery),
+    responses(
+        (status = 201, description = "Created", body = Number),
+        (status = 200, description = "The new number", body = Number),
+    ),
+)]
+pub async fn increment_literal(Extract(api): Extract<State>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let result = write::increment(&api, &parts, "", body).await;
+    api.finish(result)
+}

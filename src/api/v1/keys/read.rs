@@ -1,0 +1,564 @@
+//! GET and HEAD of keys and directories.
+
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
+use http::header::{
+    ACCEPT, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderMap, HeaderName, IF_MATCH, IF_NONE_MATCH, VARY,
+    X_CONTENT_TYPE_OPTIONS,
+};
+use http::request::Parts;
+use http::{HeaderValue, StatusCode};
+use xxhash_rust::xxh3::{Xxh3, xxh3_64};
+
+use crate::api::extract::query::{After, Literal, Literal64, Order, Span, Wait, parameters};
+use crate::api::extract::{Tags, Target, duration, query, target};
+use crate::api::problem::{Code, Problem};
+use crate::api::v1::format::{self, Object, Values};
+use crate::api::v1::poll::{self, Scope};
+use crate::api::{Answer, State};
+use crate::model::limits::{DEFAULT_PAGE, MAX_PAGE};
+use crate::model::{ContentType, Key, KeyRange, KeyValue, Revision, SortBy};
+use crate::service::{Call, Consistency, Cursor, ListRequest, Listing, Reader};
+
+/// Where the keys begin.
+pub(super) const KEYS: &str = "/v1/keys";
+/// The longest that a request is held.
+const MAX_WAIT: Duration = Duration::from_mins(10);
+/// The preferences of a client (RFC 7240).
+const PREFER: HeaderName = HeaderName::from_static("prefer");
+/// The bytes of a cursor before the position: the hash of its query and the revision.
+const CURSOR_HEAD: usize = 16;
+
+parameters! {
+    /// What can be asked of GET and HEAD.
+    pub struct ReadQuery {
+        /// The key, literally, for keys that a path cannot say. Only at `/v1/keys`.
+        key: Literal = "key", "q1mi";
+        /// The key, literally, in base64url. Only at `/v1/keys`.
+        key64: Literal64 = "key64", "L2FwcC9kYg";
+        /// `linearizable` (default): everything acknowledged before the request is seen. `serializable`: what this
+        /// member has.
+        consistency: Consistency = "consistency", "serializable";
+        /// How long the request may take, `wait` not counted. Default 5 s, at most 10 min.
+        timeout: Span = "timeout", "5s";
+        /// Read the state at this past revision.
+        revision: Revision = "revision", 2;
+        /// Answer with the bytes of the value and its stored content type.
+        raw: bool = "raw", true;
+        /// Of a directory: everything below it, not only one level. With a literal key that ends in a slash, its
+        /// presence asks for the directory.
+        recursive: bool = "recursive", true;
+        /// At most this many keys and directories on the page. Default 1000, at most 100000.
+        limit: u64 = "limit", 100;
+        /// Where the next page begins: the `cursor` of the page before, with the same query.
+        cursor: String = "cursor", "AAAAAAAAAAAAAAAAAAAAAA";
+        /// Leave the values out.
+        keys_only: bool = "keysOnly", true;
+        /// Answer with the count alone.
+        count_only: bool = "countOnly", true;
+        /// What a list is ordered by. Default `key`.
+        sort: SortBy = "sort", "modRevision";
+        /// Which end comes first. Default `asc`.
+        order: Order = "order", "desc";
+        /// Only keys changed at this revision or later.
+        min_mod_revision: Revision = "minModRevision", 2;
+        /// Only keys changed at this revision or earlier.
+        max_mod_revision: Revision = "maxModRevision", 9;
+        /// Only keys created at this revision or later.
+        min_create_revision: Revision = "minCreateRevision", 2;
+        /// Only keys created at this revision or earlier.
+        max_create_revision: Revision = "maxCreateRevision", 9;
+        /// Hold the request until something in it changes, this long at most (10 min): like the header `Prefer: wait=60`.
+        /// Counts from the entity tag in `If-None-Match`, from `after`, or from now. 304 when nothing has changed by then.
+        wait: Wait = "wait", "1ms";
+        /// With `wait`: the revision that the client has seen.
+        after: After = "after", 1;
+    }
+}
+
+/// A read, parsed: everything that asking again needs.
+#[derive(Debug)]
+pub struct ReadRequest {
+    pub target: Target,
+    pub consistency: Consistency,
+    pub raw: bool,
+    pub if_none_match: Option<Tags>,
+    if_match: Option<Tags>,
+    /// How long to hold the request while nothing changes.
+    pub wait: Option<Duration>,
+    /// Hold until something changed after this revision.
+    pub after: Option<Revision>,
+    revision: Option<Revision>,
+    /// For a directory: what to list.
+    list: Option<ListRequest>,
+    pub timeout: Option<Span>,
+}
+
+impl ReadRequest {
+    /// Reads the request line and the headers.
+    ///
+    /// # Errors
+    /// [`Code::InvalidArgument`] and [`Code::NotADirectory`].
+    pub fn parse(parts: &Parts) -> Result<Self, Problem> {
+        let mut query: ReadQuery = query(parts.uri.query())?;
+        let raw_path = parts.uri.path().strip_prefix(KEYS).unwrap_or_default();
+        let target = if raw_path.is_empty() && query.key.is_none() && query.key64.is_none() {
+            return Self::top(parts, &query);
+        } else {
+            target(raw_path, query.key.take(), query.key64.take())?
+        };
+        Self::of(target, parts, &query)
+    }
+
+    /// The top of the key space, keys without a leading slash included.
+    fn top(parts: &Parts, query: &ReadQuery) -> Result<Self, Problem> {
+        // A directory needs a key; the list itself begins before every key.
+        let slash = Target { key: root(), directory: true, literal: false };
+        let mut request = Self::of(slash, parts, query)?;
+        if let Some(list) = &mut request.list {
+            list.directory = Bytes::new();
+        }
+        Ok(request)
+    }
+
+    fn of(target: Target, parts: &Parts, query: &ReadQuery) -> Result<Self, Problem> {
+        let directory = target.directory || query.recursive.is_some();
+        if directory && !target.key.is_directory() {
+            let detail = format!("`recursive` is for directories, and {} does not end with a slash", target.key);
+            return Err(Problem::new(Code::NotADirectory, detail));
+        }
+        let list = if directory { Some(list_request(&target.key, query)?) } else { None };
+        if list.is_none() {
+            refuse_list_parameters(query)?;
+        }
+        let wait = match query.wait.map(Wait::duration) {
+            Some(wait) if wait > MAX_WAIT => {
+                return Err(Problem::invalid(format!("`wait` may be at most {} s", MAX_WAIT.as_secs())));
+            }
+            Some(wait) => Some(wait),
+            None => preferred_wait(&parts.headers)?.map(|wait| wait.min(MAX_WAIT)),
+        };
+        if query.after.is_some() && wait.is_none() {
+            return Err(Problem::invalid("`after` goes with `wait`"));
+        }
+        Ok(Self {
+            target,
+            consistency: query.consistency.unwrap_or_default(),
+            raw: wants_raw(query.raw, list.is_some(), &parts.headers)?,
+            if_none_match: Tags::of(&parts.headers, &IF_NONE_MATCH)?,
+            if_match: Tags::of(&parts.headers, &IF_MATCH)?,
+            wait,
+            after: query.after.map(|after| after.0),
+            revision: query.revision,
+            list,
+            timeout: query.timeout,
+        })
+    }
+
+    /// The keys whose changes can change the answer. One level of a directory also changes when the first key comes into
+    /// one of its sub-directories, or the last one goes.
+    fn scope(&self) -> Scope {
+        let range = match &self.list {
+            Some(list) => KeyRange::prefix(list.directory.clone()),
+            None => KeyRange::single(&self.target.key),
+        };
+        Scope { range, children_of: None }
+    }
+
+    /// Whether the past is asked for, which never changes.
+    fn is_past(&self) -> bool {
+        self.revision.is_some() || self.list.as_ref().is_some_and(|list| list.cursor.is_some())
+    }
+}
+
+fn root() -> Key {
+    #[expect(clippy::expect_used, reason = "one byte is not none")]
+    Key::new(Bytes::from_static(b"/")).expect("one byte is not none")
+}
+
+fn list_request(directory: &Key, query: &ReadQuery) -> Result<ListRequest, Problem> {
+    let limit = query.limit.unwrap_or(DEFAULT_PAGE);
+    if limit == 0 || limit > MAX_PAGE {
+        return Err(Problem::invalid(format!(
+            "`limit` has to be from 1 to {MAX_PAGE}; `countOnly=true` asks for no items"
+        )));
+    }
+    let mut request = ListRequest {
+        directory: directory.bytes().clone(),
+        recursive: query.recursive.unwrap_or(false),
+        revision: query.revision,
+        limit,
+        cursor: None,
+        keys_only: query.keys_only.unwrap_or(false),
+        count_only: query.count_only.unwrap_or(false),
+        sort_by: query.sort.unwrap_or_default(),
+        descending: query.order == Some(Order::Descending),
+        min_mod_revision: query.min_mod_revision,
+        max_mod_revision: query.max_mod_revision,
+        min_create_revision: query.min_create_revision,
+        max_create_revision: query.max_create_revision,
+    };
+    if let Some(cursor) = &query.cursor {
+        request.cursor = Some(read_cursor(cursor, &request)?);
+    }
+    Ok(request)
+}
+
+fn refuse_list_parameters(query: &ReadQuery) -> Result<(), Problem> {
+    let given = [
+        ("limit", query.limit.is_some()),
+        ("cursor", query.cursor.is_some()),
+        ("keysOnly", query.keys_only.is_some()),
+        ("countOnly", query.count_only.is_some()),
+        ("sort", query.sort.is_some()),
+        ("order", query.order.is_some()),
+        ("minModRevision", query.min_mod_revision.is_some()),
+        ("maxModRevision", query.max_mod_revision.is_some()),
+        ("minCreateRevision", query.min_create_revision.is_some()),
+        ("maxCreateRevision", query.max_create_revision.is_some()),
+    ];
+    match given.iter().find(|(_, given)| *given) {
+        None => Ok(()),
+        Some((name, _)) => {
+            Err(Problem::invalid(format!("`{name}` is for lists, and this is one key: a directory ends with a slash")))
+        }
+    }
+}
+
+/// The wait that a client prefers (RFC 7240, section 4.3). Other preferences may be passed over.
+fn preferred_wait(headers: &HeaderMap) -> Result<Option<Duration>, Problem> {
+    for header in headers.get_all(PREFER) {
+        let text = header.to_str().unwrap_or_default();
+        for preference in text.split([',', ';']) {
+            let Some((name, value)) = preference.split_once('=') else { continue };
+            if name.trim().eq_ignore_ascii_case("wait") {
+                let wait = duration::parse(value.trim().trim_matches('"'));
+                return wait
+                    .map(|ttl| Some(Duration::from_millis(ttl.get())))
+                    .ok_or_else(|| Problem::invalid(format!("the `wait` of Prefer takes {}", duration::EXPECTED)));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// Whether the bare value is wanted: by parameter, or because `Accept` prefers it to JSON.
+fn wants_raw(parameter: Option<bool>, is_list: bool, headers: &HeaderMap) -> Result<bool, Problem> {
+    match (parameter, is_list) {
+        (Some(true), true) => Err(Problem::invalid("`raw` is for one key, and this is a list")),
+        (Some(raw), _) => Ok(raw),
+        (None, true) => Ok(false),
+        (None, false) => Ok(headers.get(ACCEPT).is_some_and(prefers_raw)),
+    }
+}
+
+/// Of equally wanted types the first one counts (RFC 9110, section 12.5.1, leaves that open).
+fn prefers_raw(accept: &HeaderValue) -> bool {
+    let mut best = (0.0_f32, false);
+    for range in accept.to_str().unwrap_or_default().split(',') {
+        let mut parameters = range.split(';').map(str::trim);
+        let raw = match parameters.next().unwrap_or_default().to_ascii_lowercase().as_str() {
+            "application/octet-stream" | "text/plain" => true,
+            "application/json" | "application/*" | "*/*" => false,
+            _ => continue,
+        };
+        let quality = parameters.find_map(|parameter| parameter.strip_prefix("q=")?.parse().ok()).unwrap_or(1.0);
+        if quality > best.0 {
+            best = (quality, raw);
+        }
+    }
+    best.1
+}
+
+/// Answers, at once or when there is something new to say.
+///
+/// # Errors
+/// As [`answer`].
+pub async fn get(api: &State, parts: &Parts) -> Result<Answer, Problem> {
+    let request = ReadRequest::parse(parts)?;
+    match request.wait {
+        Some(wait) if !request.is_past() => held(api, request, Instant::now() + wait).await,
+        Some(_) | None => answer(api, &api.call(request.timeout)?, &request).await,
+    }
+}
+
+/// Holds a request until its answer is another one than the client has.
+///
+/// The first look may find one already. Each further look follows a change in scope, so a write elsewhere never wakes it.
+async fn held(api: &State, mut request: ReadRequest, until: Instant) -> Result<Answer, Problem> {
+    let mut seen = match (&request.after, &request.if_none_match) {
+        (Some(after), _) => *after,
+        // The entity tags tell by themselves.
+        (None, Some(_)) => Revision::ZERO,
+        (None, None) => api.service().header().revision,
+    };
+    if request.if_none_match.is_none() || request.after.is_some() {
+        request.if_none_match = Some(known(api, &request, seen).await?);
+    }
+    loop {
+        let call = api.call(request.timeout)?;
+        let result = answer(api, &call, &request).await;
+        // To a client that saw nothing, still nothing is no news; to one that did, it is.
+        let saw_nothing = request.if_none_match == Some(Tags::Listed(Vec::new()));
+        let unchanged = match &result {
+            Ok(answer) if answer.status == StatusCode::NOT_MODIFIED => answer.revision,
+            Err(problem) if problem.code() == Code::KeyNotFound && saw_nothing => problem.revision(),
+            Ok(_) | Err(_) => None,
+        };
+        let Some(revision) = unchanged else { return result };
+        seen = seen.max(revision);
+        if !poll::changed(api.service(), &call, &request.scope(), seen, until).await? {
+            return result;
+        }
+    }
+}
+
+/// The entity tag of what the client saw at a revision. What was compacted since, or is still to come, is known to nobody.
+async fn known(api: &State, request: &ReadRequest, seen: Revision) -> Result<Tags, Problem> {
+    let reader = api.service().reader(&api.call(request.timeout)?, request.consistency).await?;
+    let then = (seen < reader.revision()).then_some(seen);
+    if seen == Revision::ZERO {
+        return Ok(Tags::Listed(Vec::new()));
+    }
+    let tag = match &request.list {
+        None => {
+            reader.get(&request.target.key, then).map(|found| found.map(|found| found.record.mod_revision.to_string()))
+        }
+        Some(list) => {
+            let past = ListRequest { revision: then, keys_only: true, ..list.clone() };
+            reader.list(past).await.map(|listing| Some(list_tag(list, &listing)))
+        }
+    };
+    match tag.map_err(Problem::from) {
+        Ok(tag) => Ok(Tags::Listed(tag.into_iter().collect())),
+        Err(problem) if problem.code() == Code::Compacted => Ok(Tags::Listed(Vec::new())),
+        Err(problem) => Err(problem),
+    }
+}
+
+/// Looks once, and answers: 200, 304, or the problem that there is.
+///
+/// # Errors
+/// [`Code::KeyNotFound`], and those of the service.
+pub async fn answer(api: &State, call: &Call, request: &ReadRequest) -> Result<Answer, Problem> {
+    let reader = api.service().reader(call, request.consistency).await?;
+    match &request.list {
+        Some(list) => directory(api, &reader, request, list).await,
+        None => one_key(api, &reader, request),
+    }
+}
+
+fn one_key(api: &State, reader: &Reader, request: &ReadRequest) -> Result<Answer, Problem> {
+    let revision = request.revision.unwrap_or(reader.revision());
+    let found = reader.get(&request.target.key, request.revision)?;
+    let Some(found) = found else {
+        refuse_unmatched(request, None, None, revision)?;
+        let detail = format!("there is no key {}", request.target.key);
+        return Err(Problem::new(Code::KeyNotFound, detail).at(revision));
+    };
+    let mod_revision = found.record.mod_revision;
+    if request.if_match.is_some() || request.if_none_match.is_some() {
+        let tag = mod_revision.to_string();
+        refuse_unmatched(request, Some(&tag), Some(&found), revision)?;
+        if request.if_none_match.as_ref().is_some_and(|tags| tags.matches(&tag)) {
+            return Ok(Answer::empty(StatusCode::NOT_MODIFIED, revision).with_revision_tag(mod_revision));
+        }
+    }
+    let answer = if request.raw {
+        raw(revision, found)
+    } else {
+        let ttl = found.record.lease.and_then(|lease| api.service().lease_remaining(lease));
+        let mut json = Vec::new();
+        format::key_value(&mut json, &found.key, &found.record, ttl, Values::Show);
+        Answer::json(revision, json)
+    };
+    Ok(answer.with_revision_tag(mod_revision).with_header(VARY, HeaderValue::from_static("accept")))
+}
+
+/// The bare value. Whatever it holds, a browser neither guesses its type nor runs it as a page of this origin.
+fn raw(revision: Revision, found: KeyValue) -> Answer {
+    let content_type = match found.record.content_type.map(|text| HeaderValue::try_from(ContentType::as_ref(&text))) {
+        Some(Ok(content_type)) => content_type,
+        Some(Err(_)) | None => HeaderValue::from_static("application/octet-stream"),
+    };
+    let mut answer = Answer::empty(StatusCode::OK, revision)
+        .with_header(CONTENT_TYPE, content_type)
+        .with_header(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"))
+        .with_header(CONTENT_SECURITY_POLICY, HeaderValue::from_static("sandbox"));
+    answer.body = found.record.value.into();
+    answer
+}
+
+/// `If-Match` on a read (RFC 9110, section 13.1.1).
+fn refuse_unmatched(
+    request: &ReadRequest,
+    tag: Option<&str>,
+    current: Option<&KeyValue>,
+    revision: Revision,
+) -> Result<(), Problem> {
+    let Some(tags) = &request.if_match else { return Ok(()) };
+    if tag.is_some_and(|tag| tags.matches(tag)) {
+        return Ok(());
+    }
+    Err(Problem::new(Code::PreconditionFailed, "the condition does not hold").with_current(current).at(revision))
+}
+
+async fn directory(api: &State, reader: &Reader, request: &ReadRequest, list: &ListRequest) -> Result<Answer, Problem> {
+    let listing = reader.list(list.clone()).await?;
+    let revision = listing.revision;
+    let nothing = listing.items.is_empty() && listing.directories.is_empty() && list.cursor.is_none();
+    if nothing && list.directory.len() > 1 && listing.count.unwrap_or(0) == 0 {
+        let directory = &request.target.key;
+        if !reader.is_directory(directory, request.revision)? {
+            refuse_unmatched(request, None, None, revision)?;
+            let detail = format!("there is no directory {directory}");
+            return Err(Problem::new(Code::KeyNotFound, detail).at(revision));
+        }
+    }
+    let tag = list_tag(list, &listing);
+    refuse_unmatched(request, Some(&tag), None, revision)?;
+    let header = HeaderValue::try_from(format!("W/\"{tag}\"")).unwrap_or(HeaderValue::from_static("W/\"0\""));
+    if request.if_none_match.as_ref().is_some_and(|tags| tags.matches(&tag)) {
+        return Ok(Answer::empty(StatusCode::NOT_MODIFIED, revision).with_header(ETAG, header));
+    }
+    Ok(Answer::json(revision, list_json(api, list, &listing)).with_header(ETAG, header))
+}
+
+fn list_json(api: &State, list: &ListRequest, listing: &Listing) -> Vec<u8> {
+    let values = if list.keys_only { Values::Omit } else { Values::Show };
+    let mut out = Vec::with_capacity(256);
+    let mut object = Object::begin(&mut out);
+    object.number("revision", listing.revision.get());
+    if !list.count_only {
+        let ttl = |lease| api.service().lease_remaining(lease);
+        format::key_values(&mut object, "items", &listing.items, values, ttl);
+        format::key_names(&mut object, "directories", &listing.directories);
+    }
+    if let Some(count) = listing.count {
+        object.number("count", count);
+    }
+    if let Some(cursor) = &listing.cursor {
+        object.string("cursor", &write_cursor(cursor, list));
+    }
+    object.end();
+    out
+}
+
+/// The tag of a list: over what it holds and how it was asked for, so that it stays while nothing in the list changes,
+/// whatever happens elsewhere.
+fn list_tag(list: &ListRequest, listing: &Listing) -> String {
+    let mut hash = Xxh3::new();
+    hash.update(format!("{list:?}").as_bytes());
+    for item in &listing.items {
+        hash.update(&(item.key.as_bytes().len() as u64).to_le_bytes());
+        hash.update(item.key.as_bytes());
+        hash.update(&item.record.mod_revision.get().to_le_bytes());
+    }
+    for directory in &listing.directories {
+        hash.update(&(directory.as_bytes().len() as u64).to_le_bytes());
+        hash.update(directory.as_bytes());
+    }
+    hash.update(&listing.count.map_or([0xff; 8], u64::to_le_bytes));
+    format!("{:x}", hash.digest())
+}
+
+/// A hash over everything that must stay the same from page to page.
+fn shape(list: &ListRequest) -> u64 {
+    let same = ListRequest { cursor: None, limit: 0, ..list.clone() };
+    xxh3_64(format!("{same:?}").as_bytes())
+}
+
+fn write_cursor(cursor: &Cursor, list: &ListRequest) -> String {
+    let mut bytes = Vec::with_capacity(CURSOR_HEAD + cursor.position.len());
+    bytes.extend_from_slice(&shape(list).to_be_bytes());
+    bytes.extend_from_slice(&cursor.revision.get().to_be_bytes());
+    bytes.extend_from_slice(&cursor.position);
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+fn read_cursor(text: &str, list: &ListRequest) -> Result<Cursor, Problem> {
+    let refuse = || Problem::invalid("`cursor` is not one that this query gave out: repeat the query without it");
+    let bytes = Bytes::from(URL_SAFE_NO_PAD.decode(text).map_err(|_| refuse())?);
+    let number = |at: usize| bytes.get(at..at + 8)?.try_into().ok().map(u64::from_be_bytes);
+    let (Some(shape_given), Some(revision)) = (number(0), number(8)) else { return Err(refuse()) };
+    if shape_given != shape(list) || revision == 0 {
+        return Err(refuse());
+    }
+    Ok(Cursor { revision: Revision(revision), position: bytes.slice(CURSOR_HEAD..) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(uri: &str, headers: &[(&str, &str)]) -> Result<ReadRequest, Problem> {
+        let mut request = http::Request::get(uri);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        ReadRequest::parse(&request.body(()).unwrap().into_parts().0)
+    }
+
+    #[test]
+    fn a_trailing_slash_asks_for_a_list() {
+        assert!(parse("/v1/keys/app/db", &[]).unwrap().list.is_none());
+        assert!(!parse("/v1/keys/app/", &[]).unwrap().list.unwrap().recursive);
+        assert!(parse("/v1/keys/app/?recursive=true", &[]).unwrap().list.unwrap().recursive);
+        assert_eq!(parse("/v1/keys/", &[]).unwrap().list.unwrap().directory, "/");
+        assert_eq!(parse("/v1/keys", &[]).unwrap().list.unwrap().directory, "");
+        assert!(parse("/v1/keys?key=/app/", &[]).unwrap().list.is_none());
+        assert_eq!(parse("/v1/keys?key=jobs/&recursive=false", &[]).unwrap().list.unwrap().directory, "jobs/");
+    }
+
+    #[test]
+    fn what_is_for_lists_is_refused_on_a_key() {
+        let code = |uri: &str| parse(uri, &[]).unwrap_err().code();
+        assert_eq!(code("/v1/keys/app/db?recursive=true"), Code::NotADirectory);
+        assert_eq!(code("/v1/keys/app/db?limit=1"), Code::InvalidArgument);
+        assert_eq!(code("/v1/keys/app/?limit=0"), Code::InvalidArgument);
+        assert_eq!(code("/v1/keys/app/?limit=100001"), Code::InvalidArgument);
+        assert_eq!(code("/v1/keys/app/?raw=true"), Code::InvalidArgument);
+    }
+
+    #[test]
+    fn the_bare_value_comes_when_it_is_preferred() {
+        let raw = |accept: &str| parse("/v1/keys/a", &[("accept", accept)]).unwrap().raw;
+        assert!(raw("application/octet-stream"));
+        assert!(raw("text/plain"));
+        assert!(raw("application/json;q=0.5, text/plain"));
+        assert!(!raw("*/*"));
+        assert!(!raw("application/json, text/plain;q=0.9"));
+        assert!(!raw("text/html,application/xhtml+xml,*/*;q=0.8"));
+        assert!(!raw("text/plain;q=0, */*"));
+        assert!(parse("/v1/keys/a?raw", &[]).unwrap().raw);
+        assert!(!parse("/v1/keys/a?raw=false", &[("accept", "text/plain")]).unwrap().raw);
+    }
+
+    #[test]
+    fn a_wait_is_preferred_or_asked_for() {
+        let wait = |prefer: &str| parse("/v1/keys/a", &[("prefer", prefer)]).map(|request| request.wait);
+        assert_eq!(wait("wait=60").unwrap(), Some(Duration::from_mins(1)));
+        assert_eq!(wait("respond-async, wait=\"2s\"").unwrap(), Some(Duration::from_secs(2)));
+        assert_eq!(wait("return=minimal").unwrap(), None);
+        assert!(wait("wait=soon").is_err());
+        let asked = parse("/v1/keys/a?wait=1s&after=0", &[]).unwrap();
+        assert_eq!((asked.wait, asked.after), (Some(Duration::from_secs(1)), Some(Revision(0))));
+    }
+
+    #[test]
+    fn a_cursor_belongs_to_its_query() {
+        let list = parse("/v1/keys/app/?limit=2", &[]).unwrap().list.unwrap();
+        let cursor = Cursor { revision: Revision(7), position: Bytes::from_static(b"/app/b") };
+        let text = write_cursor(&cursor, &list);
+        let next = parse(&format!("/v1/keys/app/?limit=5&cursor={text}"), &[]).unwrap();
+        assert_eq!(next.list.unwrap().cursor, Some(cursor));
+        for other in ["/v1/keys/app/?recursive=true&", "/v1/keys/other/?", "/v1/keys/app/?order=desc&"] {
+            assert!(parse(&format!("{other}cursor={text}"), &[]).is_err(), "{other}");
+        }
+        assert!(parse("/v1/keys/app/?cursor=AAAA", &[]).is_err());
+        assert!(parse("/v1/keys/app/?cursor=%21", &[]).is_err());
+    }
+}

@@ -1,0 +1,25 @@
+//! The native API, `/v1`: handlers, what they are documented as, and the routes that bind both together.
+
+pub mod format;
+pub mod history;
+pub mod keys;
+pub mod leases;
+pub mod maintenance;
+pub mod openapi;
+pub mod poll;
+pub mod schema;
+pub mod txn;
+
+use utoipa_axum::router::OpenApiRouter;
+
+use super::State;
+
+/// Every route of `/v1` with its description.
+pub fn router() -> OpenApiRouter<State> {
+    OpenApiRouter::with_openapi(openapi::head())
+        .merge(keys::router())
+        .merge(history::router())
+        .merge(txn::router())
+        .merge(leases::router())
+        .merge(maintenance::router())
+}
