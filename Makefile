@@ -10,7 +10,7 @@ TESTS := $(sort $(notdir $(patsubst %/main.rs,%,$(wildcard tests/*/main.rs)) $(b
 BLACKBOX := $(filter-out tidy sim,$(TESTS))
 MINUTES ?= 30
 
-.PHONY: help run test check fmt clippy docs tidy unit sim blackbox contract demo bench bench-quick soak deny tools clean
+.PHONY: help run test check fmt clippy docs tidy unit sim blackbox contract demo bench bench-quick bench-micro soak deny tools clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -60,6 +60,9 @@ bench: tools ## beside etcd and a bare echo, as ratios; exits 1 on a missed one 
 
 bench-quick: tools ## the same table from short runs, for development: its figures are rough
 	cargo bench --bench load -- --quick
+
+bench-micro: ## what single parts cost: encoding, applying, reading, fan-out
+	cargo bench --bench micro
 
 soak: ## the simulator on new seeds for MINUTES (30)
 	@end=$$((SECONDS + $(MINUTES) * 60)); while [ $$SECONDS -lt $$end ]; do \
