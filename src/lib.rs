@@ -27,3 +27,5 @@ pub mod service;
 pub mod api;
 
 pub mod config;
+
+pub mod server;

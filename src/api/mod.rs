@@ -3,7 +3,10 @@
 //! [`router`] is the whole face as one axum router. [`State`] is what every handler has; [`Answer`] and
 //! [`problem::Problem`] are the two ways in which one ends.
 
+pub mod edge;
 pub mod extract;
+pub mod health;
+pub mod pages;
 pub mod problem;
 pub mod v1;
 
@@ -11,14 +14,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::{Router, extract as axum_extract};
 use http::header::{CONTENT_TYPE, ETAG};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 
+use utoipa_swagger_ui::SwaggerUi;
+
 use crate::model::Revision;
 use crate::observe::Metrics;
 use crate::service::{Call, Service};
+use edge::{Access, Edge};
 use extract::query::{Span, shortened};
 use problem::{Code, Problem};
 
@@ -38,11 +45,15 @@ pub const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotenc
 pub struct ApiSettings {
     /// How long a request may take when it does not say.
     pub timeout: Duration,
+    /// Which hosts and origins may use it.
+    pub access: Access,
+    /// Requests that take longer are logged; `None`: none are.
+    pub slow: Option<Duration>,
 }
 
 impl Default for ApiSettings {
     fn default() -> Self {
-        Self { timeout: Duration::from_secs(5) }
+        Self { timeout: Duration::from_secs(5), access: Access::default(), slow: None }
     }
 }
 
@@ -65,8 +76,18 @@ struct Inner {
 /// The whole HTTP face.
 pub fn router(service: Service, settings: ApiSettings, metrics: Metrics) -> Router {
     let state = State::new(service, settings, metrics);
-    let (v1, _) = v1::router().split_for_parts();
-    Router::new().merge(v1).fallback(not_found).method_not_allowed_fallback(other_method).with_state(state)
+    let (described, _) = v1::router().split_for_parts();
+    let document = SwaggerUi::new("/docs").url("/openapi.json", v1::openapi::document());
+    let edge = Edge::new(state.clone());
+    Router::new()
+        .merge(described)
+        .merge(pages::router())
+        .merge(document)
+        .fallback(not_found)
+        .method_not_allowed_fallback(other_method)
+        .layer(edge::compression())
+        .layer(from_fn_with_state(edge, edge::pass))
+        .with_state(state)
 }
 
 impl State {

@@ -9,10 +9,11 @@ pub mod openapi;
 pub mod poll;
 pub mod schema;
 pub mod txn;
+pub mod watch;
 
 use utoipa_axum::router::OpenApiRouter;
 
-use super::State;
+use super::{State, health};
 
 /// Every route of `/v1` with its description.
 pub fn router() -> OpenApiRouter<State> {
@@ -22,4 +23,6 @@ pub fn router() -> OpenApiRouter<State> {
         .merge(txn::router())
         .merge(leases::router())
         .merge(maintenance::router())
+        .merge(watch::router())
+        .merge(health::router())
 }

@@ -1,0 +1,209 @@
+//! What every request passes on its way in and every answer on its way out, whatever the dialect: the guard against
+//! other hosts and origins, CORS, the standard headers, counting and the slow-request log.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::time::Instant;
+
+use axum::extract::{MatchedPath, Request, State as Shared};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use http::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD, HOST, ORIGIN, UPGRADE, VARY,
+};
+use http::uri::Authority;
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+
+use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
+
+use super::problem::{Code, Problem};
+use super::{State, VARDR_REVISION};
+
+/// Smaller answers are not worth compressing.
+const COMPRESS_FROM_BYTES: u16 = 1024;
+/// What browsers may send and read across origins.
+const ALLOWED_METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, PUT, PATCH, POST, DELETE, OPTIONS");
+const ALLOWED_HEADERS: HeaderValue = HeaderValue::from_static(
+    "accept, authorization, content-type, idempotency-key, if-match, if-none-match, last-event-id, prefer",
+);
+const EXPOSED_HEADERS: HeaderValue = HeaderValue::from_static(
+    "etag, link, location, preference-applied, retry-after, vardr-cluster-id, vardr-member-id, vardr-raft-term, \
+     vardr-revision",
+);
+const PREFLIGHT_AGE: HeaderValue = HeaderValue::from_static("600");
+
+/// Who may speak to the server, and from where.
+#[derive(Debug, Clone, Default)]
+pub struct Access {
+    /// Foreign origins that browsers may use the server from; `*` for all (`--cors`).
+    pub origins: BTreeSet<String>,
+    /// Names that the server answers to besides loopback and IP addresses, without port; `*` for all
+    /// (`--host-whitelist`).
+    pub hosts: BTreeSet<String>,
+}
+
+/// The state of the layer.
+#[derive(Debug, Clone)]
+pub struct Edge(State);
+
+impl Edge {
+    #[must_use]
+    pub fn new(state: State) -> Self {
+        Self(state)
+    }
+}
+
+/// Compresses answers for those who accept it, but no stream: a compressor holds events back.
+pub fn compression() -> CompressionLayer<impl Predicate> {
+    let large = SizeAbove::new(COMPRESS_FROM_BYTES);
+    let no_events = NotForContentType::const_new("text/event-stream");
+    let no_lines = NotForContentType::const_new("application/x-ndjson");
+    let no_bytes = NotForContentType::const_new("application/octet-stream");
+    CompressionLayer::new().compress_when(large.and(no_events).and(no_lines).and(no_bytes))
+}
+
+/// The layer.
+pub async fn pass(Shared(edge): Shared<Edge>, request: Request, next: Next) -> Response {
+    let start = Instant::now();
+    let state = edge.0;
+    let access = &state.settings().access;
+    let method = request.method().clone();
+    let pattern = request.extensions().get::<MatchedPath>().cloned();
+    let origin = request.headers().get(ORIGIN).cloned();
+    let allowed = origin.filter(|origin| access.lists(origin));
+    let mut response = match access.admit(request.method(), request.headers(), request.uri().authority()) {
+        Err(problem) => problem.into_response(),
+        Ok(Admission::Preflight) => StatusCode::NO_CONTENT.into_response(),
+        Ok(Admission::Request) => next.run(request).await,
+    };
+    if !response.headers().contains_key(VARDR_REVISION) {
+        state.stamp(response.headers_mut(), None);
+    }
+    if !access.origins.is_empty() {
+        share(response.headers_mut(), allowed.as_ref(), method == Method::OPTIONS);
+    }
+    let took = start.elapsed();
+    let route = pattern.as_ref().map_or("unmatched", MatchedPath::as_str);
+    state.metrics().http.observe(route, &method, response.status(), took);
+    if state.settings().slow.is_some_and(|slow| took >= slow) {
+        state.metrics().http.slow.inc();
+        tracing::warn!(%method, route, status = response.status().as_u16(), ?took, "slow request");
+    }
+    response
+}
+
+/// What is to be done with a request that may come in.
+enum Admission {
+    Request,
+    /// A browser asks what it may send (WHATWG Fetch, 3.3).
+    Preflight,
+}
+
+impl Access {
+    fn admit(&self, method: &Method, headers: &HeaderMap, authority: Option<&Authority>) -> Result<Admission, Problem> {
+        let host = headers.get(HOST).and_then(|host| host.to_str().ok()?.parse::<Authority>().ok());
+        let host = authority.cloned().or(host);
+        self.check_host(headers, host.as_ref())?;
+        let Some(origin) = headers.get(ORIGIN) else { return Ok(Admission::Request) };
+        let changes = !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
+        let foreign = !is_own(origin, host.as_ref()) && !self.lists(origin);
+        if foreign && (changes || headers.contains_key(UPGRADE)) {
+            return Err(Problem::new(
+                Code::PermissionDenied,
+                "requests from this Origin are not allowed; list it with --cors to allow them",
+            ));
+        }
+        if method == Method::OPTIONS && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD) {
+            return Ok(Admission::Preflight);
+        }
+        Ok(Admission::Request)
+    }
+
+    /// Refuses names that the server does not go by: a page that has rebound its own name to this address must not
+    /// pass for a page of this server.
+    fn check_host(&self, headers: &HeaderMap, host: Option<&Authority>) -> Result<(), Problem> {
+        let refused = |detail: &str| Err(Problem::new(Code::PermissionDenied, detail));
+        if self.hosts.contains("*") {
+            return Ok(());
+        }
+        let Some(host) = host else {
+            // HTTP/1.0 knows no Host; a later request without one, or with nonsense, is refused.
+            return if headers.contains_key(HOST) { refused("the Host is not a name with a port") } else { Ok(()) };
+        };
+        let name = host.host().trim_start_matches('[').trim_end_matches(']').trim_end_matches('.').to_ascii_lowercase();
+        let known = name == "localhost"
+            || name.ends_with(".localhost")
+            || name.parse::<IpAddr>().is_ok()
+            || self.hosts.contains(&name);
+        if known { Ok(()) } else { refused("the server does not go by this Host; add it with --host-whitelist") }
+    }
+
+    fn lists(&self, origin: &HeaderValue) -> bool {
+        self.origins.contains("*") || origin.to_str().is_ok_and(|origin| self.origins.contains(origin))
+    }
+}
+
+/// Whether an origin is the server's own: the same host and port that the request was sent to.
+fn is_own(origin: &HeaderValue, host: Option<&Authority>) -> bool {
+    let origin = origin.to_str().ok().and_then(|origin| origin.split_once("://"));
+    match (origin, host) {
+        (Some((_, origin)), Some(host)) => origin.eq_ignore_ascii_case(host.as_str()),
+        _ => false,
+    }
+}
+
+/// Tells a browser what a page of a listed origin may do (WHATWG Fetch, 3.3).
+fn share(headers: &mut HeaderMap, allowed: Option<&HeaderValue>, preflight: bool) {
+    headers.append(VARY, HeaderValue::from_static("origin"));
+    let Some(origin) = allowed else { return };
+    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+    headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED_HEADERS);
+    if preflight {
+        headers.insert(ACCESS_CONTROL_ALLOW_METHODS, ALLOWED_METHODS);
+        headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, ALLOWED_HEADERS);
+        headers.insert(ACCESS_CONTROL_MAX_AGE, PREFLIGHT_AGE);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderName;
+
+    fn access() -> Access {
+        Access { origins: ["https://console.example".to_owned()].into(), hosts: ["config.example".to_owned()].into() }
+    }
+
+    fn admits(method: &Method, headers: &[(HeaderName, &str)]) -> bool {
+        let headers: HeaderMap =
+            headers.iter().map(|(name, value)| (name.clone(), HeaderValue::from_str(value).unwrap())).collect();
+        access().admit(method, &headers, None).is_ok()
+    }
+
+    #[test]
+    fn only_known_hosts_are_answered() {
+        for host in
+            ["127.0.0.1:2379", "localhost", "[::1]:2379", "10.0.0.7:2379", "config.example:80", "CONFIG.example."]
+        {
+            assert!(admits(&Method::GET, &[(HOST, host)]), "{host}");
+        }
+        for host in ["evil.example", "localhost.evil.example:2379", "127.0.0.1.evil.example", "a b"] {
+            assert!(!admits(&Method::GET, &[(HOST, host)]), "{host}");
+        }
+        assert!(admits(&Method::GET, &[]), "HTTP/1.0");
+    }
+
+    #[test]
+    fn a_foreign_origin_may_read_nothing_through_a_browser_and_change_nothing_at_all() {
+        let host = (HOST, "127.0.0.1:2379");
+        assert!(admits(&Method::PUT, &[host.clone()]));
+        assert!(admits(&Method::PUT, &[host.clone(), (ORIGIN, "http://127.0.0.1:2379")]));
+        assert!(admits(&Method::PUT, &[host.clone(), (ORIGIN, "https://console.example")]));
+        assert!(!admits(&Method::PUT, &[host.clone(), (ORIGIN, "http://127.0.0.1:8080")]));
+        assert!(!admits(&Method::POST, &[host.clone(), (ORIGIN, "null")]));
+        assert!(admits(&Method::GET, &[host.clone(), (ORIGIN, "https://evil.example")]));
+        assert!(!admits(&Method::GET, &[host, (ORIGIN, "https://evil.example"), (UPGRADE, "websocket")]));
+    }
+}

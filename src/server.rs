@@ -1,0 +1,238 @@
+//! The composition root: builds everything in order, runs it, and takes it down in reverse.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use axum::Router;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use url::Url;
+
+use crate::api::edge::Access;
+use crate::api::{self, ApiSettings};
+use crate::config::{AutoCompaction, ListenUrl, Settings};
+use crate::node::{self, Node};
+use crate::observe::{Metrics, logging};
+use crate::service::{Limits, Retention, Service};
+
+/// How long a client may take to send the head of a request.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// The headers of a request: `431` beyond.
+const MAX_HEADERS: usize = 100;
+/// The bytes of a request's head: `431` beyond.
+const MAX_HEAD_BYTES: usize = 64 * 1024;
+/// The requests at once on one HTTP/2 connection. A blocked call holds one.
+const MAX_STREAMS: u32 = 1000;
+/// How long to wait before accepting again when no connection can be had (out of file descriptors).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// What a lone member's ids are computed from: etcd's own defaults.
+const PEER_URL: &str = "http://localhost:2380";
+const CLUSTER_TOKEN: &str = "etcd-cluster";
+/// The store's block cache.
+const CACHE_BYTES: u64 = 64 * 1024 * 1024;
+/// The log is cut when it has grown by this much, however few entries that is.
+const CHECKPOINT_BYTES: u64 = 32 * 1024 * 1024;
+/// How long requests under way may take to end when the server stops.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// A server that runs.
+#[derive(Debug)]
+pub struct Running {
+    addresses: Vec<SocketAddr>,
+    node: Node,
+    service: Service,
+    shutdown: CancellationToken,
+    tasks: TaskTracker,
+}
+
+/// Starts a server and returns once it takes requests.
+///
+/// # Errors
+/// When the data directory or an address cannot be used.
+pub async fn start(settings: Settings) -> anyhow::Result<Running> {
+    let metrics = Metrics::new();
+    // Addresses first: a second server on the same ones is told so before it looks at any data.
+    let listeners = bind(&settings.listen_client_urls).await?;
+    let addresses = listeners.iter().map(TcpListener::local_addr).collect::<io::Result<Vec<_>>>()?;
+    let options = node_options(&settings);
+    let node_metrics = metrics.clone();
+    let node = tokio::task::spawn_blocking(move || Node::start(&options, node_metrics)).await??;
+    let shutdown = CancellationToken::new();
+    let limits = Limits { max_request_bytes: settings.max_request_bytes };
+    let service = Service::new(node.handle(), settings.name.clone(), limits, metrics.clone(), shutdown.clone());
+    let router = api::router(service.clone(), api_settings(&settings, &addresses), metrics);
+    let tasks = TaskTracker::new();
+    tasks.spawn(service.clone().guard_space());
+    tasks.spawn(service.clone().retain(retention(settings.auto_compaction)));
+    for listener in listeners {
+        tasks.spawn(accept(listener, router.clone(), shutdown.clone(), tasks.clone()));
+    }
+    Ok(Running { addresses, node, service, shutdown, tasks })
+}
+
+async fn bind(urls: &[ListenUrl]) -> anyhow::Result<Vec<TcpListener>> {
+    let mut listeners = Vec::with_capacity(urls.len());
+    for url in urls {
+        let listener = TcpListener::bind((url.host(), url.port())).await.with_context(|| {
+            format!("cannot listen on {url}: is another server running there? see --listen-client-urls")
+        })?;
+        listeners.push(listener);
+    }
+    Ok(listeners)
+}
+
+fn node_options(settings: &Settings) -> node::Options {
+    node::Options {
+        data_dir: settings.data_dir.clone(),
+        identity: node::member_identity(&[PEER_URL.to_owned()], CLUSTER_TOKEN),
+        tick: settings.heartbeat_interval,
+        election_ticks: settings.election_ticks(),
+        cache_bytes: CACHE_BYTES,
+        checkpoint_entries: settings.snapshot_count,
+        checkpoint_bytes: CHECKPOINT_BYTES,
+    }
+}
+
+fn api_settings(settings: &Settings, addresses: &[SocketAddr]) -> ApiSettings {
+    let mut hosts: BTreeSet<String> = settings.host_whitelist.iter().map(|host| host.to_ascii_lowercase()).collect();
+    hosts.extend(settings.listen_client_urls.iter().map(|url| url.host().to_ascii_lowercase()));
+    let advertised = settings.advertised(addresses);
+    hosts.extend(advertised.iter().filter_map(|url| Some(Url::parse(url).ok()?.host_str()?.to_ascii_lowercase())));
+    let access = Access { origins: settings.cors.iter().cloned().collect(), hosts };
+    ApiSettings { access, slow: settings.slow_request_threshold, ..ApiSettings::default() }
+}
+
+fn retention(setting: AutoCompaction) -> Retention {
+    match setting {
+        AutoCompaction::Off => Retention::Forever,
+        AutoCompaction::Periodic(kept) => Retention::Periodic(kept),
+        AutoCompaction::Revision(kept) => Retention::Revisions(kept),
+    }
+}
+
+impl Running {
+    /// Where it listens, in the order of the settings.
+    #[must_use]
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    #[must_use]
+    pub fn service(&self) -> &Service {
+        &self.service
+    }
+
+    /// Takes no more connections, ends streams so that they resume elsewhere, lets requests under way finish, then
+    /// stops the member.
+    ///
+    /// # Errors
+    /// When the member's threads cannot be waited for.
+    pub async fn stop(self) -> anyhow::Result<()> {
+        self.shutdown.cancel();
+        self.tasks.close();
+        if tokio::time::timeout(DRAIN, self.tasks.wait()).await.is_err() {
+            tracing::warn!("requests were still under way after {} s and are cut off", DRAIN.as_secs());
+        }
+        let node = self.node;
+        tokio::task::spawn_blocking(move || node.stop()).await?;
+        Ok(())
+    }
+}
+
+async fn accept(listener: TcpListener, router: Router, shutdown: CancellationToken, tasks: TaskTracker) {
+    let builder = builder();
+    loop {
+        let accepted = tokio::select! {
+            () = shutdown.cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                tasks.spawn(serve(stream, router.clone(), builder.clone(), shutdown.clone()));
+            }
+            Err(error) => {
+                tracing::warn!(%error, "no connection could be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+fn builder() -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .max_headers(MAX_HEADERS)
+        .max_buf_size(MAX_HEAD_BYTES);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(Duration::from_secs(30))
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(u32::try_from(MAX_HEAD_BYTES).unwrap_or(u32::MAX));
+    builder
+}
+
+async fn serve(stream: TcpStream, router: Router, builder: Builder<TokioExecutor>, shutdown: CancellationToken) {
+    // Without it, small answers wait for the acknowledgement of earlier ones. A socket that refuses is closed anyway.
+    let _ = stream.set_nodelay(true);
+    let service = TowerToHyperService::new(router);
+    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = shutdown.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(error, "a connection ended early");
+    }
+}
+
+/// Runs a server until it is told to stop (SIGTERM, SIGINT) or cannot go on.
+///
+/// # Errors
+/// When it cannot start, or the member met a fault.
+pub fn run(settings: Settings) -> anyhow::Result<()> {
+    logging::init(settings.log_level, settings.log_format);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no threads can be had")?;
+    runtime.block_on(async {
+        let running = start(settings).await?;
+        announce(&running);
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let failure = running.node.handle().failure_signal();
+        let failed = tokio::select! {
+            _ = terminate.recv() => None,
+            _ = interrupt.recv() => None,
+            reason = failure => Some(reason),
+        };
+        tracing::info!("stopping: streams end, requests under way finish");
+        running.stop().await?;
+        match failed {
+            None => Ok(()),
+            Some(reason) => bail!("{reason}"),
+        }
+    })
+}
+
+/// The lines that a person and a supervisor wait for.
+fn announce(running: &Running) {
+    let Some(address) = running.addresses().first() else { return };
+    tracing::info!(%address, "ready to serve client requests");
+    println!("Vardr serves http://{address}/ (documentation: http://{address}/docs)");
+    println!("Try:  curl -X PUT http://{address}/v1/keys/greeting -d hello");
+    println!("      curl http://{address}/v1/keys/greeting");
+}
