@@ -9,6 +9,8 @@ export PATH := $(HOME)/.cargo/bin:$(PATH)
 TESTS := $(sort $(notdir $(patsubst %/main.rs,%,$(wildcard tests/*/main.rs)) $(basename $(wildcard tests/*.rs))))
 BLACKBOX := $(filter-out tidy sim,$(TESTS))
 MINUTES ?= 30
+SEEDS ?= 100
+START ?= 1
 
 .PHONY: help run test check fmt clippy docs tidy unit sim blackbox contract demo bench bench-quick bench-micro soak deny tools clean
 
@@ -42,8 +44,8 @@ tidy: ## the rules of the house hold
 unit: ## what one process can show: modules, properties, crash enumeration
 	@scripts/suite unit cargo test --lib --bins
 
-sim: ## the simulator: seeds with crashes and lost writes, checked at every step
-	@scripts/suite sim cargo test --release --test sim
+sim: ## the simulator: SEEDS (100) seeds from START (1) on, with crashes and lost writes, checked at every step
+	@SIM_SEEDS=$(SEEDS) SIM_START=$(START) scripts/suite sim cargo test --release --test sim -- --nocapture
 
 blackbox: ## the built server over real sockets and real files
 	@scripts/suite blackbox cargo test $(addprefix --test ,$(BLACKBOX))
@@ -66,7 +68,7 @@ bench-micro: ## what single parts cost: encoding, applying, reading, fan-out
 
 soak: ## the simulator on new seeds for MINUTES (30)
 	@end=$$((SECONDS + $(MINUTES) * 60)); while [ $$SECONDS -lt $$end ]; do \
-	VARDR_SIM_SEED=$$RANDOM$$RANDOM cargo test --release --test sim -- --nocapture; done
+	SIM_START=$$RANDOM$$RANDOM cargo test --release --test sim seeds_hold -- --nocapture; done
 
 deny: ## licences, sources and known weaknesses of dependencies (builds cargo-deny: minutes)
 	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
