@@ -128,11 +128,11 @@ impl State {
 
     /// Puts the headers on that every answer carries; without a revision of its own, the member's present one.
     pub fn stamp(&self, headers: &mut HeaderMap, revision: Option<Revision>) {
-        let header = self.0.service.header();
-        headers.insert(VARDR_REVISION, HeaderValue::from(revision.unwrap_or(header.revision).get()));
+        let revision = revision.unwrap_or_else(|| self.0.service.header().revision);
+        headers.insert(VARDR_REVISION, HeaderValue::from(revision.get()));
         headers.insert(VARDR_CLUSTER_ID, self.0.cluster.clone());
         headers.insert(VARDR_MEMBER_ID, self.0.member.clone());
-        headers.insert(VARDR_RAFT_TERM, HeaderValue::from(header.term.get()));
+        headers.insert(VARDR_RAFT_TERM, HeaderValue::from(self.0.service.term().get()));
     }
 
     /// The response that a handler's result amounts to.

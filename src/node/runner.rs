@@ -20,8 +20,9 @@ use crate::model::{Command, Index, MemberId, Payload, Proposal, ProposalId, Repl
 
 /// Events taken in one turn at most, so that ticks are never late for long.
 const MAX_EVENTS: usize = 4096;
-/// Batches on their way to disk. While so many are, proposals gather into the next one.
-const MAX_UNPERSISTED: usize = 2;
+/// Batches on their way to disk. While so many are, proposals gather into the next one: fewer and larger batches share
+/// a sync and the turns of three threads.
+const MAX_UNPERSISTED: usize = 1;
 /// Expiries proposed in one tick at most.
 const MAX_EXPIRIES: usize = 1000;
 /// What is left of a lease is recorded when this much has passed since it last was.

@@ -126,6 +126,12 @@ impl Service {
         }
     }
 
+    /// The raft term, as far as this member knows.
+    #[must_use]
+    pub fn term(&self) -> Term {
+        self.0.node.term()
+    }
+
     /// Carries out a command.
     ///
     /// # Errors
