@@ -1,7 +1,7 @@
 //! Every bit that a disk may turn in what was durable.
 
-use super::super::Wal;
 use super::super::memory::MemoryDirectory;
+use super::super::{Directory, File, Wal};
 use super::{SMALL, Story, WalError, append};
 
 /// The first byte of each batch in a segment, and the byte behind its checksum.
@@ -17,7 +17,7 @@ fn batches(segment: &[u8]) -> Vec<(usize, usize)> {
 }
 
 fn segments(disk: &MemoryDirectory) -> Vec<(String, Vec<u8>)> {
-    let names = super::super::Directory::list(disk).unwrap().into_iter().filter(|name| name != "spare");
+    let names = Directory::list(disk).unwrap().into_iter().filter(|name| name != "spare");
     names.map(|name| (name.clone(), disk.content(&name).unwrap())).collect()
 }
 
@@ -103,13 +103,48 @@ fn a_missing_or_swapped_segment_is_refused_and_the_message_says_what_to_do() {
     let names: Vec<_> = segments(&disk).into_iter().map(|(name, _)| name).collect();
     assert!(names.len() >= 4);
     let missing = disk.fork();
-    super::super::Directory::remove(&missing, &names[1]).unwrap();
+    Directory::remove(&missing, &names[1]).unwrap();
     let swapped = disk.fork();
-    super::super::Directory::rename(&swapped, &names[2], &names[1]).unwrap();
+    Directory::rename(&swapped, &names[2], &names[1]).unwrap();
     for disk in [missing, swapped] {
         let error = Wal::open_with(disk, SMALL).unwrap_err();
         assert!(matches!(error, WalError::Damaged { .. }), "{error}");
         let text = error.to_string();
         assert!(text.contains("must not start") && text.contains("add it again, as a new member"), "{text}");
     }
+}
+
+/// Puts bytes into a file behind everybody's back.
+fn plant(disk: &MemoryDirectory, name: &str, offset: usize, bytes: &[u8]) {
+    let mut file = Directory::open(disk, name).unwrap();
+    file.write_at(offset as u64, bytes).unwrap();
+    file.sync().unwrap();
+}
+
+#[test]
+fn a_whole_batch_of_another_history_is_refused() {
+    let begin = [append(1, 1, 1, 10), append(2, 2, 1, 10), append(3, 3, 1, 10)];
+    let other = [append(1, 1, 1, 10), append(2, 2, 2, 10)];
+    let [disk, donor] = [&begin[..], &other[..]].map(|script| {
+        let disk = MemoryDirectory::new();
+        assert!(Story::run(&disk, SMALL, script).error.is_none());
+        disk
+    });
+    let (name, bytes) = segments(&donor).remove(0);
+    let (from, to) = batches(&bytes)[1];
+    plant(&disk, &name, from, &bytes[from..to]);
+    let error = Wal::open_with(disk, SMALL).unwrap_err();
+    assert!(matches!(&error, WalError::Damaged { what, .. } if what.contains("does not follow")), "{error}");
+}
+
+#[test]
+fn a_copy_of_an_earlier_batch_behind_the_last_one_is_no_part_of_the_log() {
+    let disk = MemoryDirectory::new();
+    let story = Story::run(&disk, SMALL, &[append(1, 1, 1, 10), append(2, 2, 1, 10)]);
+    let (name, bytes) = segments(&disk).remove(0);
+    let all = batches(&bytes);
+    plant(&disk, &name, all[1].1.next_multiple_of(512), &bytes[all[0].0..all[0].1]);
+    let (_, recovered) = Wal::open_with(disk, SMALL).unwrap();
+    story.attempted.assert(&recovered);
+    assert_eq!(recovered.cut_off, Some(3));
 }
