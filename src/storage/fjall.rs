@@ -479,7 +479,8 @@ mod tests {
         drop(engine);
         let journal = copy.path().join(first.file_name().unwrap());
         let file = File::options().write(true).open(journal).unwrap();
-        file.write_all_at(&[0xee; 4096], 20 * MIB + 1).unwrap();
+        // More than a value, so that the start of a batch is hit: damage inside a batch is found by its checksum.
+        file.write_all_at(&vec![0xee; value.len() + 4096], 20 * MIB).unwrap();
         let opened = open(copy.path());
         assert!(matches!(opened, Err(StorageError::Corrupt { .. })), "{opened:?}");
     }
