@@ -95,7 +95,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("serde", &["src/api/", "src/config/", "src/cli/"]),
     ("serde_json", &["src/machine/", "src/api/", "src/observe/", "src/cli/"]),
     ("serde_saphyr", &["src/cli/"]),
-    ("sha1", &["src/api/"]),
+    ("sha1", &["src/node/"]),
     ("similar", &["src/api/"]),
     ("slog", &["src/consensus/"]),
     ("thiserror", &["src/"]),
@@ -107,7 +107,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("tower_http", &["src/api/"]),
     ("tracing", &["src/node/", "src/service/", "src/api/", "src/observe/", "src/cli/", "src/server.rs"]),
     ("tracing_subscriber", &["src/observe/"]),
-    ("url", &["src/api/", "src/config/", "src/cli/"]),
+    ("url", &["src/api/", "src/config/", "src/cli/", "src/server.rs"]),
     ("utoipa", &["src/api/"]),
     ("utoipa_axum", &["src/api/"]),
     ("utoipa_swagger_ui", &["src/api/"]),
@@ -491,6 +491,10 @@ mod can_fail {
         }
         assert_eq!(lines(homes, "src/storage/mod.rs", "mod fjall;\npub use fjall::FjallEngine;"), 0);
         assert_eq!(lines(homes, "src/node/runner.rs", "use crate::consensus::raft::x;"), 0);
+        assert_eq!(
+            lines(homes, "src/node/open.rs", "use crate::storage::fjall::{self, FjallEngine};\nfjall::Options {}"),
+            0
+        );
     }
 
     #[test]

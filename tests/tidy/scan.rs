@@ -245,10 +245,14 @@ fn group(tokens: &[Token], mut at: usize, prefix: &[String], paths: &mut Vec<Pat
     at
 }
 
-/// The lines on which the crate `name` is reached by a path that begins with it. A module of the file's own with the
-/// same name hides the crate.
+/// The lines on which the crate `name` is reached by a path that begins with it. A module with the same name, declared
+/// or imported by the file, hides the crate.
 pub(crate) fn crate_uses(tokens: &[Token], name: &str) -> Vec<usize> {
-    let hidden = tokens.windows(2).any(|pair| starts_with(pair, &["mod", name]));
+    let hidden = (0..tokens.len()).any(|at| {
+        let rest = &tokens[at..];
+        let imported = ["::", name, "::", "{", "self"];
+        starts_with(rest, &["mod", name]) || starts_with(rest, &imported) || starts_with(rest, &["::", name, ";"])
+    });
     let is_use = |at: usize| {
         let before = at.checked_sub(1).map_or("", |at| tokens[at].text.as_str());
         let after = tokens.get(at + 1).map_or("", |token| token.text.as_str());
