@@ -11,6 +11,8 @@ BLACKBOX := $(filter-out tidy sim,$(TESTS))
 MINUTES ?= 30
 SEEDS ?= 100
 START ?= 1
+SEEDS ?= 100
+START ?= 1
 
 .PHONY: help run test check fmt clippy docs tidy unit sim blackbox contract demo bench bench-quick bench-micro soak deny tools clean
 
@@ -44,8 +46,8 @@ tidy: ## the rules of the house hold
 unit: ## what one process can show: modules, properties, crash enumeration
 	@scripts/suite unit cargo test --lib --bins
 
-sim: ## the simulator: SEEDS (100) seeds from START (1) on, with crashes and lost writes, checked at every step
-	@SIM_SEEDS=$(SEEDS) SIM_START=$(START) scripts/suite sim cargo test --release --test sim -- --nocapture
+sim: ## the simulator, checked at every step: SEEDS runs (100) from seed START (1) on
+	@SIM_SEEDS=$(SEEDS) SIM_START=$(START) scripts/suite sim cargo test --release --test sim -- --show-output
 
 blackbox: ## the built server over real sockets and real files
 	@scripts/suite blackbox cargo test $(addprefix --test ,$(BLACKBOX))
@@ -67,8 +69,9 @@ bench-micro: ## what single parts cost: encoding, applying, reading, fan-out
 	cargo bench --bench micro
 
 soak: ## the simulator on new seeds for MINUTES (30)
-	@end=$$((SECONDS + $(MINUTES) * 60)); while [ $$SECONDS -lt $$end ]; do \
-	SIM_START=$$RANDOM$$RANDOM cargo test --release --test sim seeds_hold -- --nocapture; done
+	@cargo test --release --test sim --no-run
+	@end=$$((SECONDS + $(MINUTES) * 60)); start=$$(date +%s); while [ $$SECONDS -lt $$end ]; do \
+	SIM_START=$$start SIM_SEEDS=200 cargo test -q --release --test sim seeds_hold -- --show-output; start=$$((start + 200)); done
 
 deny: ## licences, sources and known weaknesses of dependencies (builds cargo-deny: minutes)
 	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
