@@ -28,4 +28,6 @@ pub mod api;
 
 pub mod config;
 
+pub mod cli;
+
 pub mod server;

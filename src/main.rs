@@ -1,3 +1,8 @@
-//! The `vardr` command: argument parsing and exit codes only.
+//! The `vardr` command: arguments in, exit code out.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let exit = vardr::cli::run(std::env::args_os(), vardr::server::run);
+    ExitCode::from(exit.code())
+}

@@ -89,7 +89,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("prometheus_client", &["src/observe/"]),
     ("protobuf", &["src/consensus/"]),
     ("raft", &["src/consensus/"]),
-    ("rand", &["src/node/", "src/service/", "src/server.rs"]),
+    ("rand", &["src/cli/", "src/node/", "src/service/", "src/server.rs"]),
     ("reqwest", &["src/cli/"]),
     ("rustix", &["src/wal/file.rs", "src/node/", "src/server.rs"]),
     ("serde", &["src/api/", "src/config/", "src/cli/"]),

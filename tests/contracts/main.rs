@@ -2,9 +2,11 @@
 //!
 //! `UPDATE_GOLDEN=1 cargo test --test contracts` writes the files anew; the diff is then for a person to judge.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use vardr::cli;
 use vardr::config::reference;
 use vardr::observe::Metrics;
 
@@ -34,4 +36,23 @@ fn the_names_of_metrics_are_those_that_dashboards_rely_on() {
     let exposition = metrics.encode();
     let types: Vec<&str> = exposition.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
     assert_golden("tests/contracts/metrics.txt", &(types.join("\n") + "\n"));
+}
+
+/// The help of every command, one below the other, at a width that no terminal changes.
+#[test]
+fn the_help_of_every_command_is_as_written_down() {
+    let mut command = cli::command().term_width(100);
+    command.build();
+    let mut page = command.render_help().to_string();
+    for_each_command(&command, "vardr", &mut page);
+    assert_golden("tests/contracts/help.txt", &page);
+}
+
+fn for_each_command(command: &clap::Command, name: &str, page: &mut String) {
+    for inner in command.get_subcommands().filter(|inner| inner.get_name() != "help") {
+        let name = format!("{name} {}", inner.get_name());
+        let help = inner.clone().term_width(100).render_long_help();
+        let _infallible = write!(page, "\n=== {name} ===\n\n{help}");
+        for_each_command(inner, &name, page);
+    }
 }

@@ -1,0 +1,218 @@
+//! The commands for whoever runs a server: status, compact, snapshot.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use futures_util::StreamExt;
+use http::Method;
+use serde_json::{Value, json};
+
+use super::args::{Compact, SnapshotCommand};
+use super::client::{Client, Request};
+use super::exit::{Exit, Failure, Outcome};
+use super::item;
+use super::output::{Output, member, size, table};
+use super::route::Route;
+use crate::machine::{SnapshotCheck, SnapshotError, SnapshotHead};
+
+/// How much of a file is read at once.
+const READ_BYTES: usize = 256 * 1024;
+
+pub(crate) async fn status(client: &Client, out: &Output) -> Outcome<()> {
+    let mut all = Vec::new();
+    let mut failed = None;
+    for endpoint in client.endpoints() {
+        let name = endpoint.as_str().trim_end_matches('/');
+        let result = match client.open_at(endpoint, &Request::get(Route::new("/v1/status"))).await {
+            Ok(response) => response.bytes().await.map_err(|error| Failure::new(Exit::Unavailable, error.to_string())),
+            Err(failure) => Err(failure),
+        };
+        let mut object: Value = match result {
+            Ok(body) => item::read(&body)?,
+            Err(failure) => {
+                let object = json!({"error": failure.to_string()});
+                failed = Some(failure);
+                object
+            }
+        };
+        if let Some(object) = object.as_object_mut() {
+            object.insert("endpoint".to_owned(), name.into());
+        }
+        all.push(object);
+    }
+    if out.is_json() {
+        out.line(Value::Array(all).to_string())?;
+    } else {
+        out.bytes(table(&status_rows(&all)).as_bytes())?;
+    }
+    failed.map_or(Ok(()), Err)
+}
+
+fn status_rows(all: &[Value]) -> Vec<Vec<String>> {
+    let titles = ["ENDPOINT", "NAME", "VERSION", "READY", "LEADER", "TERM", "REVISION", "COMPACTED", "SIZE"];
+    let mut rows = vec![titles.map(str::to_owned).to_vec()];
+    for object in all {
+        let mut row = vec![member(object, "endpoint")];
+        if object.get("error").is_some() {
+            row.push(member(object, "error"));
+        } else {
+            let number = |name: &str| object.get(name).and_then(Value::as_u64).unwrap_or(0);
+            let yes_or_no = |yes: bool| if yes { "yes" } else { "no" }.to_owned();
+            let leads = object.get("leader").is_some() && object.get("leader") == object.get("memberId");
+            row.extend([
+                member(object, "name"),
+                member(object, "version"),
+                yes_or_no(object.get("ready") == Some(&Value::Bool(true))),
+                if leads { "self".to_owned() } else { member(object, "leader") },
+                member(object, "raftTerm"),
+                member(object, "revision"),
+                member(object, "compactRevision"),
+                size(number("storeBytes") + number("logBytes")),
+            ]);
+        }
+        rows.push(row);
+    }
+    rows
+}
+
+pub(crate) async fn compact(client: &Client, out: &Output, args: &Compact) -> Outcome<()> {
+    let body = json!({"revision": args.revision}).to_string();
+    let answer = client.send(&Request::json(Method::POST, Route::new("/v1/maintenance:compact"), body)).await?;
+    if out.is_json() {
+        return out.line(&answer.body);
+    }
+    out.line(format!(
+        "compacted; the oldest readable revision is {}",
+        member(&item::read(&answer.body)?, "compactRevision")
+    ))
+}
+
+pub(crate) async fn snapshot(client: &Client, out: &Output, command: SnapshotCommand) -> Outcome<()> {
+    match command {
+        SnapshotCommand::Save { file, overwrite, .. } => save(client, out, &file, overwrite).await,
+        SnapshotCommand::Verify { file, .. } => verify(out, &file),
+    }
+}
+
+async fn save(client: &Client, out: &Output, path: &Path, overwrite: bool) -> Outcome<()> {
+    if !overwrite && path.exists() {
+        return Err(Failure::usage(format!("{} exists already; --overwrite replaces it", path.display())));
+    }
+    let response = client.open(&Request::get(Route::new("/v1/maintenance/snapshot"))).await?;
+    let partial = Partial::create(path)?;
+    let head = partial.receive(response).await?;
+    partial.publish()?;
+    describe(out, "saved", path, &head)
+}
+
+/// Checks a snapshot file, frame by frame, down to the digest at its end.
+pub(crate) fn verify(out: &Output, path: &Path) -> Outcome<()> {
+    let unreadable = |error: io::Error| Failure::io(path.display(), &error);
+    let mut file = File::open(path).map_err(unreadable)?;
+    let mut check = SnapshotCheck::new();
+    let mut buffer = vec![0; READ_BYTES];
+    loop {
+        let length = file.read(&mut buffer).map_err(unreadable)?;
+        if length == 0 {
+            break;
+        }
+        check.push(buffer.get(..length).unwrap_or_default()).map_err(|error| bad(path, &error))?;
+    }
+    let head = check.finish().map_err(|error| bad(path, &error))?;
+    describe(out, "whole and undamaged:", path, &head)
+}
+
+fn bad(path: &Path, error: &SnapshotError) -> Failure {
+    Failure::failed(format!("{}: {error}", path.display()))
+}
+
+fn describe(out: &Output, what: &str, path: &Path, head: &SnapshotHead) -> Outcome<()> {
+    let bytes = std::fs::metadata(path).map_err(|error| Failure::io(path.display(), &error))?.len();
+    let (name, revision) = (path.display().to_string(), head.revision.get());
+    if out.is_json() {
+        let object = json!({"file": name, "bytes": bytes, "revision": revision,
+            "compactRevision": head.compacted.get(), "raftTerm": head.term.get(), "raftIndex": head.index.get()});
+        return out.line(object.to_string());
+    }
+    out.line(format!("{what} {name}, {}, revision {revision}", size(bytes)))
+}
+
+/// A file under a name of its own until it is whole; removed if that never comes.
+struct Partial<'a> {
+    target: &'a Path,
+    path: PathBuf,
+    file: File,
+    published: bool,
+}
+
+impl<'a> Partial<'a> {
+    fn create(target: &'a Path) -> Outcome<Self> {
+        let mut name = target.file_name().ok_or_else(|| Failure::usage("the target is not a file"))?.to_owned();
+        name.push(format!(".{}.partial", std::process::id()));
+        let path = target.with_file_name(name);
+        let file = OpenOptions::new().write(true).create_new(true).open(&path);
+        let file = file.map_err(|error| Failure::io(path.display(), &error))?;
+        Ok(Self { target, path, file, published: false })
+    }
+
+    /// Writes and checks the stream.
+    async fn receive(&self, response: reqwest::Response) -> Outcome<SnapshotHead> {
+        let mut check = SnapshotCheck::new();
+        let mut stream = response.bytes_stream();
+        while let Some(chunk) = stream.next().await {
+            let chunk =
+                chunk.map_err(|error| Failure::new(Exit::Unavailable, format!("the stream broke off: {error}")))?;
+            (&self.file).write_all(&chunk).map_err(|error| Failure::io(self.path.display(), &error))?;
+            check.push(&chunk).map_err(|error| bad(self.target, &error))?;
+        }
+        check.finish().map_err(|error| bad(self.target, &error))
+    }
+
+    /// Durable first, then visible, then the name itself durable.
+    fn publish(mut self) -> Outcome<()> {
+        let renamed = self.file.sync_all().and_then(|()| std::fs::rename(&self.path, self.target));
+        renamed.map_err(|error| Failure::io(self.target.display(), &error))?;
+        self.published = true;
+        let parent = self.target.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let synced = File::open(parent.unwrap_or(Path::new("."))).and_then(|directory| directory.sync_all());
+        synced.map_err(|error| Failure::io(self.target.display(), &error))
+    }
+}
+
+impl Drop for Partial<'_> {
+    fn drop(&mut self) {
+        if !self.published {
+            // Nothing more can be done about a file that cannot be removed.
+            let _left_behind = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_member_that_leads_says_self_and_one_that_fails_says_why() {
+        let rows = status_rows(&[
+            json!({"endpoint": "http://a", "memberId": "1", "leader": "1", "ready": true, "storeBytes": 1024}),
+            json!({"endpoint": "http://b", "error": "gone"}),
+        ]);
+        assert_eq!(rows[1], ["http://a", "", "", "yes", "self", "", "", "", "1.0 KiB"]);
+        assert_eq!(rows[2], ["http://b", "gone"]);
+    }
+
+    #[test]
+    fn a_file_that_never_got_whole_leaves_nothing_behind() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("x.snapshot");
+        drop(Partial::create(&target).unwrap());
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+        let partial = Partial::create(&target).unwrap();
+        (&partial.file).write_all(b"x").unwrap();
+        partial.publish().unwrap();
+        assert_eq!(std::fs::read(&target).unwrap(), b"x");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+}
