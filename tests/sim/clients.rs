@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use vardr::model::{
-    Append, Attach, Command, Compare, CompareTarget, Condition, ContentType, Delete, DeleteTarget, Idempotency,
-    Incarnation, Increment, Key, KeyRange, LeaseId, Op, Operator, Proposal, ProposalId, Put, RangeQuery, Reply,
-    Revision, Ttl, Txn,
+    Append, Attach, Command, Compare, CompareTarget, Condition, ContentType, CreateDirectory, Delete, DeleteTarget,
+    Idempotency, Incarnation, Increment, Key, KeyRange, LeaseId, Op, Operator, Proposal, ProposalId, Put, RangeQuery,
+    Refresh, Reply, Revision, Rollback, Ttl, Txn,
 };
 
 use crate::faults::Bug;
@@ -194,7 +194,15 @@ impl World {
     }
 
     fn draw_key(&mut self) -> Key {
-        key(&format!("/k/{:02}", self.chance.below(KEYS)))
+        let number = self.chance.below(KEYS);
+        match self.chance.below(8) {
+            0 => key(&format!("/d/{}/{number}", self.chance.below(3))),
+            _ => key(&format!("/k/{number:02}")),
+        }
+    }
+
+    fn draw_directory(&mut self) -> Key {
+        key(&format!("/d/{}/", self.chance.below(3)))
     }
 
     fn draw_value(&mut self) -> Bytes {
@@ -208,7 +216,20 @@ impl World {
 
     fn draw_command(&mut self) -> Command {
         match self.chance.below(100) {
-            0..35 => Command::Put { put: self.draw_put(), condition: self.draw_condition() },
+            0..28 => Command::Put { put: self.draw_put(), condition: self.draw_condition() },
+            28..31 => Command::CreateDirectory {
+                create: CreateDirectory { key: self.draw_directory(), attach: self.draw_attach() },
+                condition: self.draw_condition(),
+            },
+            31..34 => Command::Refresh {
+                refresh: Refresh { key: self.draw_key(), ttl: self.draw_ttl() },
+                condition: Condition::default(),
+            },
+            34 => {
+                let back = self.chance.below(40);
+                let to = Revision(self.acknowledged.get().saturating_sub(back).max(1));
+                Command::Rollback(Rollback { range: self.draw_range(), to })
+            }
             35..45 => self.draw_delete(),
             45..55 => Command::Increment(Increment {
                 key: key(&format!("/n/{}", self.chance.below(3))),
@@ -234,12 +255,7 @@ impl World {
     }
 
     fn draw_put(&mut self) -> Put {
-        let attach = match self.chance.below(10) {
-            0..6 => Attach::Detach,
-            6 => Attach::Keep,
-            7 | 8 => Attach::Lease(self.draw_lease()),
-            _ => Attach::Own { id: self.new_lease(), ttl: self.draw_ttl() },
-        };
+        let attach = self.draw_attach();
         let content_type: Option<ContentType> = self.chance.percent(30).then(|| Arc::from("text/plain"));
         let keeps = self.chance.percent(5);
         Put {
@@ -248,6 +264,15 @@ impl World {
             content_type: content_type.filter(|_| !keeps),
             attach,
             previous: self.chance.percent(30),
+        }
+    }
+
+    fn draw_attach(&mut self) -> Attach {
+        match self.chance.below(10) {
+            0..6 => Attach::Detach,
+            6 => Attach::Keep,
+            7 | 8 => Attach::Lease(self.draw_lease()),
+            _ => Attach::Own { id: self.new_lease(), ttl: self.draw_ttl() },
         }
     }
 
@@ -266,12 +291,13 @@ impl World {
     fn draw_delete(&mut self) -> Command {
         let target = match self.chance.below(10) {
             0 => DeleteTarget::Range(KeyRange::prefix("/q/")),
-            1 | 2 => DeleteTarget::Range(KeyRange::prefix("/k/0")),
+            1 => DeleteTarget::Range(KeyRange::prefix("/k/0")),
+            2 => DeleteTarget::Directory { key: self.draw_directory(), recursive: self.chance.percent(50) },
             _ => DeleteTarget::Key(self.draw_key()),
         };
         let condition = match &target {
-            DeleteTarget::Key(_) => self.draw_condition(),
-            DeleteTarget::Range(_) | DeleteTarget::Directory { .. } => Condition::default(),
+            DeleteTarget::Key(_) | DeleteTarget::Directory { .. } => self.draw_condition(),
+            DeleteTarget::Range(_) => Condition::default(),
         };
         Command::Delete { delete: Delete { target, previous: self.chance.percent(40) }, condition }
     }
@@ -342,6 +368,9 @@ fn kind(what: &What) -> &'static str {
             Command::RenewLeases(_) => "renewals",
             Command::RevokeLease(_) => "revocations",
             Command::Compact(_) => "compactions",
+            Command::CreateDirectory { .. } => "directories",
+            Command::Refresh { .. } => "refreshes",
+            Command::Rollback(_) => "rollbacks",
             _ => "others",
         },
     }

@@ -96,7 +96,7 @@ impl World {
             self.leases.keys().filter(|id| !self.model.leases.contains_key(*id)).copied().collect();
         for id in gone {
             let Some(truth) = self.leases.remove(&id) else { continue };
-            if matches!(proposal.command, Command::ExpireLease { .. }) {
+            if matches!(proposal.command, Command::ExpireLease { id: named, .. } if named == id) {
                 self.report.sight("leases expired");
                 let early = (truth.asked + truth.ttl).saturating_sub(now);
                 ensure!(

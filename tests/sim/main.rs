@@ -32,7 +32,7 @@ use report::Report;
 use world::{Violation, World};
 
 /// How many seeds a planted bug may take to be found.
-const SEEDS_PER_BUG: u64 = 40;
+const SEEDS_PER_BUG: u64 = 200;
 
 /// Runs one seed. What the code under test panics with is a violation too.
 fn run(seed: u64, bug: Option<Bug>) -> (Result<(), Violation>, Report, Trace) {

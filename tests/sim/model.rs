@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use vardr::model::{
-    Append, Attach, Command, Compare, CompareTarget, Condition, Delete, DeleteTarget, EventKind, Increment, Key,
-    KeyRange, KeyValue, Lease, LeaseId, Op, OpOutcome, Operator, Outcome, Proposal, Put, RangeResult, Record, Refusal,
-    Reply, Revision, Term, Ttl,
+    Append, Attach, Command, Compare, CompareTarget, Condition, CreateDirectory, Delete, DeleteTarget, EventKind,
+    Increment, Key, KeyRange, KeyValue, Lease, LeaseId, Op, OpOutcome, Operator, Outcome, Proposal, Put, RangeResult,
+    Record, Refresh, Refusal, Reply, Revision, Rollback, Term, Ttl,
 };
 
 /// How many revisions lie between two states that are remembered whole.
@@ -161,6 +161,12 @@ impl Draft<'_> {
                 let results = ops.iter().map(|op| self.op(op)).collect::<Result<_>>()?;
                 Ok(Outcome::Txn { succeeded, results })
             }
+            Command::CreateDirectory { create, condition } => self.create_directory(create, condition),
+            Command::Refresh { refresh, condition } => {
+                self.check(&refresh.key, condition)?;
+                self.refresh(refresh)
+            }
+            Command::Rollback(rollback) => self.roll_back(rollback),
             Command::GrantLease { id, ttl } => self.grant(*id, *ttl, false).map(Outcome::Lease),
             Command::RevokeLease(id) => self.end_lease(*id, EventKind::Delete),
             Command::RenewLeases(ids) => Ok(Outcome::Renewed(ids.iter().map(|id| self.renew(*id)).collect())),
@@ -193,8 +199,17 @@ impl Draft<'_> {
     }
 
     fn check(&self, key: &Key, condition: &Condition) -> Result<()> {
+        self.check_known(key, self.keys.contains_key(key), condition)
+    }
+
+    /// A directory exists with its marker, or with any key below it.
+    fn is_directory(&self, key: &Key) -> bool {
+        !self.range(&KeyRange::prefix(key.bytes().clone())).is_empty()
+    }
+
+    fn check_known(&self, key: &Key, is_there: bool, condition: &Condition) -> Result<()> {
         let record = self.keys.get(key);
-        let exists = condition.exists.is_none_or(|exists| exists == record.is_some());
+        let exists = condition.exists.is_none_or(|exists| exists == is_there);
         let revisions = condition.revisions.is_empty()
             || record.is_some_and(|record| condition.revisions.contains(&record.mod_revision));
         let value = condition.value.as_ref().is_none_or(|value| record.is_some_and(|record| record.value == *value));
@@ -289,11 +304,22 @@ impl Draft<'_> {
     }
 
     fn delete_on(&mut self, delete: &Delete, condition: &Condition) -> Result<Outcome> {
-        if let DeleteTarget::Key(key) = &delete.target {
-            self.check(key, condition)?;
-            if !self.keys.contains_key(key) {
-                return Err(Refusal::KeyNotFound);
+        match &delete.target {
+            DeleteTarget::Key(key) => {
+                self.check(key, condition)?;
+                self.keys.get(key).ok_or(Refusal::KeyNotFound)?;
             }
+            DeleteTarget::Directory { key, recursive } => {
+                self.check_known(key, self.is_directory(key), condition)?;
+                let below = self.range(&KeyRange::prefix(key.bytes().clone()));
+                if below.is_empty() {
+                    return Err(Refusal::KeyNotFound);
+                }
+                if !recursive && below.iter().any(|below| below.key != *key) {
+                    return Err(Refusal::DirectoryNotEmpty);
+                }
+            }
+            DeleteTarget::Range(_) => {}
         }
         let (deleted, previous) = self.delete(delete);
         Ok(Outcome::Deleted { deleted, previous })
@@ -303,7 +329,7 @@ impl Draft<'_> {
         let range = match &delete.target {
             DeleteTarget::Key(key) => KeyRange::single(key),
             DeleteTarget::Range(range) => range.clone(),
-            DeleteTarget::Directory { .. } => unreachable!("no client deletes a directory"),
+            DeleteTarget::Directory { key, .. } => KeyRange::prefix(key.bytes().clone()),
         };
         let gone = self.range(&range);
         for gone in &gone {
@@ -311,6 +337,68 @@ impl Draft<'_> {
         }
         let count = u64::try_from(gone.len()).unwrap();
         (count, if delete.previous { gone } else { Vec::new() })
+    }
+
+    fn create_directory(&mut self, create: &CreateDirectory, condition: &Condition) -> Result<Outcome> {
+        let CreateDirectory { key, attach } = create;
+        let existed = self.is_directory(key);
+        self.check_known(key, existed, condition)?;
+        let marker = self.keys.get(key).cloned();
+        let before = marker.as_ref().and_then(|record| record.lease);
+        let lease = self.attach(*attach, before)?;
+        if let Some(record) = marker.clone().filter(|record| record.lease == lease) {
+            let now = KeyValue { key: key.clone(), record };
+            return Ok(Outcome::Written { now, created: false, previous: None, changed: false });
+        }
+        let (value, content_type) = marker.map(|record| (record.value, record.content_type)).unwrap_or_default();
+        let attach = lease.map_or(Attach::Detach, Attach::Lease);
+        let put = Put { key: key.clone(), value: Some(value), content_type, attach, previous: false };
+        match self.put(&put)? {
+            Outcome::Written { now, .. } => {
+                Ok(Outcome::Written { now, created: !existed, previous: None, changed: true })
+            }
+            other => unreachable!("a put answers {other:?}"),
+        }
+    }
+
+    fn refresh(&mut self, refresh: &Refresh) -> Result<Outcome> {
+        let now = self.current(&refresh.key).ok_or(Refusal::KeyNotFound)?;
+        let own = now.record.lease.and_then(|id| self.leases.get_mut(&id)).filter(|lease| lease.own);
+        let lease = own.ok_or(Refusal::NoOwnLease)?;
+        lease.ttl = refresh.ttl;
+        let id = lease.id;
+        self.renew(id);
+        Ok(Outcome::Written { now, created: false, previous: None, changed: false })
+    }
+
+    fn roll_back(&mut self, rollback: &Rollback) -> Result<Outcome> {
+        let Rollback { range, to } = rollback;
+        let Model { revision, compacted, .. } = self.model;
+        if to > revision {
+            return Err(Refusal::FutureRevision { asked: *to, current: *revision });
+        }
+        if to < compacted {
+            return Err(Refusal::Compacted { asked: *to, compacted: *compacted });
+        }
+        let mut then = self.model.at(*to);
+        then.retain(|key, _| range.contains(key.as_bytes()));
+        let (mut restored, mut deleted) = (0, 0);
+        for KeyValue { key, .. } in self.range(range) {
+            if !then.contains_key(&key) {
+                self.write(&key, None, EventKind::Delete);
+                deleted += 1;
+            }
+        }
+        for (key, record) in then {
+            let same = |now: &Record| (&now.value, &now.content_type) == (&record.value, &record.content_type);
+            if self.keys.get(&key).is_some_and(same) {
+                continue;
+            }
+            let Record { value, content_type, .. } = record;
+            self.put(&Put { key, value: Some(value), content_type, attach: Attach::Keep, previous: false })?;
+            restored += 1;
+        }
+        Ok(Outcome::RolledBack { restored, deleted })
     }
 
     fn range(&self, range: &KeyRange) -> Vec<KeyValue> {
@@ -363,14 +451,21 @@ impl Draft<'_> {
     }
 
     fn end_lease(&mut self, id: LeaseId, kind: EventKind) -> Result<Outcome> {
-        self.leases.remove(&id).ok_or(Refusal::LeaseNotFound(id))?;
-        let keys: Vec<Key> =
+        let lease = self.leases.remove(&id).ok_or(Refusal::LeaseNotFound(id))?;
+        let held: Vec<Key> =
             self.keys.iter().filter(|(_, r)| r.lease == Some(id)).map(|(key, _)| key.clone()).collect();
+        let goes = |key: &&Key| held.iter().any(|held| held == *key || (lease.own && is_below(key, held)));
+        let keys: Vec<Key> = self.keys.keys().filter(goes).cloned().collect();
         for key in &keys {
             self.write(key, None, kind);
         }
         Ok(Outcome::Revoked { deleted: u64::try_from(keys.len()).unwrap() })
     }
+}
+
+/// Whether a key lies below a directory marker.
+fn is_below(key: &Key, marker: &Key) -> bool {
+    marker.is_directory() && key.as_bytes().starts_with(marker.as_bytes())
 }
 
 /// One comparison with one key; `None` is an absent one, which has zeros and no value.
