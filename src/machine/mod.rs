@@ -4,7 +4,7 @@
 //! entry, and draws time and chance from the entry alone. All that a call of [`StateMachine::apply`] changes is one batch of
 //! the store, together with the index of the last entry in it, so that replaying entries is harmless.
 //!
-//! Never asks who proposed a command, never reads a setting, never waits. Reading order: [`apply`](self) picks the command,
+//! Never asks who proposed a command, never reads a setting, never waits. Reading order: `apply` picks the command,
 //! `work` has the primitives, `write`, `tree`, `txn`, `rollback` and `patch` the commands; `lease`, `idempotency` and `clock`
 //! the state besides keys.
 

@@ -1,10 +1,10 @@
 //! JSON Merge Patch (RFC 7396) and JSON Patch (RFC 6902) over the bytes of a value.
 //!
-//! Keeps the order of members and the exact text of numbers. The work that a patch may cause is bounded in depth
-//! ([`limits::MAX_JSON_DEPTH`]), in size ([`limits::MAX_PATCHED_BYTES`]) and in steps ([`limits::MAX_PATCH_STEPS`]): a
-//! patch is applied on every replica, and a small one can ask for much (`copy` doubles a document). The crate
-//! `json-patch` reads patch documents; the operations are done here, because its own give members another order and
-//! have no bounds.
+//! Keeps the order of members and every digit of a number (an exponent gets its sign spelled out). The work that a patch
+//! may cause is bounded in depth ([`limits::MAX_JSON_DEPTH`]), in size ([`limits::MAX_PATCHED_BYTES`]) and in steps
+//! ([`limits::MAX_PATCH_STEPS`]): a patch is applied on every replica, and a small one can ask for much (`copy` doubles
+//! a document). The crate `json-patch` reads patch documents; the operations are done here, because its own give
+//! members another order and have no bounds.
 
 use bytes::Bytes;
 use json_patch::jsonptr::Pointer;
@@ -348,12 +348,12 @@ mod tests {
     }
 
     #[test]
-    fn a_patch_keeps_the_order_of_members_and_the_text_of_numbers() {
+    fn a_patch_keeps_the_order_of_members_and_rounds_no_number() {
         let value = r#"{"z":1.10,"a":12345678901234567890123,"m":1e400,"b":0}"#;
         let expected = r#"{"z":1.10,"m":1e+400,"b":0,"c":2.50}"#;
         let document = r#"[{"op":"remove","path":"/a"},{"op":"add","path":"/c","value":2.50}]"#;
         let result = patched(value, document).unwrap();
-        assert!(result == expected || result == expected.replace("e+", "e"), "{result}");
+        assert_eq!(result, expected);
         assert_eq!(merged(Some(value), r#"{"a":null,"c":2.50}"#).unwrap(), result);
     }
 

@@ -242,3 +242,15 @@ fn a_lease_made_and_used_and_revoked_within_one_batch_leaves_nothing() {
     assert_eq!(changes(&bed), [armed(7, 10_000, 1), gone(7)]);
     assert!(bed.lease_keys(7).is_empty() && reopened(&bed).lease_ids().is_empty());
 }
+
+#[test]
+fn a_key_detached_earlier_in_the_batch_outlives_its_former_lease() {
+    let mut bed = Bed::new();
+    bed.ok(grant(7));
+    bed.ok(put_with("/a", "", lease(7)));
+    bed.ok(put_with("/b", "", lease(7)));
+    let proposals = vec![bed.proposal(put("/a", "free")), bed.proposal(Command::RevokeLease(LeaseId(7)))];
+    let replies = bed.apply(proposals);
+    assert_eq!(deleted(replies[1].result.as_ref().unwrap()), 1);
+    assert_eq!((bed.value("/a").as_deref(), bed.value("/b")), (Some("free"), None));
+}

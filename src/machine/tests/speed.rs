@@ -11,12 +11,13 @@ const PUTS_PER_SECOND: u128 = 200_000;
 fn puts_apply_at_two_hundred_thousand_a_second() {
     const ENTRIES: u64 = 1000;
     const PUTS: u64 = 300;
+    const KEYS: u64 = 10_000;
     let mut bed = Bed::new();
     let value = "v".repeat(256);
     let entries: Vec<_> = (1..=ENTRIES)
         .map(|index| {
             let puts = (0..PUTS).map(|number| {
-                let at = (index * 7919 + number * 104_729) % 100_000;
+                let at = (index * 7919 + number * 104_729) % KEYS;
                 bed.proposal(put(&format!("/speed/key/{at:06}"), &value))
             });
             entry(index, Term(1), START, puts.collect())
