@@ -84,6 +84,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("indicatif", &["src/cli/"]),
     ("jiff", &["src/api/", "src/config/", "src/cli/", "src/observe/"]),
     ("json_patch", &["src/machine/", "src/api/"]),
+    ("mimalloc", &["src/main.rs"]),
     ("parking_lot", &["src/"]),
     ("percent_encoding", &["src/api/", "src/cli/"]),
     ("prometheus_client", &["src/observe/"]),

@@ -85,7 +85,6 @@ pub fn router(service: Service, settings: ApiSettings, metrics: Metrics) -> Rout
         .merge(document)
         .fallback(not_found)
         .method_not_allowed_fallback(other_method)
-        .layer(edge::compression())
         .layer(from_fn_with_state(edge, edge::pass))
         .with_state(state)
 }

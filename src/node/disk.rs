@@ -81,18 +81,24 @@ impl Disk {
         }
         self.shared.metrics.wal.fsync_seconds.observe(start.elapsed());
         self.shared.metrics.wal.entries.inc_by(persist.entries.len() as u64);
-        self.shared.wal_bytes.store(self.wal.disk_bytes(), Ordering::Relaxed);
+        self.observe();
         self.events.send(Event::Persisted(persist.number)).is_ok()
     }
 
     fn truncate(&mut self, index: Index) -> bool {
-        if let Err(error) = self.wal.truncate_front(index) {
+        // What was cut may be the room that the next segment needs.
+        if let Err(error) = self.wal.truncate_front(index).and_then(|()| self.wal.reserve()) {
             self.shared.fail("the log could not be cut", &error);
             let _ = self.events.send(Event::Stop);
             return false;
         }
-        self.shared.wal_bytes.store(self.wal.disk_bytes(), Ordering::Relaxed);
+        self.observe();
         true
+    }
+
+    fn observe(&self) {
+        self.shared.wal_bytes.store(self.wal.disk_bytes(), Ordering::Relaxed);
+        self.shared.log_has_room.store(self.wal.has_reserve(), Ordering::Relaxed);
     }
 }
 

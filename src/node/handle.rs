@@ -197,6 +197,12 @@ impl NodeHandle {
         (self.shared.engine.disk_bytes().unwrap_or(0), self.shared.wal_bytes.load(Ordering::Relaxed))
     }
 
+    /// Whether the log can go on when its present segment is full.
+    #[must_use]
+    pub fn log_has_room(&self) -> bool {
+        self.shared.log_has_room.load(Ordering::Relaxed)
+    }
+
     /// The bytes free on the disk that holds the data.
     ///
     /// # Errors

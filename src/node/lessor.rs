@@ -91,15 +91,18 @@ impl Lessor {
     }
 
     /// What is left of the leases of which at least `step` has passed since it was last recorded.
-    pub(super) fn checkpoints(&self, now: Instant, step: Duration) -> Vec<LeaseCheckpoint> {
+    pub(super) fn checkpoints(&mut self, now: Instant, step: Duration) -> Vec<LeaseCheckpoint> {
         let mut checkpoints: Vec<LeaseCheckpoint> = self
             .armed
-            .iter()
+            .iter_mut()
             .filter_map(|(id, armed)| {
                 let left = armed.deadline.saturating_duration_since(now);
                 let due = armed.recorded.saturating_sub(left) >= step && !left.is_zero();
                 let remaining = Ttl(u64::try_from(left.as_millis()).unwrap_or(u64::MAX));
-                due.then_some(LeaseCheckpoint { id: *id, remaining, renewals: armed.renewals })
+                due.then(|| {
+                    armed.recorded = left;
+                    LeaseCheckpoint { id: *id, remaining, renewals: armed.renewals }
+                })
             })
             .collect();
         checkpoints.sort_by_key(|checkpoint| checkpoint.id);
@@ -121,7 +124,7 @@ mod tests {
         let mut lessor = Lessor::default();
         lessor.apply(&armed(7, 1000, 1), start);
         assert!(lessor.expired(start + Duration::from_millis(999), 10).is_empty());
-        let late = start + Duration::from_millis(1000);
+        let late = start + Duration::from_secs(1);
         assert_eq!(lessor.expired(late, 10), [Expired { id: LeaseId(7), renewals: 1 }]);
         assert!(lessor.expired(late + RETRY / 2, 10).is_empty());
         assert_eq!(lessor.expired(late + RETRY, 10).len(), 1);
@@ -150,5 +153,7 @@ mod tests {
         let now = start + Duration::from_secs(30);
         let checkpoints = lessor.checkpoints(now, Duration::from_secs(30));
         assert_eq!(checkpoints, [LeaseCheckpoint { id: LeaseId(1), remaining: Ttl(70_000), renewals: 1 }]);
+        assert!(lessor.checkpoints(now + Duration::from_secs(29), Duration::from_secs(30)).is_empty());
+        assert_eq!(lessor.checkpoints(now + Duration::from_secs(30), Duration::from_secs(30)).len(), 1);
     }
 }

@@ -99,6 +99,8 @@ struct Shared {
     /// Why the member stopped, once it has.
     failure: channel::Sender<Option<Arc<str>>>,
     wal_bytes: AtomicU64,
+    /// Whether the segment that the log needs next is there already.
+    log_has_room: AtomicBool,
     metrics: Metrics,
     engine: FjallEngine,
     data_dir: PathBuf,
@@ -153,6 +155,9 @@ impl Node {
     ///
     /// # Errors
     /// When the directory cannot be used or does not agree with itself: see [`OpenError`].
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime: it is what answers those who wait.
     pub fn start(options: &Options, metrics: Metrics) -> Result<Self, OpenError> {
         let opened = open::open(options)?;
         let (events, inbox) = mpsc::channel();

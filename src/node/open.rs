@@ -269,6 +269,7 @@ impl Opened {
             inflight_bytes: AtomicUsize::new(0),
             failure: channel::Sender::new(None),
             wal_bytes: AtomicU64::new(self.wal.disk_bytes()),
+            log_has_room: AtomicBool::new(self.wal.has_reserve()),
             metrics,
             engine: self.engine.clone(),
             data_dir: options.data_dir.clone(),

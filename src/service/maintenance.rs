@@ -132,7 +132,7 @@ impl Service {
                 _ = every.tick() => {}
             }
             match self.0.node.free_bytes() {
-                Ok(free) => self.0.space.observe(free),
+                Ok(free) => self.0.space.observe(if self.0.node.log_has_room() { free } else { 0 }),
                 Err(error) => tracing::warn!(%error, "the file system does not say how much space is free"),
             }
         }

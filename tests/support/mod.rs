@@ -2,6 +2,9 @@
 //!
 //! Several test programs share this; each uses only a part.
 #![expect(dead_code, reason = "each test program uses its own part")]
+#![expect(clippy::unwrap_used, reason = "a test fails where its claim does")]
+
+pub(crate) mod sse;
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -16,35 +19,35 @@ use tempfile::TempDir;
 const START_LIMIT: Duration = Duration::from_secs(20);
 
 /// A running server; killed when dropped.
-pub struct Server {
+pub(crate) struct Server {
     child: Child,
     address: String,
     data_dir: PathBuf,
     flags: Vec<String>,
     /// What it printed so far, both outputs.
     log: Arc<Mutex<String>>,
-    _dir: Option<TempDir>,
+    dir: Option<TempDir>,
 }
 
 impl Server {
     /// Starts a server with an empty data directory.
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self::with_flags(&[])
     }
 
     /// Starts a server with an empty data directory and more flags.
-    pub fn with_flags(flags: &[&str]) -> Self {
+    pub(crate) fn with_flags(flags: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let flags: Vec<String> = flags.iter().map(|&flag| flag.to_owned()).collect();
         let mut server = Self::launch(&dir.path().join("data"), "127.0.0.1:0", flags).unwrap_or_else(|log| {
             panic!("the server did not start:\n{log}");
         });
-        server._dir = Some(dir);
+        server.dir = Some(dir);
         server
     }
 
     /// Starts a server on an existing data directory; the error is what it printed before it gave up.
-    pub fn try_start_in(data_dir: &Path, flags: &[&str]) -> Result<Self, String> {
+    pub(crate) fn try_start_in(data_dir: &Path, flags: &[&str]) -> Result<Self, String> {
         Self::launch(data_dir, "127.0.0.1:0", flags.iter().map(|&flag| flag.to_owned()).collect())
     }
 
@@ -68,7 +71,7 @@ impl Server {
             let printed = log.lock().unwrap().clone();
             if let Some(address) = announced(&printed) {
                 let data_dir = data_dir.to_owned();
-                return Ok(Self { child, address, data_dir, flags, log, _dir: None });
+                return Ok(Self { child, address, data_dir, flags, log, dir: None });
             }
             if child.try_wait().unwrap().is_some() || Instant::now() > deadline {
                 let _ = child.kill();
@@ -82,50 +85,50 @@ impl Server {
     }
 
     /// `http://127.0.0.1:PORT`.
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
     /// `127.0.0.1:PORT`.
-    pub fn address(&self) -> &str {
+    pub(crate) fn address(&self) -> &str {
         &self.address
     }
 
-    pub fn data_dir(&self) -> &Path {
+    pub(crate) fn data_dir(&self) -> &Path {
         &self.data_dir
     }
 
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
     /// What the server has printed so far.
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         self.log.lock().unwrap().clone()
     }
 
     /// Resident memory, in bytes.
-    pub fn resident_bytes(&self) -> u64 {
+    pub(crate) fn resident_bytes(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
         let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
         line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
     }
 
     /// `kill -9`, as in a crash.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
     /// SIGTERM, and what the server exits with.
-    pub fn terminate(&mut self) -> ExitStatus {
+    pub(crate) fn terminate(&mut self) -> ExitStatus {
         let status = Command::new("kill").arg(self.pid().to_string()).status().unwrap();
         assert!(status.success());
         self.wait(Duration::from_secs(20))
     }
 
     /// Waits for the server to end by itself.
-    pub fn wait(&mut self, limit: Duration) -> ExitStatus {
+    pub(crate) fn wait(&mut self, limit: Duration) -> ExitStatus {
         let deadline = Instant::now() + limit;
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -137,12 +140,12 @@ impl Server {
     }
 
     /// Starts the server anew on the same data and the same port.
-    pub fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
         let again = Self::launch(&self.data_dir, &self.address, self.flags.clone());
         let mut again = again.unwrap_or_else(|log| panic!("the server did not start again:\n{log}"));
-        again._dir = self._dir.take();
+        again.dir = self.dir.take();
         *self = again;
     }
 }

@@ -31,7 +31,7 @@ use carrier::Carrier;
 
 /// How often an idle stream says that it is alive, and how far it has come.
 const PROGRESS: Duration = Duration::from_secs(15);
-/// A browser's EventSource names the last id it saw (WHATWG HTML, 9.2.4).
+/// A browser's `EventSource` names the last id it saw (WHATWG HTML, 9.2.4).
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// What follows the route in the path is the key.
 const ROUTE: &str = "/v1/watch";
@@ -112,13 +112,12 @@ impl Asked {
             (KeyRange::single(&target.key), None)
         };
         let start = match (last_event_id, parameters.after, parameters.initial.unwrap_or(false)) {
-            (Some(After(revision)), _, _) => Start::After(revision),
             (None, Some(_), true) => {
                 return Err(Problem::invalid(
                     "`after` and `initial` exclude each other: continue from a revision, or begin with the present state",
                 ));
             }
-            (None, Some(After(revision)), false) => Start::After(revision),
+            (Some(After(revision)), _, _) | (None, Some(After(revision)), false) => Start::After(revision),
             (None, None, true) => Start::Initial,
             (None, None, false) => Start::Now,
         };

@@ -4,6 +4,7 @@
 //! waiting for it is bounded by the hub, which ends its watches with `lagging`.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
 use axum::extract::ws::{CloseFrame, Message as Frame, Utf8Bytes, WebSocket, WebSocketUpgrade, close_code};
@@ -31,7 +32,7 @@ const PING_EVERY: Duration = Duration::from_secs(15);
 /// However short a session's time to live, it is pinged no more often than this.
 const PING_AT_MOST_EVERY: Duration = Duration::from_millis(100);
 /// A socket that nothing has come from for this long is given up.
-const SILENCE: Duration = Duration::from_secs(60);
+const SILENCE: Duration = Duration::from_mins(1);
 /// The name of the watch that a socket was opened for by its path.
 const PATH_WATCH: &str = "watch";
 
@@ -138,12 +139,12 @@ impl Connection {
 
     async fn serve(&mut self, asked: Option<Asked>) -> End {
         match self.run(asked).await {
-            Ok(end) => end,
+            Ok(never) => match never {},
             Err(end) => end,
         }
     }
 
-    async fn run(&mut self, asked: Option<Asked>) -> Result<End, End> {
+    async fn run(&mut self, asked: Option<Asked>) -> Result<Infallible, End> {
         if let Some(asked) = asked {
             self.begin(PATH_WATCH.to_owned(), asked).await?;
         }
@@ -154,10 +155,10 @@ impl Connection {
             let every = self.session.as_ref().map_or(PING_EVERY, |session| (session.ttl / 3).min(PING_EVERY));
             let ping_at = pinged + every.max(PING_AT_MOST_EVERY);
             tokio::select! {
-                () = &mut draining => return Ok(End::Draining),
+                () = &mut draining => return Err(End::Draining),
                 frame = self.socket.recv() => match frame {
                     Some(Ok(frame)) => self.receive(frame).await?,
-                    Some(Err(_)) | None => return Ok(End::Gone),
+                    Some(Err(_)) | None => return Err(End::Gone),
                 },
                 Some(step) = self.steps.next() => {
                     if let Ok((watch, item)) = step {
@@ -166,7 +167,7 @@ impl Connection {
                 }
                 () = sleep_until(ping_at) => {
                     if self.heard.elapsed() > SILENCE {
-                        return Ok(End::Silent);
+                        return Err(End::Silent);
                     }
                     pinged = tokio::time::Instant::now();
                     self.send(Frame::Ping(Bytes::new())).await?;
