@@ -40,6 +40,10 @@ const CLUSTER_TOKEN: &str = "etcd-cluster";
 const CACHE_BYTES: u64 = 64 * 1024 * 1024;
 /// The log is cut when it has grown by this much, however few entries that is.
 const CHECKPOINT_BYTES: u64 = 32 * 1024 * 1024;
+/// What a client of HTTP/2 sends first (RFC 9113, section 3.4).
+const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// How long to wait for the rest of it.
+const PREFACE_PAUSE: Duration = Duration::from_millis(20);
 /// How long requests under way may take to end when the server stops.
 const DRAIN: Duration = Duration::from_secs(10);
 
@@ -186,6 +190,9 @@ fn builder() -> Builder<TokioExecutor> {
 async fn serve(stream: TcpStream, router: Router, builder: Builder<TokioExecutor>, shutdown: CancellationToken) {
     // Without it, small answers wait for the acknowledgement of earlier ones. A socket that refuses is closed anyway.
     let _ = stream.set_nodelay(true);
+    if !has_begun(&stream).await {
+        return;
+    }
     let service = TowerToHyperService::new(router);
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     tokio::pin!(connection);
@@ -199,6 +206,24 @@ async fn serve(stream: TcpStream, router: Router, builder: Builder<TokioExecutor
     if let Err(error) = ended {
         tracing::debug!(error, "a connection ended early");
     }
+}
+
+/// Waits until a client has shown which protocol it speaks; false when it says nothing within the time for a head. The
+/// timer of the head starts only once the protocol is known.
+async fn has_begun(stream: &TcpStream) -> bool {
+    let mut start = [0; HTTP2_PREFACE.len()];
+    let begun = async {
+        loop {
+            let length = stream.peek(&mut start).await.unwrap_or(0);
+            let so_far = start.get(..length).unwrap_or_default();
+            if so_far.is_empty() || length == HTTP2_PREFACE.len() || !HTTP2_PREFACE.starts_with(so_far) {
+                return !so_far.is_empty();
+            }
+            // There is something to read, so waiting for that would not wait.
+            tokio::time::sleep(PREFACE_PAUSE).await;
+        }
+    };
+    tokio::time::timeout(HEADER_TIMEOUT, begun).await.unwrap_or(false)
 }
 
 /// Runs a server until it is told to stop (SIGTERM, SIGINT) or cannot go on.

@@ -107,12 +107,18 @@ fn values_are_shown_by_what_they_are_and_given_back_raw() {
     let json = client.get("/v1/keys/json").expect(200);
     assert!(json.text().contains("\"value\":{\"b\":1.50, \"a\":[]},\"encoding\":\"json\""), "{}", json.text());
     let raw = client.get("/v1/keys/json?raw=true").expect(200);
-    assert_eq!((raw.text().as_str(), raw.header("content-type")), ("{\"b\":1.50,\n\"a\":[]}", Some("application/json")));
+    assert_eq!(
+        (raw.text().as_str(), raw.header("content-type")),
+        ("{\"b\":1.50,\n\"a\":[]}", Some("application/json"))
+    );
     client.put("/v1/keys/bytes", [0xff, 0x00]).expect(201);
     assert_eq!(client.get("/v1/keys/bytes").expect(200).shape::<KeyObject>().encoding, Some(Encoding::Base64));
     for accept in ["application/octet-stream", "text/plain"] {
         let raw = client.send("GET", "/v1/keys/bytes", &[("Accept", accept)], b"").expect(200);
-        assert_eq!((raw.body.as_slice(), raw.header("content-type")), (&[0xff, 0x00][..], Some("application/octet-stream")));
+        assert_eq!(
+            (raw.body.as_slice(), raw.header("content-type")),
+            (&[0xff, 0x00][..], Some("application/octet-stream"))
+        );
         assert_eq!(raw.header("x-content-type-options"), Some("nosniff"));
     }
     // Curl's default type is no type.
@@ -246,7 +252,8 @@ fn the_past_is_read_until_it_is_compacted() {
     assert_eq!((then.revision, then.items.unwrap()[0].value.clone()), (two, Some(json!("2"))));
     let future = client.get("/v1/keys/h?revision=999").refused(400, "future_revision");
     assert_eq!(future.shape::<ProblemObject>().current_revision, Some(two + 1));
-    let compacted: Compaction = client.post("/v1/maintenance:compact", format!("{{\"revision\":{two}}}")).expect(200).shape();
+    let compacted: Compaction =
+        client.post("/v1/maintenance:compact", format!("{{\"revision\":{two}}}")).expect(200).shape();
     assert_eq!(compacted.compact_revision, two);
     let gone = client.get(&format!("/v1/keys/h?revision={one}")).refused(410, "compacted");
     assert_eq!(gone.shape::<ProblemObject>().compact_revision, Some(two));
@@ -447,7 +454,8 @@ fn history_shows_versions_differences_and_the_way_back() {
     let two = client.put("/v1/keys/app/db", "a\nc\n").expect(200).shape::<WrittenKey>().mod_revision;
     let three = client.delete("/v1/keys/app/db").expect(200).shape::<Deleted>().revision;
     let history: History = client.get("/v1/history/app/db").expect(200).shape();
-    let versions: Vec<_> = history.items.iter().map(|item| (item.revision, item.kind.as_str(), item.value.clone())).collect();
+    let versions: Vec<_> =
+        history.items.iter().map(|item| (item.revision, item.kind.as_str(), item.value.clone())).collect();
     assert_eq!(
         versions,
         [(three, "delete", None), (two, "put", Some(json!("a\nc\n"))), (one, "put", Some(json!("a\nb\n")))]
@@ -534,7 +542,10 @@ fn a_retry_with_an_idempotency_key_gets_the_first_answer_and_is_not_applied_agai
     let revision = client.revision();
     let again = client.send("POST", "/v1/keys/n:increment", &headers, b"").expect(201);
     assert_eq!((again.body.clone(), client.revision()), (first.body, revision));
-    assert_eq!((first.headers.iter().any(|(name, _)| name == "idempotency-replayed"), again.header("idempotency-replayed")), (false, Some("true")));
+    assert_eq!(
+        (first.headers.iter().any(|(name, _)| name == "idempotency-replayed"), again.header("idempotency-replayed")),
+        (false, Some("true"))
+    );
     client.send("POST", "/v1/keys/n:increment?by=2", &headers, b"").refused(422, "idempotency_mismatch");
     client.send("PUT", "/v1/keys/n", &headers, b"5").refused(422, "idempotency_mismatch");
     // A refusal is an answer too: it stays what it was.

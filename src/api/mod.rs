@@ -17,7 +17,7 @@ use axum::body::Body;
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::{Router, extract as axum_extract};
-use http::header::{CONTENT_TYPE, ETAG};
+use http::header::{ALLOW, CONTENT_TYPE, ETAG};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 
 use utoipa_swagger_ui::SwaggerUi;
@@ -26,6 +26,7 @@ use crate::model::Revision;
 use crate::observe::Metrics;
 use crate::service::{Call, Service};
 use edge::{Access, Edge};
+use extract::Verb;
 use extract::query::{Span, shortened};
 use problem::{Code, Problem};
 
@@ -221,7 +222,11 @@ async fn not_found(axum_extract::State(api): axum_extract::State<State>, uri: Ur
 async fn other_method(axum_extract::State(api): axum_extract::State<State>, method: Method, uri: Uri) -> Response {
     if method == Method::OPTIONS {
         let revision = api.service().header().revision;
-        return api.finish(Ok(Answer::empty(StatusCode::NO_CONTENT, revision)));
+        let answer = Answer::empty(StatusCode::NO_CONTENT, revision);
+        // The router knows no verbs: a lease with one takes nothing else.
+        let verb = uri.path().starts_with("/v1/leases/") && Verb::Keepalive.strip(uri.path()).is_some();
+        let answer = if verb { answer.with_header(ALLOW, HeaderValue::from_static("POST")) } else { answer };
+        return api.finish(Ok(answer));
     }
     let detail = format!("{} is not answered at {}; the Allow header lists what is", method, shortened(uri.path()));
     api.finish(Err(Problem::new(Code::MethodNotAllowed, detail)))

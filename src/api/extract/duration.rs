@@ -7,9 +7,8 @@ use crate::model::Ttl;
 
 /// What a duration looks like, for answers.
 pub const EXPECTED: &str = "a duration such as 30, 30s, 1m30s or 500ms";
-/// What a duration looks like, for the OpenAPI: a part of what is taken.
-pub const PATTERN: &str =
-    "^([1-9][0-9]{0,8}|([1-9][0-9]{0,3}h)?([1-9][0-9]{0,3}m)?[1-9][0-9]{0,3}s|[1-9][0-9]{0,5}ms)$";
+/// What a duration looks like, for the OpenAPI.
+pub const PATTERN: &str = r"^([0-9]+(\.[0-9]+)?|([0-9]+(\.[0-9]+)?(h|m|s|ms))+)$";
 
 /// Reads a duration: seconds, or numbers with units (`h`, `m`, `s`, `ms`). `None` when it is not one, is negative,
 /// or is shorter than a millisecond without being 0.

@@ -10,11 +10,12 @@ use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn,
 use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, SchemaFormat, SchemaType, Type};
 use utoipa::openapi::{
     ContentBuilder, Header, InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder, Ref, RefOr, Required, Response,
-    ResponseBuilder, Responses, Tag,
+    ResponseBuilder, Responses, Schema, Tag,
 };
-use utoipa::{PartialSchema, ToSchema};
+use utoipa::ToSchema;
 
-use super::schema::ProblemObject;
+use super::schema::{ProblemObject, TxnNested};
+use super::txn::{DeleteOperation, GetOperation, Operation as TxnOperation, PutOperation};
 use crate::api::problem::{Code, PROBLEM_JSON};
 
 /// What the description says before any route.
@@ -62,13 +63,23 @@ pub fn document() -> OpenApi {
     }
     let components = document.components.get_or_insert_default();
     let mut schemas = Vec::new();
-    ProblemObject::schemas(&mut schemas);
-    schemas.push((ProblemObject::name().into_owned(), ProblemObject::schema()));
+    describe::<ProblemObject>(&mut schemas);
+    // Shapes that contain themselves are not found by looking from the handlers.
+    describe::<TxnOperation>(&mut schemas);
+    describe::<PutOperation>(&mut schemas);
+    describe::<DeleteOperation>(&mut schemas);
+    describe::<GetOperation>(&mut schemas);
+    describe::<TxnNested>(&mut schemas);
     components.schemas.extend(schemas);
     components.responses = shared.responses;
     components.parameters = shared.parameters;
     components.headers = headers();
     document
+}
+
+fn describe<T: ToSchema>(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+    T::schemas(schemas);
+    schemas.push((T::name().into_owned(), T::schema()));
 }
 
 /// The description as it is served, and as it stands in the golden file.
@@ -137,8 +148,17 @@ fn complete_operation(path: &str, operation: &mut Operation, kind: Kind, shared:
             refer_to_headers(response, if kind == Kind::Write { &["Idempotency-Replayed"] } else { &[] });
         }
     }
-    add_problems(&mut operation.responses, &codes(&id, kind, has_conditions), shared);
+    let codes = match path {
+        path if path.starts_with("/v1/watch") => WATCH_CODES.to_vec(),
+        path if path.starts_with("/v1/") => codes(&id, kind, has_conditions),
+        _ => vec![Code::InvalidArgument, Code::PermissionDenied],
+    };
+    add_problems(&mut operation.responses, &codes, shared);
 }
+
+/// What a watch can be refused with.
+const WATCH_CODES: [Code; 5] =
+    [Code::InvalidArgument, Code::PermissionDenied, Code::Internal, Code::ShuttingDown, Code::Unavailable];
 
 fn is_literal(parameter: &RefOr<Parameter>) -> bool {
     match parameter {
@@ -187,12 +207,17 @@ fn header_parameter(name: &str) -> Parameter {
             "4b0a1c52-5b1f-4a4e-9d7c-0a3e5a8f1c11",
         ),
     };
+    let pattern = match header {
+        "Idempotency-Key" => "^[!-~]{1,128}$",
+        "Prefer" => "^wait=[0-9]+(s|ms)?$",
+        _ => r#"^(\*|(W/)?"[!#-~]*"(, *(W/)?"[!#-~]*")*)$"#,
+    };
     ParameterBuilder::new()
         .name(header)
         .parameter_in(ParameterIn::Header)
         .required(Required::False)
         .description(Some(about))
-        .schema(Some(text().examples([example])))
+        .schema(Some(text().pattern(Some(pattern)).examples([example])))
         .build()
 }
 

@@ -133,6 +133,14 @@ pub struct List {
     pub cursor: Option<String>,
 }
 
+/// A key, or the list for a directory.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[serde(untagged)]
+pub enum KeyOrList {
+    Key(KeyObject),
+    List(List),
+}
+
 /// What was deleted.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

@@ -11,7 +11,7 @@ use utoipa_axum::routes;
 
 use self::read::ReadQuery;
 use self::write::{AppendQuery, DeleteQuery, IncrementQuery, PatchQuery, PutQuery};
-use super::schema::{Deleted, KeyObject, List, Number, WrittenKey};
+use super::schema::{Deleted, KeyObject, KeyOrList, Number, WrittenKey};
 use crate::api::State;
 
 /// The verbs and the literal forms are told apart behind their routes, and documented by themselves.
@@ -40,7 +40,7 @@ pub(super) fn router() -> OpenApiRouter<State> {
     params(("key" = String, Path, description = "The key, without its leading slash", example = "app/db"), ReadQuery),
     responses(
         (status = 200, description = "The key, or the list for a directory", content(
-            (KeyObject = "application/json"), (String = "application/octet-stream"), (String = "text/plain"))),
+            (KeyOrList = "application/json"), (String = "application/octet-stream"), (String = "text/plain"))),
         (status = 304, description = "Nothing has changed since the entity tag in `If-None-Match` was given out"),
     ),
 )]
@@ -136,7 +136,7 @@ pub async fn delete_key(Extract(api): Extract<State>, request: Request) -> Respo
     get, path = "/v1/keys", operation_id = "getLiteralKey", tag = "keys", params(ReadQuery),
     responses(
         (status = 200, description = "The key, or the list", content(
-            (List = "application/json"), (String = "application/octet-stream"), (String = "text/plain"))),
+            (KeyOrList = "application/json"), (String = "application/octet-stream"), (String = "text/plain"))),
         (status = 304, description = "Nothing has changed since the entity tag in `If-None-Match` was given out"),
     ),
 )]

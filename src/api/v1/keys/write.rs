@@ -227,13 +227,24 @@ pub async fn patch(api: &State, parts: &Parts, body: axum::body::Body) -> Result
     let condition = condition(conditions, &parts.headers)?;
     let (call, body) = arrive(api, parts, body, query.timeout).await?;
     let kind = patch_kind(body.content_type.as_deref())?;
-    if body.bytes.is_empty() {
-        return Err(Problem::invalid("the body is empty; a patch is needed"));
-    }
+    check_patch(kind, &body.bytes)?;
     let previous = query.prev_kv.unwrap_or(false);
     let patch = Patch { key, kind, document: body.bytes, previous };
     let done = api.service().write(&call, Command::Patch { patch, condition }).await?;
     written(api, done, previous, Values::Show)
+}
+
+/// A patch that is none is refused before any condition is looked at (RFC 9110, section 13.2.1).
+fn check_patch(kind: PatchKind, document: &[u8]) -> Result<(), Problem> {
+    if document.is_empty() {
+        return Err(Problem::invalid("the body is empty; a patch is needed"));
+    }
+    match kind {
+        PatchKind::Merge => Ok(()),
+        PatchKind::Json => serde_json::from_slice::<json_patch::Patch>(document)
+            .map(|_| ())
+            .map_err(|error| Problem::invalid(format!("the body is not a JSON Patch: {error}"))),
+    }
 }
 
 fn patch_kind(content_type: Option<&str>) -> Result<PatchKind, Problem> {
