@@ -223,11 +223,23 @@ async fn other_method(axum_extract::State(api): axum_extract::State<State>, meth
     if method == Method::OPTIONS {
         let revision = api.service().header().revision;
         let answer = Answer::empty(StatusCode::NO_CONTENT, revision);
-        // The router knows no verbs: a lease with one takes nothing else.
-        let verb = uri.path().starts_with("/v1/leases/") && Verb::Keepalive.strip(uri.path()).is_some();
-        let answer = if verb { answer.with_header(ALLOW, HeaderValue::from_static("POST")) } else { answer };
+        let answer = match verb_methods(uri.path()) {
+            Some(methods) => answer.with_header(ALLOW, HeaderValue::from_static(methods)),
+            None => answer,
+        };
         return api.finish(Ok(answer));
     }
     let detail = format!("{} is not answered at {}; the Allow header lists what is", method, shortened(uri.path()));
     api.finish(Err(Problem::new(Code::MethodNotAllowed, detail)))
+}
+
+/// The methods of a path whose route serves both a thing and its verbs, which the router cannot tell apart.
+fn verb_methods(path: &str) -> Option<&'static str> {
+    if path.starts_with("/v1/leases/") {
+        Some(if Verb::Keepalive.strip(path).is_some() { "POST" } else { "GET,HEAD,DELETE" })
+    } else if path.starts_with("/v1/history/") && Verb::Rollback.strip(path).is_none() {
+        Some("GET,HEAD")
+    } else {
+        None
+    }
 }

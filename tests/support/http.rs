@@ -1,7 +1,8 @@
 //! A small HTTP/1.1 client that sends exactly what it is told: no path is tidied up, no header is added but `Host`,
 //! `Connection` and `Content-Length`.
-#![expect(unreachable_pub, reason = "each test program has it as a module of its own")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails where its claim does")]
 
+use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
@@ -14,50 +15,50 @@ const LIMIT: Duration = Duration::from_secs(30);
 
 /// Sends requests to one server, each on a connection of its own.
 #[derive(Debug, Clone)]
-pub struct Client {
+pub(crate) struct Client {
     address: String,
 }
 
 /// An answer.
 #[derive(Debug, Clone)]
-pub struct Response {
-    pub status: u16,
-    pub headers: Vec<(String, String)>,
-    pub body: Vec<u8>,
+pub(crate) struct Response {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Client {
-    pub fn new(address: &str) -> Self {
+    pub(crate) fn new(address: &str) -> Self {
         Self { address: address.to_owned() }
     }
 
-    pub fn get(&self, path: &str) -> Response {
+    pub(crate) fn get(&self, path: &str) -> Response {
         self.send("GET", path, &[], b"")
     }
 
-    pub fn put(&self, path: &str, body: impl AsRef<[u8]>) -> Response {
+    pub(crate) fn put(&self, path: &str, body: impl AsRef<[u8]>) -> Response {
         self.send("PUT", path, &[], body.as_ref())
     }
 
-    pub fn post(&self, path: &str, body: impl AsRef<[u8]>) -> Response {
+    pub(crate) fn post(&self, path: &str, body: impl AsRef<[u8]>) -> Response {
         self.send("POST", path, &[], body.as_ref())
     }
 
-    pub fn delete(&self, path: &str) -> Response {
+    pub(crate) fn delete(&self, path: &str) -> Response {
         self.send("DELETE", path, &[], b"")
     }
 
     /// Sends a request. A `Host` of one's own replaces the usual one.
-    pub fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Response {
+    pub(crate) fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Response {
         let mut head = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\n");
         if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
-            head.push_str(&format!("Host: {}\r\n", self.address));
+            let _ = write!(head, "Host: {}\r\n", self.address);
         }
         if !body.is_empty() {
-            head.push_str(&format!("Content-Length: {}\r\n", body.len()));
+            let _ = write!(head, "Content-Length: {}\r\n", body.len());
         }
         for (name, value) in headers {
-            head.push_str(&format!("{name}: {value}\r\n"));
+            let _ = write!(head, "{name}: {value}\r\n");
         }
         head.push_str("\r\n");
         let mut bytes = head.into_bytes();
@@ -66,7 +67,7 @@ impl Client {
     }
 
     /// Sends bytes and reads until the server closes the connection.
-    pub fn raw(&self, bytes: &[u8]) -> Response {
+    pub(crate) fn raw(&self, bytes: &[u8]) -> Response {
         let mut stream = self.connect();
         // A server that refuses early may close before it has read everything.
         let _ = stream.write_all(bytes);
@@ -76,7 +77,7 @@ impl Client {
     }
 
     /// A bare connection.
-    pub fn connect(&self) -> TcpStream {
+    pub(crate) fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(&self.address).unwrap();
         stream.set_read_timeout(Some(LIMIT)).unwrap();
         stream.set_write_timeout(Some(LIMIT)).unwrap();
@@ -84,14 +85,14 @@ impl Client {
     }
 
     /// The store's revision.
-    pub fn revision(&self) -> u64 {
+    pub(crate) fn revision(&self) -> u64 {
         self.get("/v1/status").value()["revision"].as_u64().unwrap()
     }
 }
 
 impl Response {
     /// Reads an answer; status 0 when there is none.
-    pub fn parse(bytes: &[u8]) -> Self {
+    pub(crate) fn parse(bytes: &[u8]) -> Self {
         let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else {
             return Self { status: 0, headers: Vec::new(), body: bytes.to_vec() };
         };
@@ -110,26 +111,26 @@ impl Response {
         response
     }
 
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
     /// The body as any JSON.
-    pub fn value(&self) -> Value {
+    pub(crate) fn value(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
     /// The body as a documented shape, none of whose members may be unknown.
-    pub fn shape<T: DeserializeOwned>(&self) -> T {
+    pub(crate) fn shape<T: DeserializeOwned>(&self) -> T {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
     }
 
     /// The `code` of a problem; empty when it is none.
-    pub fn code(&self) -> String {
+    pub(crate) fn code(&self) -> String {
         if self.header("content-type") != Some("application/problem+json") {
             return String::new();
         }
@@ -138,14 +139,14 @@ impl Response {
 
     /// Fails unless the status is this one.
     #[track_caller]
-    pub fn expect(self, status: u16) -> Self {
+    pub(crate) fn expect(self, status: u16) -> Self {
         assert_eq!(self.status, status, "{}", self.text());
         self
     }
 
     /// Fails unless it is a problem of this status and code.
     #[track_caller]
-    pub fn refused(self, status: u16, code: &str) -> Self {
+    pub(crate) fn refused(self, status: u16, code: &str) -> Self {
         assert_eq!((self.status, self.code().as_str()), (status, code), "{}", self.text());
         self
     }

@@ -135,6 +135,10 @@ async fn post_lease(Extract(api): Extract<State>, request: Request) -> Response 
 
 /// The lease that a raw path segment names.
 fn named(segment: &str) -> Result<LeaseId, Problem> {
+    if Verb::Keepalive.strip(segment).is_some() {
+        let problem = Problem::new(Code::MethodNotAllowed, ":keepalive is a verb of POST");
+        return Err(problem.with_header(ALLOW, HeaderValue::from_static("POST")));
+    }
     lease_id(segment).ok_or_else(|| Problem::invalid(format!("`{}` is not {LEASE_ID}", shortened(segment))))
 }
 

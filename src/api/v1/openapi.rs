@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use http::StatusCode;
+use utoipa::ToSchema;
 use utoipa::openapi::header::HeaderBuilder;
 use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn, PathItem};
 use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, SchemaFormat, SchemaType, Type};
@@ -12,7 +13,6 @@ use utoipa::openapi::{
     ContentBuilder, Header, InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder, Ref, RefOr, Required, Response,
     ResponseBuilder, Responses, Schema, Tag,
 };
-use utoipa::ToSchema;
 
 use super::schema::{ProblemObject, TxnNested};
 use super::txn::{DeleteOperation, GetOperation, Operation as TxnOperation, PutOperation};
@@ -122,7 +122,7 @@ fn complete_operation(path: &str, operation: &mut Operation, kind: Kind, shared:
     }
     for parameter in parameters.iter_mut() {
         if let RefOr::T(parameter) = parameter {
-            describe_path_parameter(path, parameter);
+            describe_path_parameter(parameter);
         }
     }
     let has_conditions = parameters.iter().any(|parameter| match parameter {
@@ -169,17 +169,15 @@ fn is_literal(parameter: &RefOr<Parameter>) -> bool {
     }
 }
 
-/// The pattern of path parameters: a part of what is taken, which always works as it stands.
-fn describe_path_parameter(path: &str, parameter: &mut Parameter) {
-    if parameter.parameter_in != ParameterIn::Path {
-        return;
+/// What a path parameter can be.
+fn describe_path_parameter(parameter: &mut Parameter) {
+    if parameter.parameter_in == ParameterIn::Path {
+        let schema = match parameter.name.as_str() {
+            "id" => text().pattern(Some("^[0-9a-fA-F]{1,16}$")).examples(["694d8a1f3c2b"]),
+            _ => text().min_length(Some(1)),
+        };
+        parameter.schema = Some(schema.build().into());
     }
-    let (pattern, example) = match (parameter.name.as_str(), path) {
-        ("id", _) => ("^[1-7][0-9a-f]{0,15}$", "694d8a1f3c2b"),
-        (_, path) if path.ends_with(":increment") => ("^[a-z0-9]{1,16}(/[a-z0-9]{1,16}){0,3}$", "app/counter"),
-        _ => ("^[A-Za-z0-9_-]{1,16}(/[A-Za-z0-9_-]{1,16}){0,3}/?$", "app/db"),
-    };
-    parameter.schema = Some(text().pattern(Some(pattern)).examples([example]).build().into());
 }
 
 fn text() -> ObjectBuilder {
@@ -208,7 +206,7 @@ fn header_parameter(name: &str) -> Parameter {
         ),
     };
     let pattern = match header {
-        "Idempotency-Key" => "^[!-~]{1,128}$",
+        "Idempotency-Key" => r"^[\t -~]{1,128}$",
         "Prefer" => "^wait=[0-9]+(s|ms)?$",
         _ => r#"^(\*|(W/)?"[!#-~]*"(, *(W/)?"[!#-~]*")*)$"#,
     };
