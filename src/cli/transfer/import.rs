@@ -34,10 +34,21 @@ struct Write {
     leaf: Leaf,
 }
 
+impl Write {
+    /// How many keys, directories and bytes of values it is.
+    fn size(&self) -> (u64, u64, u64) {
+        match &self.leaf {
+            Leaf::Directory => (0, 1, 0),
+            Leaf::Json(text) => (1, 0, text.len() as u64),
+            Leaf::Bytes(bytes) => (1, 0, bytes.len() as u64),
+        }
+    }
+}
+
 /// What is sent at once: several keys in a transaction, or one too large for that.
 #[derive(Debug)]
 struct Batch {
-    keys: Vec<String>,
+    writes: Vec<Write>,
     request: Request,
 }
 
@@ -117,44 +128,66 @@ async fn send_all(
     report: &mut Report,
     bar: &ProgressBar,
 ) -> Outcome<()> {
-    // One definition of what counts, shared by the batches that are made and the answers that come in.
-    let batches = Batches { steps, report, open: Vec::new(), open_bytes: 0, large: None };
+    let batches = Batches { steps, report, open: Vec::new(), operations: Vec::new(), open_bytes: 0, large: None };
     if args.dry_run {
-        for batch in batches {
-            for key in batch.keys.iter().filter(|_| !out.is_json()) {
-                out.line(format!("put {key}"))?;
+        for write in batches.flat_map(|batch| batch.writes) {
+            if !out.is_json() {
+                out.line(format!("put {}", route::shown(&write.key)))?;
             }
         }
         return Ok(());
     }
     let mut refused = Vec::new();
-    let mut answers = stream::iter(batches)
-        .map(|batch| async move {
-            let result = client.send(&batch.request).await;
-            (batch.keys, result)
-        })
-        .buffer_unordered(CONCURRENCY);
-    while let Some((keys, result)) = answers.next().await {
-        match result {
-            Ok(_) => bar.inc(keys.len() as u64),
-            // Another key may be fine; a server that cannot be reached is not.
-            Err(failure) if matches!(failure.exit(), Exit::Usage | Exit::Failure) => {
-                refused.extend(keys.into_iter().map(|key| (key, failure.to_string())));
-            }
+    let mut answers = stream::iter(batches).map(|batch| send(client, batch, bar)).buffer_unordered(CONCURRENCY);
+    while let Some(failed) = answers.next().await {
+        refused.extend(failed?);
+    }
+    drop(answers);
+    for (write, failure) in refused {
+        let (keys, directories, bytes) = write.size();
+        report.keys -= keys;
+        report.directories -= directories;
+        report.bytes -= bytes;
+        report.failed.push((route::shown(&write.key), failure.to_string()));
+    }
+    Ok(())
+}
+
+/// Sends a batch; gives what the server refuses. A transaction that is refused says nothing of each of its keys, so
+/// they are sent one by one.
+async fn send(client: &Client, batch: Batch, bar: &ProgressBar) -> Outcome<Vec<(Write, Failure)>> {
+    // Another key may be fine; a server that cannot be reached is not.
+    let is_refusal = |failure: &Failure| matches!(failure.exit(), Exit::Usage | Exit::Failure);
+    let count = batch.writes.len() as u64;
+    let failure = match client.send(&batch.request).await {
+        Ok(_) => {
+            bar.inc(count);
+            return Ok(Vec::new());
+        }
+        Err(failure) if is_refusal(&failure) => failure,
+        Err(failure) => return Err(failure),
+    };
+    let mut refused = Vec::new();
+    if count == 1 {
+        refused.extend(batch.writes.into_iter().next().map(|write| (write, failure)));
+        return Ok(refused);
+    }
+    for write in batch.writes {
+        match client.send(&alone(&write)).await {
+            Ok(_) => bar.inc(1),
+            Err(failure) if is_refusal(&failure) => refused.push((write, failure)),
             Err(failure) => return Err(failure),
         }
     }
-    drop(answers);
-    report.keys = report.keys.saturating_sub(refused.len() as u64);
-    report.failed.append(&mut refused);
-    Ok(())
+    Ok(refused)
 }
 
 /// Steps grouped into requests.
 struct Batches<'a, I> {
     steps: I,
     report: &'a mut Report,
-    open: Vec<(String, Value)>,
+    open: Vec<Write>,
+    operations: Vec<Value>,
     open_bytes: usize,
     /// Made while a transaction was open, which goes first.
     large: Option<Batch>,
@@ -196,35 +229,25 @@ impl<I> Batches<'_, I> {
                 return None;
             }
         };
-        self.count(&write);
-        let name = route::shown(&write.key);
+        let (keys, directories, value_bytes) = write.size();
+        self.report.keys += keys;
+        self.report.directories += directories;
+        self.report.bytes += value_bytes;
         let operation = operation(&write);
         let bytes = operation.to_string().len() + 1;
         if bytes > MAX_TXN_BYTES / 2 {
-            let alone = Batch { keys: vec![name], request: alone(write) };
+            let request = alone(&write);
+            let alone = Batch { writes: vec![write], request };
             let Some(open) = self.close() else { return Some(alone) };
             self.large = Some(alone);
             return Some(open);
         }
         let full = self.open.len() == MAX_TXN_OPS || self.open_bytes + bytes > MAX_TXN_BYTES;
         let closed = if full { self.close() } else { None };
-        self.open.push((name, operation));
+        self.open.push(write);
+        self.operations.push(operation);
         self.open_bytes += bytes;
         closed
-    }
-
-    fn count(&mut self, write: &Write) {
-        match &write.leaf {
-            Leaf::Directory => self.report.directories += 1,
-            Leaf::Json(text) => {
-                self.report.keys += 1;
-                self.report.bytes += text.len() as u64;
-            }
-            Leaf::Bytes(bytes) => {
-                self.report.keys += 1;
-                self.report.bytes += bytes.len() as u64;
-            }
-        }
     }
 
     fn close(&mut self) -> Option<Batch> {
@@ -232,9 +255,9 @@ impl<I> Batches<'_, I> {
             return None;
         }
         self.open_bytes = 0;
-        let (keys, operations): (Vec<_>, Vec<_>) = std::mem::take(&mut self.open).into_iter().unzip();
-        let body = json!({"then": operations}).to_string();
-        Some(Batch { keys, request: Request::json(Method::POST, Route::new("/v1/txn"), body) })
+        let body = json!({"then": std::mem::take(&mut self.operations)}).to_string();
+        let writes = std::mem::take(&mut self.open);
+        Some(Batch { writes, request: Request::json(Method::POST, Route::new("/v1/txn"), body) })
     }
 }
 
@@ -263,13 +286,13 @@ fn operation(write: &Write) -> Value {
 }
 
 /// A write as a request of its own.
-fn alone(write: Write) -> Request {
+fn alone(write: &Write) -> Request {
     let route = Route::of_key(KEYS, &write.key);
-    match write.leaf {
+    match &write.leaf {
         Leaf::Directory => Request::write(Method::PUT, route, Bytes::new()),
-        Leaf::Json(text) => Request::json(Method::PUT, route, text),
+        Leaf::Json(text) => Request::json(Method::PUT, route, text.clone()),
         Leaf::Bytes(bytes) => {
-            let mut request = Request::write(Method::PUT, route, bytes);
+            let mut request = Request::write(Method::PUT, route, bytes.clone());
             // Said to be nothing in particular, so that the value keeps no type: see the server's rule for curl.
             let none = HeaderValue::from_static("application/x-www-form-urlencoded");
             request.headers.insert(http::header::CONTENT_TYPE, none);
@@ -288,8 +311,14 @@ mod tests {
 
     fn batches(steps: Vec<Step>) -> (Vec<Batch>, Report) {
         let mut report = Report::default();
-        let batches =
-            Batches { steps: steps.into_iter(), report: &mut report, open: Vec::new(), open_bytes: 0, large: None };
+        let batches = Batches {
+            steps: steps.into_iter(),
+            report: &mut report,
+            open: Vec::new(),
+            operations: Vec::new(),
+            open_bytes: 0,
+            large: None,
+        };
         let batches = batches.collect();
         (batches, report)
     }
@@ -316,9 +345,9 @@ mod tests {
             (0..10).map(|n| Step::Write(write(format!("/m/{n}").as_bytes(), Leaf::Bytes(vec![0xff; 200_000]))));
         let large = (0..2).map(|n| Step::Write(write(format!("/l/{n}").as_bytes(), Leaf::Bytes(vec![1; 900_000]))));
         let (batches, report) = batches(small.chain(medium).chain(large).collect());
-        assert!(batches.iter().all(|batch| batch.keys.len() <= MAX_TXN_OPS));
+        assert!(batches.iter().all(|batch| batch.writes.len() <= MAX_TXN_OPS));
         assert!(batches.iter().all(|batch| batch.request.body.len() <= MAX_TXN_BYTES + 16));
-        let mut keys: Vec<_> = batches.iter().flat_map(|batch| batch.keys.clone()).collect();
+        let mut keys: Vec<_> = batches.iter().flat_map(|batch| &batch.writes).map(|write| write.key.clone()).collect();
         keys.sort();
         keys.dedup();
         assert_eq!((keys.len(), report.keys), (312, 312));

@@ -16,7 +16,8 @@ pub(crate) enum Found {
         path: PathBuf,
         relative: Vec<u8>,
     },
-    /// The relative path ends in a slash, unless it is empty: the top itself.
+    /// A directory in which there is neither a file nor a directory. The relative path ends in a slash, unless it is
+    /// empty: the top itself.
     EmptyDirectory {
         relative: Vec<u8>,
     },
@@ -36,14 +37,14 @@ pub(crate) enum Found {
 pub(crate) struct Walk {
     /// The directories being read, the innermost last; each with its entries still to come, the next one last.
     stack: Vec<Level>,
-    /// Found while a directory was opened.
-    pending: Option<Found>,
 }
 
 #[derive(Debug)]
 struct Level {
     relative: Vec<u8>,
     entries: Vec<DirEntry>,
+    /// Whether there was a file or a directory among the entries so far.
+    in_use: bool,
 }
 
 impl Walk {
@@ -52,26 +53,22 @@ impl Walk {
     /// # Errors
     /// When it cannot be read.
     pub(crate) fn new(top: &Path) -> io::Result<Self> {
-        let mut walk = Self { stack: Vec::new(), pending: None };
+        let mut walk = Self { stack: Vec::new() };
         walk.enter(top, Vec::new())?;
         Ok(walk)
     }
 
     fn enter(&mut self, path: &Path, relative: Vec<u8>) -> io::Result<()> {
         let mut entries = fs::read_dir(path)?.collect::<io::Result<Vec<_>>>()?;
-        if entries.is_empty() {
-            self.pending = Some(Found::EmptyDirectory { relative });
-            return Ok(());
-        }
         entries.sort_by_key(|entry| std::cmp::Reverse(entry.file_name()));
-        self.stack.push(Level { relative, entries });
+        self.stack.push(Level { relative, entries, in_use: false });
         Ok(())
     }
 
+    /// Looks at one entry; `None` for a directory, which is entered.
     fn look(&mut self, parent: &[u8], entry: &DirEntry) -> Option<Found> {
         let path = entry.path();
-        let mut relative = parent.to_vec();
-        relative.extend_from_slice(entry.file_name().as_bytes());
+        let relative = [parent, entry.file_name().as_bytes()].concat();
         let kind = match entry.file_type() {
             Ok(kind) => kind,
             Err(error) => return Some(Found::Unreadable { path, error }),
@@ -83,11 +80,8 @@ impl Walk {
             let what = if kind.is_symlink() { "a symbolic link" } else { "a special file" };
             return Some(Found::Skipped { path, what });
         }
-        relative.push(b'/');
-        match self.enter(&path, relative) {
-            Ok(()) => self.pending.take(),
-            Err(error) => Some(Found::Unreadable { path, error }),
-        }
+        let entered = self.enter(&path, [&relative[..], b"/"].concat());
+        entered.err().map(|error| Found::Unreadable { path, error })
     }
 }
 
@@ -95,19 +89,24 @@ impl Iterator for Walk {
     type Item = Found;
 
     fn next(&mut self) -> Option<Found> {
-        if let Some(found) = self.pending.take() {
-            return Some(found);
-        }
         loop {
             let level = self.stack.last_mut()?;
-            match level.entries.pop() {
-                None => drop(self.stack.pop()),
-                Some(entry) => {
-                    let relative = level.relative.clone();
-                    if let Some(found) = self.look(&relative, &entry) {
-                        return Some(found);
-                    }
+            let Some(entry) = level.entries.pop() else {
+                let Level { relative, in_use, .. } = self.stack.pop()?;
+                if in_use {
+                    continue;
                 }
+                return Some(Found::EmptyDirectory { relative });
+            };
+            let depth = self.stack.len();
+            let relative = self.stack.last().map(|level| level.relative.clone())?;
+            let found = self.look(&relative, &entry);
+            let is_kept = matches!(found, None | Some(Found::File { .. }));
+            if let Some(level) = self.stack.get_mut(depth - 1).filter(|_| is_kept) {
+                level.in_use = true;
+            }
+            if found.is_some() {
+                return found;
             }
         }
     }
@@ -146,6 +145,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &[u8]| dir.path().join(OsStr::from_bytes(name));
         fs::create_dir_all(at(b"sub/empty")).unwrap();
+        fs::create_dir(at(b"links")).unwrap();
+        symlink("/nowhere", at(b"links/link")).unwrap();
         fs::write(at(b"sub/\xff\xfe"), b"x").unwrap();
         fs::write(at(b"a b"), b"").unwrap();
         symlink("/nowhere", at(b"link")).unwrap();
@@ -159,7 +160,17 @@ mod tests {
             })
             .collect();
         found.sort();
-        assert_eq!(found, ["a symbolic link", "empty sub/empty/", "file a b", r"file sub/\xff\xfe"]);
+        assert_eq!(
+            found,
+            [
+                "a symbolic link",
+                "a symbolic link",
+                "empty links/",
+                "empty sub/empty/",
+                "file a b",
+                r"file sub/\xff\xfe"
+            ]
+        );
     }
 
     #[test]

@@ -1,0 +1,374 @@
+//! The command line against a real server: what it prints, what it exits with, and that files and documents come back
+//! as they went in.
+
+#![cfg(test)]
+
+mod support;
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use support::Server;
+
+/// How long anything awaited may take on a busy machine.
+const LIMIT: Duration = Duration::from_secs(30);
+
+fn command(endpoint: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vardr"));
+    command.args(arguments).env("VARDR_ENDPOINT", endpoint).stdin(Stdio::null());
+    command
+}
+
+fn run(server: &Server, arguments: &[&str]) -> Output {
+    command(&server.url(), arguments).output().unwrap()
+}
+
+fn run_with_input(server: &Server, arguments: &[&str], input: &[u8]) -> Output {
+    let mut command = command(&server.url(), arguments);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input).unwrap();
+    child.wait_with_output().unwrap()
+}
+
+/// What a command prints when it succeeds.
+fn ok(server: &Server, arguments: &[&str]) -> String {
+    let output = run(server, arguments);
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn json(server: &Server, arguments: &[&str]) -> Value {
+    serde_json::from_str(&ok(server, &[arguments, &["-o", "json"]].concat())).unwrap()
+}
+
+fn code(output: &Output) -> i32 {
+    output.status.code().unwrap()
+}
+
+fn path(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+#[test]
+fn every_kind_of_end_has_its_exit_code() {
+    let server = Server::start();
+    assert_eq!(ok(&server, &["put", "/a", "1"]), "created /a (revision 2)\n");
+    assert_eq!(ok(&server, &["put", "/a", "2", "--if-revision", "2"]), "wrote /a (revision 3)\n");
+    assert_eq!(ok(&server, &["get", "/a"]), "2\n");
+    assert_eq!(code(&run(&server, &["get", "/b"])), 3);
+    assert_eq!(code(&run(&server, &["put", "/a", "3", "--if-absent"])), 4);
+    assert_eq!(code(&run(&server, &["del", "/a", "--if-value", "1"])), 4);
+    assert_eq!(ok(&server, &["get", "/a"]), "2\n");
+    assert_eq!(code(&run(&server, &["get"])), 2);
+    assert_eq!(code(&run(&server, &["get", "/a", "--revision", "99"])), 2);
+    assert_eq!(code(&run(&server, &["del", "/"])), 1, "a directory that is not empty");
+    assert_eq!(code(&run(&server, &["get", "/a", "--endpoint", "http://127.0.0.1:1"])), 5);
+    let problem = run(&server, &["get", "/b", "-o", "json"]);
+    let problem: Value = serde_json::from_slice(&problem.stderr).unwrap();
+    assert_eq!(problem["code"], "key_not_found");
+}
+
+#[test]
+fn values_are_bytes_whatever_they_are() {
+    let server = Server::start();
+    let bytes: Vec<u8> = (0..=255).cycle().take(100_000).collect();
+    assert_eq!(code(&run_with_input(&server, &["put", "/b", "-"], &bytes)), 0);
+    assert_eq!(run(&server, &["get", "/b", "--raw"]).stdout, bytes);
+    assert_eq!(code(&run_with_input(&server, &["put", "/empty", "-"], b"")), 0);
+    assert_eq!(run(&server, &["get", "/empty", "--raw"]).stdout, b"");
+    let mut odd = command(&server.url(), &["put"]);
+    let odd = odd.arg(OsStr::from_bytes(b"no/slash\xff/../")).args(["x", "--if-absent"]).output().unwrap();
+    assert_eq!(code(&odd), 2, "a directory takes no value");
+    let key = OsStr::from_bytes(b"no/slash\xff/..");
+    assert_eq!(code(&command(&server.url(), &["put"]).arg(key).arg("x").output().unwrap()), 0);
+    assert_eq!(command(&server.url(), &["get"]).arg(key).output().unwrap().stdout, b"x\n");
+}
+
+#[test]
+fn the_commands_on_keys_speak_for_themselves() {
+    let server = Server::start();
+    run_with_input(&server, &["put", "/app/web", "-", "--json"], b"{\"port\": 80}");
+    ok(&server, &["patch", "/app/web", "{\"port\":81,\"tls\":true}"]);
+    assert_eq!(json(&server, &["get", "/app/web"])["value"], json!({"port": 81, "tls": true}));
+    ok(&server, &["patch", "/app/web", "--json-patch", "[{\"op\":\"remove\",\"path\":\"/tls\"}]"]);
+    assert_eq!(ok(&server, &["get", "/app/web"]), "{\"port\":81}\n");
+    assert_eq!(json(&server, &["history", "/app/web"])["items"].as_array().unwrap().len(), 3);
+    assert!(ok(&server, &["history", "/app/web", "--diff", "2..3"]).contains("replace"));
+    ok(&server, &["history", "/app/web", "--rollback", "2"]);
+    assert_eq!(json(&server, &["get", "/app/web"])["value"], json!({"port": 80}));
+    ok(&server, &["put", "/app/empty/"]);
+    let first = json(&server, &["put", "/app/queue/", "one", "--in-order"]);
+    let second = json(&server, &["put", "/app/queue/", "two", "--in-order"]);
+    assert!(first["key"].as_str().unwrap() < second["key"].as_str().unwrap());
+    assert_eq!(ok(&server, &["ls", "/app"]), "/app/empty/\n/app/queue/\n/app/web\n");
+    let txn = br#"{"if":[{"key":"/app/web","prevExist":false}],"else":[{"get":{"key":"/app/web"}}]}"#;
+    let output = run_with_input(&server, &["txn", "-", "-o", "json"], txn);
+    assert_eq!(code(&output), 4);
+    let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(answer["succeeded"], false);
+    assert!(ok(&server, &["del", "/app/", "--recursive"]).starts_with("deleted 4 "));
+    assert_eq!(code(&run(&server, &["ls", "/app/none"])), 3);
+}
+
+#[test]
+fn a_lease_lives_while_it_is_kept_and_takes_its_keys_along() {
+    let server = Server::start();
+    let lease = ok(&server, &["lease", "grant", "60s"]);
+    let lease = lease.trim();
+    ok(&server, &["put", "/with", "x", "--lease", lease]);
+    ok(&server, &["lease", "keepalive", lease, "--once"]);
+    assert_eq!(json(&server, &["lease", "get", lease])["keys"], json!(["/with"]));
+    assert_eq!(json(&server, &["lease", "list"])["items"][0]["id"], lease);
+    ok(&server, &["lease", "revoke", lease]);
+    assert_eq!(code(&run(&server, &["get", "/with"])), 3);
+    assert_eq!(code(&run(&server, &["lease", "keepalive", lease])), 3);
+}
+
+#[test]
+fn the_next_endpoint_is_tried_when_one_cannot_be_reached() {
+    let server = Server::start();
+    let both = format!("http://127.0.0.1:1,{}", server.url());
+    for arguments in [&["put", "/a", "1"][..], &["get", "/a"], &["ls"]] {
+        let output = command(&both, arguments).output().unwrap();
+        assert_eq!(code(&output), 0, "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    let output = command(&both, &["status", "-o", "json"]).output().unwrap();
+    assert_eq!(code(&output), 5);
+    let all: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(all[0]["error"].is_string());
+    assert_eq!(all[1]["ready"], true);
+}
+
+#[test]
+fn a_directory_comes_back_byte_for_byte() {
+    let server = Server::start();
+    let dir = tempfile::tempdir().unwrap();
+    let source = dir.path().join("source");
+    let at = |name: &[u8]| source.join(OsStr::from_bytes(name));
+    fs::create_dir_all(at(b"sub/empty")).unwrap();
+    fs::create_dir_all(at(b"only links")).unwrap();
+    fs::write(at(b"empty file"), b"").unwrap();
+    fs::write(at(b"sub/\xff\xfe not utf-8"), b"\x00\xff\r\n").unwrap();
+    fs::write(at("sub/ü?#%:increment".as_bytes()), "text\n").unwrap();
+    fs::write(at(b"sub/.hidden"), b"{\"json\":\n 1.50}").unwrap();
+    fs::write(at(b"large"), vec![0xab; 1_200_000]).unwrap();
+    for number in 0..300 {
+        fs::write(at(format!("sub/n{number}").as_bytes()), number.to_string().repeat(2000)).unwrap();
+    }
+    symlink("/etc", at(b"only links/link")).unwrap();
+
+    let report = json(&server, &["import", path(&source), "/copy"]);
+    assert_eq!((&report["keys"], &report["directories"]), (&json!(305), &json!(2)));
+    assert_eq!(report["skipped"].as_array().unwrap().len(), 1);
+    let target = dir.path().join("target");
+    ok(&server, &["export", "/copy/", path(&target)]);
+    fs::remove_file(at(b"only links/link")).unwrap();
+    assert_same(&source, &target);
+    assert_eq!(code(&run(&server, &["export", "/copy", path(&target)])), 2, "it is not empty");
+}
+
+fn assert_same(left: &Path, right: &Path) {
+    let output = Command::new("diff").args(["-r", "--no-dereference"]).arg(left).arg(right).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+#[test]
+fn a_document_comes_back_with_its_types() {
+    let server = Server::start();
+    let dir = tempfile::tempdir().unwrap();
+    let document = json!({
+        "text": "line\nline", "number": 5432, "fraction": 1.5, "yes": true, "nothing": null, "list": [1, "two", {"x": {}}],
+        "nested": {"empty": {}, "a/b": "slash", "": "itself", "..": 1, "007": "agent"},
+    });
+    let source = dir.path().join("source.json");
+    fs::write(&source, document.to_string()).unwrap();
+    let report = json(&server, &["import", path(&source), "/app"]);
+    assert_eq!((&report["keys"], &report["directories"]), (&json!(10), &json!(1)));
+    assert_eq!(json(&server, &["get", "/app/number"])["value"], 5432);
+    assert_eq!(json(&server, &["get", "/app/text"])["value"], "line\nline");
+
+    let back: Value = serde_json::from_str(&ok(&server, &["export", "/app", "-"])).unwrap();
+    assert_eq!(back, document);
+    let yaml = dir.path().join("back.yaml");
+    ok(&server, &["export", "/app", path(&yaml)]);
+    ok(&server, &["import", path(&yaml), "/again"]);
+    let again: Value = serde_json::from_str(&ok(&server, &["export", "/again", "-"])).unwrap();
+    assert_eq!(again, document, "{}", fs::read_to_string(&yaml).unwrap());
+}
+
+#[test]
+fn a_dry_run_tells_and_writes_nothing() {
+    let server = Server::start();
+    let dir = tempfile::tempdir().unwrap();
+    let source = dir.path().join("source.yaml");
+    fs::write(&source, "a: 1\nb: {c: x}\n").unwrap();
+    assert_eq!(ok(&server, &["import", path(&source), "/app", "--dry-run"]), "put /app/a\nput /app/b/c\n");
+    assert_eq!(code(&run(&server, &["ls", "/app"])), 3);
+}
+
+#[test]
+fn what_cannot_be_kept_is_named_and_fails() {
+    let server = Server::with_flags(&["--max-request-bytes", "4096"]);
+    let dir = tempfile::tempdir().unwrap();
+    let source = dir.path().join("source");
+    fs::create_dir(&source).unwrap();
+    fs::write(source.join("small"), "x").unwrap();
+    fs::write(source.join("large"), vec![b'x'; 5000]).unwrap();
+    let output = run(&server, &["import", path(&source), "/d", "-o", "json"]);
+    assert_eq!(code(&output), 1);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&report["keys"], &report["bytes"]), (&json!(1), &json!(1)));
+    assert_eq!(report["failed"][0]["name"], "/d/large");
+    assert_eq!(ok(&server, &["get", "/d/small"]), "x\n");
+
+    ok(&server, &["put", "/d/small/below", "y"]);
+    let target = dir.path().join("target");
+    let output = run(&server, &["export", "/d", path(&target)]);
+    assert_eq!(code(&output), 1);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("left out small: also a directory"));
+    assert_eq!(fs::read(target.join("small/below")).unwrap(), b"y");
+    let beside = dir.path().join("beside");
+    ok(&server, &["export", "/d", path(&beside), "--beside", ".value"]);
+    assert_eq!(fs::read(beside.join("small.value")).unwrap(), b"x");
+}
+
+#[test]
+fn lists_longer_than_a_page_are_whole() {
+    let server = Server::start();
+    let dir = tempfile::tempdir().unwrap();
+    let source = dir.path().join("many.json");
+    let members: serde_json::Map<String, Value> = (0..2500).map(|n| (format!("k{n:04}"), json!(n))).collect();
+    fs::write(&source, Value::Object(members.clone()).to_string()).unwrap();
+    ok(&server, &["import", path(&source), "/many"]);
+    let list = json(&server, &["ls", "/many"]);
+    assert_eq!(list["items"].as_array().unwrap().len(), 2500);
+    assert!(list.get("cursor").is_none());
+    assert_eq!(ok(&server, &["ls", "/many", "--limit", "1200"]).lines().count(), 1200);
+    let back: Value = serde_json::from_str(&ok(&server, &["export", "/many", "-"])).unwrap();
+    assert_eq!(back, Value::Object(members));
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    let server = Server::start();
+    let dir = tempfile::tempdir().unwrap();
+    let source = dir.path().join("many.json");
+    let members: serde_json::Map<String, Value> = (0..5000).map(|n| (format!("k{n:0200}"), json!(n))).collect();
+    fs::write(&source, Value::Object(members).to_string()).unwrap();
+    ok(&server, &["import", path(&source), "/many"]);
+    let mut child =
+        command(&server.url(), &["ls", "/many"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert!(line.starts_with("/many/k0"), "{line}");
+    let mut complaints = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut complaints).unwrap();
+    assert_eq!(complaints, "");
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+/// A `vardr watch` and what it prints, line by line.
+struct Watching {
+    child: Child,
+    lines: mpsc::Receiver<Value>,
+}
+
+impl Watching {
+    fn start(server: &Server, arguments: &[&str]) -> Self {
+        let mut child = command(&server.url(), &[&["watch", "-o", "json"], arguments].concat())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let lines = lines(child.stdout.take().unwrap());
+        Self { child, lines }
+    }
+
+    fn next(&self) -> Value {
+        self.lines.recv_timeout(LIMIT).unwrap()
+    }
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn lines(stdout: ChildStdout) -> mpsc::Receiver<Value> {
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+            if sender.send(serde_json::from_str(&line).unwrap()).is_err() {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+#[test]
+fn a_watch_misses_and_repeats_nothing_when_the_server_is_killed() {
+    let mut server = Server::start();
+    ok(&server, &["put", "/w/before", "x"]);
+    let mut watching = Watching::start(&server, &["/w/", "--initial", "--limit", "9"]);
+    assert_eq!(watching.next()["key"], "/w/before");
+    assert_eq!(watching.next()["type"], "synced");
+    let mut expected = Vec::new();
+    for round in 0..4 {
+        for name in ["a", "b"] {
+            let key = format!("/w/{name}{round}");
+            ok(&server, &["put", &key, "x"]);
+            expected.push(key);
+        }
+        server.kill();
+        server.restart();
+    }
+    let seen: Vec<_> = expected.iter().map(|_| watching.next()["key"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(seen, expected);
+    assert_eq!(watching.child.wait().unwrap().code(), Some(0), "it ends after nine events");
+}
+
+#[test]
+fn a_watch_from_a_past_that_is_gone_says_so() {
+    let server = Server::start();
+    for value in ["1", "2", "3"] {
+        ok(&server, &["put", "/w", value]);
+    }
+    ok(&server, &["compact", "4"]);
+    let output = run(&server, &["watch", "/w", "--after", "1"]);
+    assert_eq!(code(&output), 1);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("compacted"));
+    let watching = Watching::start(&server, &["/w", "--after", "1", "--reset"]);
+    assert_eq!(watching.next()["type"], "reset");
+    assert_eq!(watching.next()["value"], "3");
+}
+
+#[test]
+fn settings_that_cannot_be_used_stop_the_start_by_name() {
+    let output = Command::new(env!("CARGO_BIN_EXE_vardr"))
+        .args(["-data-dir", "/nonexistent/x", "-snapshot-count=many"])
+        .output()
+        .unwrap();
+    assert_eq!(code(&output), 2);
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(message.contains("--snapshot-count: `many` (given as a flag)"), "{message}");
+}
+
+#[test]
+fn completions_know_the_commands() {
+    for shell in ["bash", "zsh", "fish"] {
+        let output = Command::new(env!("CARGO_BIN_EXE_vardr")).args(["completion", shell]).output().unwrap();
+        let script = String::from_utf8(output.stdout).unwrap();
+        assert!(script.contains("history") && script.contains("data-dir"), "{shell}");
+    }
+}
