@@ -329,7 +329,9 @@ async fn known(api: &State, request: &ReadRequest, seen: Revision) -> Result<Tag
         }
         Some(list) => {
             let past = ListRequest { revision: then, keys_only: true, ..list.clone() };
-            reader.list(past).await.map(|listing| Some(list_tag(list, &listing)))
+            // The top is always there; any other directory may not have been.
+            let was_there = list.directory.len() <= 1 || reader.is_directory(&request.target.key, then)?;
+            reader.list(past).await.map(|listing| was_there.then(|| list_tag(list, &listing)))
         }
     };
     match tag.map_err(Problem::from) {
