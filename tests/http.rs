@@ -1,5 +1,7 @@
 //! `/v1` over real sockets: the behaviours of its contract, row by row.
 
+#![cfg(test)]
+
 mod support;
 
 use std::thread;

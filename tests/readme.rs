@@ -7,6 +7,7 @@
 
 mod support;
 
+use std::fmt::Write as _;
 use std::path::Path;
 use std::process::Command;
 
@@ -80,8 +81,8 @@ fn every_example_prints_what_the_readme_says() {
     for example in examples {
         let printed = run(&example.commands, &server, folder.path());
         if !matches(&example.output, &printed) {
-            differences +=
-                &format!("\n{}\nprinted:\n{printed}\nbut the README says:\n{}\n", example.commands, example.output);
+            let Example { commands, output } = &example;
+            write!(differences, "\n{commands}\nprinted:\n{printed}\nbut the README says:\n{output}\n").unwrap();
         }
     }
     assert!(differences.is_empty(), "{differences}");

@@ -1,6 +1,5 @@
 //! A small HTTP/1.1 client that sends exactly what it is told: no path is tidied up, no header is added but `Host`,
 //! `Connection` and `Content-Length`.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails where its claim does")]
 
 use std::fmt::Write as _;
 use std::io::{Read, Write};

@@ -2,11 +2,10 @@
 //!
 //! Several test programs share this; each uses only a part.
 #![expect(dead_code, reason = "each test program uses its own part")]
-#![expect(clippy::unwrap_used, reason = "a test fails where its claim does")]
 
 pub(crate) mod sse;
 
-pub mod http;
+pub(crate) mod http;
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};

@@ -1,7 +1,5 @@
 //! A reader of Server-Sent Events (WHATWG HTML, 9.2.6) over a real connection.
 
-#![expect(clippy::unwrap_used, reason = "a test fails where its claim does")]
-
 use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
 use reqwest::Client;
