@@ -79,6 +79,7 @@ async fn compress(accepted: HeaderValue, response: Response) -> Response {
 pub async fn pass(Shared(edge): Shared<Edge>, request: Request, next: Next) -> Response {
     let start = Instant::now();
     let state = edge.0;
+    let _in_flight = state.metrics().http.enter();
     let access = &state.settings().access;
     let method = request.method().clone();
     let pattern = request.extensions().get::<MatchedPath>().cloned();

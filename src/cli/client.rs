@@ -207,7 +207,12 @@ async fn refused(response: reqwest::Response) -> Attempt {
     let seconds = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
     let retry_after = seconds.map(|seconds| Duration::from_secs(seconds).clamp(Duration::from_millis(50), MAX_PAUSE));
     let body = response.bytes().await.unwrap_or_default();
-    Attempt::Refused { failure: Failure::from_answer(503, &body), retry_after }
+    let failure = Failure::from_answer(503, &body);
+    // A member that met a fault stopped at once, perhaps between carrying out a write and answering.
+    if failure.code() == "unavailable" {
+        return Attempt::Lost(failure.to_string());
+    }
+    Attempt::Refused { failure, retry_after }
 }
 
 async fn checked(response: reqwest::Response) -> Outcome<reqwest::Response> {

@@ -110,6 +110,12 @@ impl Failure {
         self.exit
     }
 
+    /// The server's word for it; empty where it said none.
+    #[must_use]
+    pub(crate) fn code(&self) -> &str {
+        self.problem.as_ref().and_then(|problem| problem.get("code")?.as_str()).unwrap_or_default()
+    }
+
     /// Tells a person, or with `json` a program, on standard error.
     pub(crate) fn report(&self, json: bool) {
         if self.quiet {

@@ -56,8 +56,7 @@ pub struct Handles {
 pub struct HttpMetrics {
     requests: Family<RequestLabels, Counter>,
     seconds: Family<RouteLabels, Latency>,
-    /// Requests and streams being answered at this moment.
-    pub in_flight: Gauge,
+    in_flight: Gauge,
     /// Requests that took longer than `--slow-request-threshold`.
     pub slow: Counter,
     routes: Arc<RwLock<BTreeMap<Method, BTreeMap<String, RouteMetrics>>>>,
@@ -66,18 +65,40 @@ pub struct HttpMetrics {
 /// Commands on their way through the log.
 #[derive(Debug, Clone, Default)]
 pub struct ProposalMetrics {
-    /// Commands handed to raft.
-    pub proposed: Counter,
-    /// Commands that came to an outcome or a refusal.
-    pub applied: Counter,
-    /// Commands that were certainly not applied: no leader, overloaded.
-    pub failed: Counter,
-    /// Commands whose outcome was not known by their deadline.
-    pub unknown: Counter,
-    /// Commands waiting for their outcome.
-    pub pending: Gauge,
-    /// From proposal to outcome.
-    pub seconds: Latency,
+    proposed: Counter,
+    applied: Counter,
+    failed: Counter,
+    unknown: Counter,
+    pending: Gauge,
+    seconds: Latency,
+}
+
+/// What came of a proposal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settled {
+    /// It was decided: carried out, or refused by the state.
+    Applied,
+    /// It was certainly not applied: no leader, overloaded.
+    Failed,
+    /// Nobody knew by its deadline.
+    Unknown,
+}
+
+/// Something under way, counted as such until it is dropped, its waiter's cancellation included.
+#[derive(Debug)]
+pub struct InFlight(Gauge);
+
+impl InFlight {
+    fn enter(gauge: &Gauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
 }
 
 /// The raft log on disk.
@@ -85,8 +106,6 @@ pub struct ProposalMetrics {
 pub struct WalMetrics {
     /// How long one durable write takes: the `fdatasync` of a batch.
     pub fsync_seconds: Latency,
-    /// Bytes written.
-    pub bytes: Counter,
     /// Entries written. Divided by the count of fsyncs: how well writes share them.
     pub entries: Counter,
 }
@@ -105,12 +124,8 @@ pub struct ApplyMetrics {
 pub struct WatchMetrics {
     /// Open watches.
     pub watchers: Gauge,
-    /// Watches that are behind and read from history.
-    pub slow: Gauge,
     /// Watches ended because their reader was too slow.
     pub lagging: Counter,
-    /// Events handed to watches.
-    pub events: Counter,
 }
 
 /// What is stored.
@@ -121,21 +136,17 @@ pub struct StoreMetrics {
     pub revision: Gauge,
     pub compacted_revision: Gauge,
     pub leases: Gauge,
-    /// Leases that ran out.
-    pub leases_expired: Counter,
 }
 
 /// Where this member stands in its cluster.
 #[derive(Debug, Clone, Default)]
 pub struct RaftMetrics {
     pub term: Gauge,
-    pub committed_index: Gauge,
     pub applied_index: Gauge,
     /// 1 while this member leads, else 0.
     pub is_leader: Gauge,
     /// 1 while this member knows a leader, else 0.
     pub has_leader: Gauge,
-    pub leader_changes: Counter,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -249,6 +260,12 @@ impl Handles {
 }
 
 impl HttpMetrics {
+    /// Counts a request as unanswered until the guard is dropped.
+    #[must_use]
+    pub fn enter(&self) -> InFlight {
+        InFlight::enter(&self.in_flight)
+    }
+
     /// Counts one answered request. `route` is the pattern that matched (`/v1/keys/{*key}`), never the path.
     pub fn observe(&self, route: &str, method: &http::Method, status: http::StatusCode, elapsed: Duration) {
         let known = Method::of(method);
@@ -287,7 +304,7 @@ impl HttpMetrics {
             "Time from a request's headers to its answer's headers",
             self.seconds.clone(),
         );
-        registry.register("vardr_http_in_flight", "Requests and streams being answered", self.in_flight.clone());
+        registry.register("vardr_http_in_flight", "Requests that have no answer yet", self.in_flight.clone());
         registry.register(
             "vardr_http_slow_requests",
             "Requests that took longer than the slow-request threshold",
@@ -313,6 +330,23 @@ impl RouteMetrics {
 }
 
 impl ProposalMetrics {
+    /// Counts a proposal that begins; it is pending until the guard is dropped.
+    #[must_use]
+    pub fn begin(&self) -> InFlight {
+        self.proposed.inc();
+        InFlight::enter(&self.pending)
+    }
+
+    /// Counts what came of a proposal, so long after it began.
+    pub fn settle(&self, settled: Settled, elapsed: Duration) {
+        match settled {
+            Settled::Applied => self.applied.inc(),
+            Settled::Failed => self.failed.inc(),
+            Settled::Unknown => self.unknown.inc(),
+        };
+        self.seconds.observe(elapsed);
+    }
+
     fn register(&self, registry: &mut Registry) {
         registry.register("vardr_proposals", "Commands handed to raft", self.proposed.clone());
         registry.register("vardr_proposals_applied", "Commands that were decided", self.applied.clone());
@@ -334,7 +368,6 @@ impl WalMetrics {
             "Time to make one batch of the log durable",
             self.fsync_seconds.clone(),
         );
-        registry.register("vardr_wal_written_bytes", "Bytes written to the log", self.bytes.clone());
         registry.register("vardr_wal_entries", "Entries written to the log", self.entries.clone());
     }
 }
@@ -349,9 +382,7 @@ impl ApplyMetrics {
 impl WatchMetrics {
     fn register(&self, registry: &mut Registry) {
         registry.register("vardr_watchers", "Open watches", self.watchers.clone());
-        registry.register("vardr_watchers_slow", "Watches that are behind and read from history", self.slow.clone());
         registry.register("vardr_watch_lagging", "Watches ended because their reader was slow", self.lagging.clone());
-        registry.register("vardr_watch_events", "Events handed to watches", self.events.clone());
     }
 }
 
@@ -365,18 +396,15 @@ impl StoreMetrics {
             self.compacted_revision.clone(),
         );
         registry.register("vardr_leases", "Leases that live", self.leases.clone());
-        registry.register("vardr_leases_expired", "Leases that ran out", self.leases_expired.clone());
     }
 }
 
 impl RaftMetrics {
     fn register(&self, registry: &mut Registry) {
         registry.register("vardr_raft_term", "The raft term", self.term.clone());
-        registry.register("vardr_raft_committed_index", "The last committed entry", self.committed_index.clone());
         registry.register("vardr_raft_applied_index", "The last applied entry", self.applied_index.clone());
         registry.register("vardr_raft_is_leader", "1 while this member leads", self.is_leader.clone());
         registry.register("vardr_raft_has_leader", "1 while this member knows a leader", self.has_leader.clone());
-        registry.register("vardr_raft_leader_changes", "Changes of leader seen", self.leader_changes.clone());
     }
 }
 
@@ -489,6 +517,20 @@ mod tests {
         metrics.http.observe("/", &method, http::StatusCode::METHOD_NOT_ALLOWED, Duration::ZERO);
         let text = metrics.encode();
         assert!(text.contains(r#"method="other""#) && !text.contains("BREW"), "{text}");
+    }
+
+    #[test]
+    fn what_is_under_way_is_counted_until_it_ends() {
+        let metrics = Metrics::new();
+        let (first, second) = (metrics.proposals.begin(), metrics.proposals.begin());
+        metrics.proposals.settle(Settled::Applied, Duration::from_millis(1));
+        drop(first);
+        let text = metrics.encode();
+        for line in ["vardr_proposals_total 2", "vardr_proposals_applied_total 1", "vardr_proposals_pending 1"] {
+            assert!(has_line(&text, line), "{line} is missing in {text}");
+        }
+        drop(second);
+        assert!(has_line(&metrics.encode(), "vardr_proposals_pending 0"));
     }
 
     #[test]

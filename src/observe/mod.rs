@@ -7,4 +7,4 @@ pub mod logging;
 pub mod metrics;
 
 pub use logging::{LogFormat, LogLevel};
-pub use metrics::{Latency, Metrics, RouteMetrics};
+pub use metrics::{Latency, Metrics, RouteMetrics, Settled};

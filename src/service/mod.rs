@@ -26,9 +26,9 @@ pub use lease::LeaseState;
 pub use maintenance::{Hash, Retention, Status};
 pub use watch::{OnCompacted, Start, WatchEvents, WatchItem, WatchRequest, WatchStream};
 
-use crate::model::{ClusterId, Command, Idempotency, Index, LeaseId, MemberId, Outcome, Revision, Term};
+use crate::model::{ClusterId, Command, Idempotency, Index, LeaseId, MemberId, Outcome, Reply, Revision, Term};
 use crate::node::NodeHandle;
-use crate::observe::Metrics;
+use crate::observe::{Metrics, Settled};
 
 /// Who asks. Until there are users, everybody may do everything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -143,11 +143,25 @@ impl Service {
         if self.0.space.is_short() && guard::grows(&command) {
             return Err(Error::NoSpace);
         }
-        let reply = self.0.node.propose(command, None, call.idempotency.clone(), call.deadline).await?;
+        let reply = self.propose(call, command).await?;
         match reply.result {
             Ok(outcome) => Ok(Done { revision: reply.revision, outcome, replayed: reply.replayed }),
             Err(refusal) => Err(Error::Refused { refusal: Box::new(refusal), revision: reply.revision }),
         }
+    }
+
+    async fn propose(&self, call: &Call, command: Command) -> Result<Reply, Error> {
+        let (start, proposals) = (Instant::now(), &self.0.metrics.proposals);
+        let _pending = proposals.begin();
+        let result = self.0.node.propose(command, None, call.idempotency.clone(), call.deadline).await;
+        let result = result.map_err(Error::from);
+        let settled = match &result {
+            Ok(_) => Settled::Applied,
+            Err(Error::OutcomeUnknown | Error::Stopped(_)) => Settled::Unknown,
+            Err(_) => Settled::Failed,
+        };
+        proposals.settle(settled, start.elapsed());
+        result
     }
 
     /// An id for a new lease: random, positive as a signed number.
