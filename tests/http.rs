@@ -11,9 +11,10 @@ use serde_json::json;
 use support::Server;
 use support::http::{Client, Response};
 use vardr::api::v1::schema::{
-    Compaction, Deleted, Diff, Encoding, History, KeyObject, LeaseList, LeaseObject, List, Number, ProblemObject,
-    RolledBack, StatusObject, TxnAnswer, TxnResult, WrittenKey,
+    Compaction, Deleted, Diff, Encoding, HashObject, History, KeyObject, LeaseList, LeaseObject, List, Number,
+    ProblemObject, RolledBack, StatusObject, TxnAnswer, TxnResult, WrittenKey,
 };
+use vardr::machine::SnapshotCheck;
 
 fn start() -> (Server, Client) {
     let server = Server::start();
@@ -581,4 +582,22 @@ fn reads_are_as_current_as_they_ask_to_be() {
     assert_eq!(client.get("/v1/keys/a?consistency=serializable").expect(200).value()["value"], "x");
     assert_eq!(client.get("/v1/keys/a?consistency=linearizable&timeout=2s").expect(200).value()["value"], "x");
     client.get("/v1/keys/a?consistency=eventual").refused(400, "invalid_argument");
+}
+
+#[test]
+fn the_store_is_saved_whole_and_digested() {
+    let (_server, client) = start();
+    let empty: HashObject = client.get("/v1/maintenance/hash").expect(200).shape();
+    for number in 0..300 {
+        client.put(&format!("/v1/keys/s/{number}"), vec![b'x'; 2000]).expect(201);
+    }
+    let hash: HashObject = client.get("/v1/maintenance/hash").expect(200).shape();
+    assert_ne!(hash.hash, empty.hash);
+    assert_eq!((hash.revision, hash.hash.len()), (client.revision(), 32));
+    let saved = client.get("/v1/maintenance/snapshot").expect(200);
+    assert_eq!(saved.header("vardr-revision"), Some(hash.revision.to_string().as_str()));
+    let mut check = SnapshotCheck::new();
+    check.push(&saved.body).unwrap();
+    assert_eq!(check.finish().unwrap().revision.get(), hash.revision);
+    assert!(saved.body.len() > 300 * 2000);
 }

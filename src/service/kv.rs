@@ -5,13 +5,15 @@ use std::cmp::Ordering;
 use bytes::Bytes;
 
 use super::{Call, Consistency, Error, Service, guard};
-use crate::machine;
+use crate::machine::{self, RollbackError, RollbackPlan};
 use crate::model::limits::MAX_PAGE_BYTES;
 use crate::model::{
-    Event, Key, KeyRange, KeyValue, Lease, LeaseId, RangeQuery, RangeResult, Revision, SortBy, Timestamp,
+    Event, Key, KeyRange, KeyValue, Lease, LeaseId, RangeQuery, RangeResult, Refusal, Revision, Rollback, SortBy,
+    Timestamp,
 };
 use crate::mvcc::{ListQuery, ReadError, ReplayBudget};
 use crate::node::StoreView;
+use crate::storage::fjall::FjallSnapshot;
 
 /// A read that asks for no more records than this runs where it is called; others go to a thread that may block.
 const INLINE_RECORDS: u64 = 128;
@@ -220,6 +222,33 @@ impl Reader {
             Ok(found)
         })
         .await
+    }
+
+    /// A digest of everything that can be read.
+    ///
+    /// # Errors
+    /// As [`Reader::get`].
+    pub async fn digest(&self) -> Result<u128, Error> {
+        self.run(false, machine::content_digest).await
+    }
+
+    /// What a rollback would change.
+    ///
+    /// # Errors
+    /// [`Refusal::TooLarge`], and as [`Reader::get`].
+    pub async fn plan_rollback(&self, rollback: Rollback) -> Result<RollbackPlan, Error> {
+        let revision = self.revision();
+        let planned = self.run(false, move |view| match machine::plan_rollback(view, &rollback) {
+            Ok(plan) => Ok(Ok(plan)),
+            Err(RollbackError::TooLarge { keys, bytes }) => Ok(Err(Refusal::TooLarge { keys, bytes })),
+            Err(RollbackError::Read(error)) => Err(error),
+        });
+        planned.await?.map_err(|refusal| Error::refused(refusal, revision))
+    }
+
+    /// The moment of the store that the state is read from.
+    pub(super) fn into_snapshot(self) -> FjallSnapshot {
+        self.view.snapshot().clone()
     }
 
     /// One lease.

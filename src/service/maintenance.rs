@@ -3,10 +3,15 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use tokio::runtime::Handle;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::{Call, Consistency, Done, Error, Service};
+use crate::machine::SnapshotSource;
 use crate::model::{ClusterId, Command, Index, MemberId, Revision, Term, Timestamp};
+use crate::storage::fjall::FjallSnapshot;
 
 /// When less than this is free on the disk, writes that grow the store are refused.
 const RESERVE_BYTES: u64 = 64 * 1024 * 1024;
@@ -75,7 +80,78 @@ pub struct Hash {
     pub digest: u128,
 }
 
+/// The whole state at one moment, piece by piece: [`SnapshotSource`] knows the format.
+#[derive(Debug)]
+pub struct SnapshotStream {
+    /// The revision of the state.
+    pub revision: Revision,
+    chunks: mpsc::Receiver<Result<Bytes, Error>>,
+}
+
+impl SnapshotStream {
+    /// The next piece; `None` after the last one. An error ends the stream, which is then not whole.
+    pub async fn next(&mut self) -> Option<Result<Bytes, Error>> {
+        self.chunks.recv().await
+    }
+}
+
+/// How many snapshots are given out at once: `503 overloaded` beyond. Each keeps what was superseded from being freed.
+static SNAPSHOTS: Semaphore = Semaphore::const_new(2);
+/// How long a reader of a snapshot may take for one piece.
+const SNAPSHOT_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Reads a state and sends it, on a thread that may block.
+fn send_snapshot(
+    source: &SnapshotSource<FjallSnapshot>,
+    runtime: &Handle,
+    chunks: &mpsc::Sender<Result<Bytes, Error>>,
+) {
+    for chunk in source.chunks() {
+        let chunk = chunk.map_err(|error| Error::Storage(error.to_string().into()));
+        let failed = chunk.is_err();
+        let sent = runtime.block_on(chunks.send_timeout(chunk, SNAPSHOT_PATIENCE));
+        if sent.is_err() || failed {
+            return;
+        }
+    }
+}
+
 impl Service {
+    /// The whole state as a stream that says by itself whether it is whole.
+    ///
+    /// # Errors
+    /// [`Error::Overloaded`] when as many as allowed are given out already, and the errors of a read.
+    pub async fn snapshot(&self, call: &Call) -> Result<SnapshotStream, Error> {
+        let busy = Error::Overloaded("as many snapshots as allowed are being read; try again later");
+        let permit = SNAPSHOTS.try_acquire().map_err(|_| busy)?;
+        let reader = self.reader(call, Consistency::Linearizable).await?;
+        let revision = reader.revision();
+        let (sender, chunks) = mpsc::channel(2);
+        let runtime = Handle::current();
+        tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            match SnapshotSource::open(reader.into_snapshot()) {
+                Ok(source) => send_snapshot(&source, &runtime, &sender),
+                Err(error) => {
+                    let error = Error::Storage(error.to_string().into());
+                    // Nobody may be listening any more.
+                    let _ = sender.blocking_send(Err(error));
+                }
+            }
+        });
+        Ok(SnapshotStream { revision, chunks })
+    }
+
+    /// A digest of everything that can be read.
+    ///
+    /// # Errors
+    /// The errors of a read.
+    pub async fn hash(&self, call: &Call, consistency: Consistency) -> Result<Hash, Error> {
+        let reader = self.reader(call, consistency).await?;
+        let digest = reader.digest().await?;
+        Ok(Hash { revision: reader.revision(), compacted: reader.compacted(), digest })
+    }
+
     /// Forgets what was before `revision`.
     ///
     /// # Errors

@@ -23,7 +23,7 @@ pub use guard::Limits;
 pub use health::{Check, Readiness};
 pub use kv::{Cursor, ListRequest, Listing, Reader};
 pub use lease::LeaseState;
-pub use maintenance::{Hash, Retention, Status};
+pub use maintenance::{Hash, Retention, SnapshotStream, Status};
 pub use watch::{OnCompacted, Start, WatchEvents, WatchItem, WatchRequest, WatchStream};
 
 use crate::model::{ClusterId, Command, Idempotency, Index, LeaseId, MemberId, Outcome, Reply, Revision, Term};

@@ -1,6 +1,5 @@
 //! `/v1/history`: the versions of a key, what differs between two of them, and going back to one.
 
-use std::cmp::Ordering;
 use std::time::Duration;
 
 use axum::extract::{Request, State as Extract};
@@ -22,8 +21,8 @@ use crate::api::extract::query::{Between, Literal, Literal64, Span, parameters};
 use crate::api::extract::{Target, Verb, body, idempotency, query, refuse_conditions, target};
 use crate::api::problem::{Code, Problem};
 use crate::api::{Answer, State};
-use crate::model::limits::{MAX_ROLLBACK_BYTES, MAX_ROLLBACK_KEYS};
-use crate::model::{Command, Event, Key, KeyRange, KeyValue, Outcome, RangeQuery, Record, Revision, Rollback};
+use crate::machine::Restored;
+use crate::model::{Command, Event, Key, KeyRange, Outcome, Record, Revision, Rollback};
 use crate::service::{Consistency, Reader};
 
 const HISTORY: &str = "/v1/history";
@@ -286,7 +285,7 @@ async fn go_back(api: &State, parts: &Parts, path: &str, body: axum::body::Body)
     let rollback = Rollback { range: range(&target), to: Revision(to.0) };
     if query.dry_run == Some(true) {
         let reader = api.service().reader(&call, Consistency::Linearizable).await?;
-        return preview(&reader, &rollback).await;
+        return preview(&reader, rollback).await;
     }
     let done = api.service().write(&call, Command::Rollback(rollback)).await?;
     let Outcome::RolledBack { restored, deleted } = done.outcome else { return Err(unexpected(&done.outcome)) };
@@ -308,61 +307,25 @@ fn rolled_back_members(object: &mut Object<'_>, revision: Revision, to: Revision
     object.number("deleted", deleted);
 }
 
-/// What a rollback would change, found by reading.
-async fn preview(reader: &Reader, rollback: &Rollback) -> Result<Answer, Problem> {
-    let all = RangeQuery::all(rollback.range.clone());
-    let then = reader.range(RangeQuery { revision: Some(rollback.to), ..all.clone() }).await?.items;
-    let now = reader.range(all).await?.items;
-    let revision = reader.revision();
-    let changes = changes(&then, &now);
-    let bytes = changes.restored.iter().map(|item| (item.key.as_bytes().len() + item.record.value.len()) as u64).sum();
-    let keys = (changes.restored.len() + changes.deleted.len()) as u64;
-    if keys > MAX_ROLLBACK_KEYS || bytes > MAX_ROLLBACK_BYTES {
-        let detail = format!("a rollback changes at most {MAX_ROLLBACK_KEYS} keys and {MAX_ROLLBACK_BYTES} bytes");
-        let problem = Problem::new(Code::TooLarge, detail).with_number("keys", keys).with_number("bytes", bytes);
-        return Err(problem.at(revision));
+/// What a rollback would change.
+async fn preview(reader: &Reader, rollback: Rollback) -> Result<Answer, Problem> {
+    let to = rollback.to;
+    let plan = reader.plan_rollback(rollback).await?;
+    let (mut restored, mut deleted) = (Vec::new(), Vec::new());
+    for change in &plan.changes {
+        match change {
+            Restored::Put { key, .. } => restored.push(key),
+            Restored::Delete { key } => deleted.push(key),
+        }
     }
     let mut out = Vec::with_capacity(256);
     let mut object = Object::begin(&mut out);
-    let (restored, deleted) = (changes.restored.len() as u64, changes.deleted.len() as u64);
-    rolled_back_members(&mut object, revision, rollback.to, restored, deleted);
+    rolled_back_members(&mut object, reader.revision(), to, restored.len() as u64, deleted.len() as u64);
     object.boolean("dryRun", true);
-    format::key_names(&mut object, "restoredKeys", changes.restored.iter().map(|item| &item.key));
-    format::key_names(&mut object, "deletedKeys", changes.deleted.iter().copied());
+    format::key_names(&mut object, "restoredKeys", restored.iter().copied());
+    format::key_names(&mut object, "deletedKeys", deleted.iter().copied());
     object.end();
-    Ok(Answer::json(revision, out))
-}
-
-struct Changes<'a> {
-    /// As they were then.
-    restored: Vec<&'a KeyValue>,
-    deleted: Vec<&'a Key>,
-}
-
-/// Compares two states of a range, both in order of key.
-fn changes<'a>(then: &'a [KeyValue], now: &'a [KeyValue]) -> Changes<'a> {
-    let mut changes = Changes { restored: Vec::new(), deleted: Vec::new() };
-    let (mut then, mut now) = (then.iter().peekable(), now.iter().peekable());
-    loop {
-        let order = match (then.peek(), now.peek()) {
-            (None, None) => return changes,
-            (Some(_), None) => Ordering::Less,
-            (None, Some(_)) => Ordering::Greater,
-            (Some(old), Some(new)) => old.key.cmp(&new.key),
-        };
-        let old = if order == Ordering::Greater { None } else { then.next() };
-        let new = if order == Ordering::Less { None } else { now.next() };
-        match (old, new) {
-            (Some(old), Some(new)) if is_same(&old.record, &new.record) => {}
-            (Some(old), _) => changes.restored.push(old),
-            (None, Some(new)) => changes.deleted.push(&new.key),
-            (None, None) => {}
-        }
-    }
-}
-
-fn is_same(old: &Record, new: &Record) -> bool {
-    old.value == new.value && old.content_type == new.content_type
+    Ok(Answer::json(reader.revision(), out))
 }
 
 #[cfg(test)]
@@ -412,19 +375,5 @@ mod tests {
     fn a_side_without_the_key_is_named() {
         assert_eq!(difference(None, Some(&record(b"x", None)))["only"], "to");
         assert_eq!(difference(Some(&record(b"", None)), None)["equal"], false);
-    }
-
-    #[test]
-    fn going_back_restores_what_differs_and_deletes_what_is_new() {
-        let item = |key: &'static str, value: &'static [u8]| KeyValue {
-            key: Key::new(key).unwrap(),
-            record: record(value, None),
-        };
-        let then = [item("/a", b"1"), item("/b", b"1"), item("/c", b"1")];
-        let now = [item("/a", b"1"), item("/b", b"2"), item("/d", b"1")];
-        let changes = changes(&then, &now);
-        let restored: Vec<_> = changes.restored.iter().map(|item| item.key.to_string()).collect();
-        assert_eq!(restored, ["/b", "/c"]);
-        assert_eq!(changes.deleted, [&Key::new("/d").unwrap()]);
     }
 }

@@ -1,29 +1,48 @@
 //! `/v1/maintenance` and `/v1/status`: looking after the store.
 
+use axum::body::Body;
 use axum::extract::{Request, State as Extract};
 use axum::response::Response;
+use futures_util::stream::unfold;
+use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use http::request::Parts;
+use http::{HeaderValue, StatusCode};
 use serde::Deserialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::format::Object;
-use super::schema::{Compaction, StatusObject};
+use super::schema::{Compaction, HashObject, StatusObject};
 use crate::api::extract::json::{self, Count};
 use crate::api::extract::query::{Span, parameters};
 use crate::api::extract::{body, idempotency, query, refuse_conditions};
 use crate::api::problem::Problem;
 use crate::api::{Answer, State};
 use crate::model::Revision;
+use crate::service::Consistency;
 
 pub(super) fn router() -> OpenApiRouter<State> {
-    OpenApiRouter::new().routes(routes!(get_status)).routes(routes!(compact))
+    OpenApiRouter::new()
+        .routes(routes!(get_status))
+        .routes(routes!(compact))
+        .routes(routes!(get_snapshot))
+        .routes(routes!(get_hash))
 }
 
 parameters! {
     /// What can be asked of maintenance.
     pub struct MaintenanceQuery {
+        /// How long the request may take. Default 5 s, at most 10 min.
+        timeout: Span = "timeout", "5s";
+    }
+}
+
+parameters! {
+    /// What can be asked of a digest.
+    pub struct HashQuery {
+        /// `linearizable` (default) or `serializable`.
+        consistency: Consistency = "consistency", "serializable";
         /// How long the request may take. Default 5 s, at most 10 min.
         timeout: Span = "timeout", "5s";
     }
@@ -60,6 +79,55 @@ pub async fn get_status(Extract(api): Extract<State>, request: Request) -> Respo
 pub async fn compact(Extract(api): Extract<State>, request: Request) -> Response {
     let result = forget(&api, request).await;
     api.finish(result)
+}
+
+/// Save the whole store
+///
+/// A stream that says by itself whether it is whole: `vardr snapshot verify` checks it.
+#[utoipa::path(
+    get, path = "/v1/maintenance/snapshot", operation_id = "getSnapshot", tag = "maintenance", params(MaintenanceQuery),
+    responses((status = 200, description = "The snapshot", body = String, content_type = "application/octet-stream")),
+)]
+pub async fn get_snapshot(Extract(api): Extract<State>, request: Request) -> Response {
+    let result = snapshot(&api, &request.into_parts().0).await;
+    api.finish(result)
+}
+
+/// Digest the whole store
+///
+/// Members that hold the same at a revision have the same digest.
+#[utoipa::path(
+    get, path = "/v1/maintenance/hash", operation_id = "getHash", tag = "maintenance", params(HashQuery),
+    responses((status = 200, description = "The digest", body = HashObject)),
+)]
+pub async fn get_hash(Extract(api): Extract<State>, request: Request) -> Response {
+    let result = hash(&api, &request.into_parts().0).await;
+    api.finish(result)
+}
+
+async fn snapshot(api: &State, parts: &Parts) -> Result<Answer, Problem> {
+    let asked: MaintenanceQuery = query(parts.uri.query())?;
+    let stream = api.service().snapshot(&api.call(asked.timeout)?).await?;
+    let revision = stream.revision;
+    let chunks = unfold(stream, |mut stream| async { stream.next().await.map(|chunk| (chunk, stream)) });
+    let name = HeaderValue::try_from(format!("attachment; filename=\"vardr-{revision}.snapshot\""));
+    let mut answer = Answer::empty(StatusCode::OK, revision)
+        .with_header(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"))
+        .with_header(CONTENT_DISPOSITION, name.unwrap_or(HeaderValue::from_static("attachment")));
+    answer.body = Body::from_stream(chunks);
+    Ok(answer)
+}
+
+async fn hash(api: &State, parts: &Parts) -> Result<Answer, Problem> {
+    let asked: HashQuery = query(parts.uri.query())?;
+    let hash = api.service().hash(&api.call(asked.timeout)?, asked.consistency.unwrap_or_default()).await?;
+    let mut out = Vec::with_capacity(96);
+    let mut object = Object::begin(&mut out);
+    object.number("revision", hash.revision.get());
+    object.number("compactRevision", hash.compacted.get());
+    object.string("hash", &format!("{:032x}", hash.digest));
+    object.end();
+    Ok(Answer::json(hash.revision, out))
 }
 
 fn status(api: &State, parts: &Parts) -> Result<Answer, Problem> {

@@ -336,6 +336,7 @@ fn own_codes(id: &str) -> &'static [Code] {
         "grantLease" => &[Code::LeaseExists],
         "getLease" | "revokeLease" | "keepLeaseAlive" => &[Code::LeaseNotFound],
         "compact" => &[Code::Compacted, Code::FutureRevision],
+        "getSnapshot" => &[Code::Overloaded],
         _ => &[],
     }
 }
