@@ -232,6 +232,9 @@ async fn has_begun(stream: &TcpStream) -> bool {
 /// When it cannot start, or the member met a fault.
 pub fn run(settings: Settings) -> anyhow::Result<()> {
     logging::init(settings.log_level, settings.log_format);
+    // A connection has large buffers and touches little of them; a huge page would make all of it resident. Where the
+    // kernel refuses, memory is larger and nothing else.
+    let _ = rustix::thread::disable_transparent_huge_pages(true);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no threads can be had")?;
     runtime.block_on(async {
         let running = start(settings).await?;
