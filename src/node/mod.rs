@@ -6,7 +6,7 @@
 //!                            └── Work ──> applier (owns the StateMachine) ──> replies, Published, watch hub
 //! ```
 //!
-//! A thread that meets a fault (I/O, corruption) stops the whole member through [`Shared::fail`]; nothing is
+//! A thread that meets a fault (I/O, corruption) stops the whole member through `Shared::fail`; nothing is
 //! retried and nothing is acknowledged after it.
 
 mod applier;

@@ -18,7 +18,7 @@ use crate::api::problem::Problem;
 use crate::model::{Key, LeaseId, Revision, SortBy, Ttl};
 use crate::service::Consistency;
 
-/// A set of query parameters. Made by [`parameters!`](crate::api::extract::query::parameters).
+/// A set of query parameters. Made by `parameters!`.
 pub trait Parameters: Default {
     /// The names, as they stand in a query.
     const NAMES: &'static [&'static str];

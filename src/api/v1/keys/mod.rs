@@ -1,4 +1,4 @@
-//! `/v1/keys`: the handlers, documented. How a request is read and answered is in [`read`] and [`write`].
+//! `/v1/keys`: the handlers, documented. How a request is read and answered is in [`read`] and [`mod@write`].
 
 pub mod read;
 pub mod write;

@@ -1,6 +1,6 @@
 //! `/v1/watch`: following changes over Server-Sent Events, NDJSON and WebSocket.
 //!
-//! One model of events on every carrier. This module reads the request; [`carrier`] writes streams, [`socket`] speaks
+//! One model of events on every carrier. This module reads the request; `carrier` writes streams, `socket` speaks
 //! over WebSocket. What a watch delivers is decided by the service.
 
 mod carrier;
