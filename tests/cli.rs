@@ -1,7 +1,7 @@
 //! The command line against a real server: what it prints, what it exits with, and that files and documents come back
 //! as they went in.
 
-#![expect(clippy::unwrap_used, reason = "a test fails where its claim does")]
+#![cfg(test)]
 
 mod support;
 
