@@ -354,6 +354,29 @@ fn a_watch_from_a_past_that_is_gone_says_so() {
 }
 
 #[test]
+fn a_snapshot_is_whole_or_said_not_to_be() {
+    let server = Server::start();
+    let dir = tempfile::tempdir().unwrap();
+    for number in 0..20 {
+        run_with_input(&server, &["put", &format!("/s/{number}"), "-"], &vec![b'x'; 50_000]);
+    }
+    let file = dir.path().join("vardr.snapshot");
+    ok(&server, &["snapshot", "save", path(&file)]);
+    assert_eq!(code(&run(&server, &["snapshot", "save", path(&file)])), 2, "nothing is overwritten unasked");
+    let head = json(&server, &["snapshot", "verify", path(&file)]);
+    assert_eq!((&head["revision"], &head["compactRevision"]), (&json!(21), &json!(0)));
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "no partial file is left");
+
+    let whole = fs::read(&file).unwrap();
+    let mut flipped = whole.clone();
+    flipped[whole.len() / 2] ^= 1;
+    for damaged in [&flipped[..], &whole[..whole.len() - 1], &whole[..8], b"", b"something else"] {
+        fs::write(&file, damaged).unwrap();
+        assert_eq!(code(&run(&server, &["snapshot", "verify", path(&file)])), 1, "{} bytes", damaged.len());
+    }
+}
+
+#[test]
 fn settings_that_cannot_be_used_stop_the_start_by_name() {
     let output = Command::new(env!("CARGO_BIN_EXE_vardr"))
         .args(["-data-dir", "/nonexistent/x", "-snapshot-count=many"])
