@@ -313,6 +313,7 @@ fn a_held_request_is_answered_by_a_change_in_it_and_by_no_other() {
     client.put("/v1/keys/w/a", "2").expect(200);
     for (name, held) in [("tag", by_tag), ("plain", plain), ("list", list)] {
         let (answer, at) = held.join().unwrap();
+        assert_eq!(answer.header("preference-applied").is_some(), name == "tag");
         assert_eq!(answer.status, 200, "{name}");
         assert!(at - change < Duration::from_secs(5), "{name}");
     }
@@ -600,4 +601,48 @@ fn the_store_is_saved_whole_and_digested() {
     check.push(&saved.body).unwrap();
     assert_eq!(check.finish().unwrap().revision.get(), hash.revision);
     assert!(saved.body.len() > 300 * 2000);
+}
+
+/// The example bodies of an operation, each with its media type.
+fn example_bodies(operation: &serde_json::Value) -> Vec<(String, String)> {
+    let Some(content) = operation["requestBody"]["content"].as_object() else { return Vec::new() };
+    let document: serde_json::Value = serde_json::from_str(include_str!("../openapi/v1.json")).unwrap();
+    let example = |shape: &serde_json::Value| match shape["schema"]["$ref"].as_str() {
+        Some(name) => document["components"]["schemas"][name.rsplit('/').next().unwrap()]["example"].clone(),
+        None => shape["example"].clone(),
+    };
+    let text = |value: serde_json::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let bodies = content.iter().map(|(kind, shape)| (kind.clone(), example(shape)));
+    bodies.filter(|(_, body)| !body.is_null()).map(|(kind, body)| (kind, text(body))).collect()
+}
+
+#[test]
+fn every_example_of_the_document_works() {
+    let (_server, client) = start();
+    typed(&client, "/v1/keys/app/config", "application/json", "{}").expect(201);
+    typed(&client, "/v1/keys?key=q1mi", "application/json", "{}").expect(201);
+    for number in 0..20 {
+        client.put("/v1/keys/app/db", number.to_string());
+    }
+    let document: serde_json::Value = serde_json::from_str(include_str!("../openapi/v1.json")).unwrap();
+    let mut tried = 0;
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for method in ["patch", "put", "post"] {
+            for (kind, body) in example_bodies(&item[method]) {
+                let mut path = path.clone();
+                for parameter in item[method]["parameters"].as_array().unwrap() {
+                    let name = parameter["name"].as_str().unwrap_or_default();
+                    let example = parameter["example"].as_str().unwrap_or_default();
+                    path = path.replace(&format!("{{{name}}}"), example);
+                }
+                if matches!(path.as_str(), "/v1/keys" | "/v1/history:rollback") {
+                    path.push_str(if method == "post" && path == "/v1/keys" { "?key=queue/" } else { "?key=q1mi" });
+                }
+                let answer = client.send(&method.to_uppercase(), &path, &[("Content-Type", &kind)], body.as_bytes());
+                assert!((200..300).contains(&answer.status), "{method} {path} {body}: {}", answer.text());
+                tried += 1;
+            }
+        }
+    }
+    assert!(tried >= 15, "{tried}");
 }

@@ -33,7 +33,7 @@ const ALLOWED_HEADERS: HeaderValue = HeaderValue::from_static(
     "accept, authorization, content-type, idempotency-key, if-match, if-none-match, last-event-id, prefer",
 );
 const EXPOSED_HEADERS: HeaderValue = HeaderValue::from_static(
-    "etag, link, location, preference-applied, retry-after, vardr-cluster-id, vardr-member-id, vardr-raft-term, \
+    "etag, idempotency-replayed, link, location, preference-applied, retry-after, vardr-cluster-id, vardr-member-id, vardr-raft-term, \
      vardr-revision",
 );
 const PREFLIGHT_AGE: HeaderValue = HeaderValue::from_static("600");

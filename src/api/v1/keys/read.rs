@@ -29,6 +29,8 @@ pub(super) const KEYS: &str = "/v1/keys";
 const MAX_WAIT: Duration = Duration::from_mins(10);
 /// The preferences of a client (RFC 7240).
 const PREFER: HeaderName = HeaderName::from_static("prefer");
+/// What came of them.
+const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 /// The bytes of a cursor before the position: the hash of its query and the revision.
 const CURSOR_HEAD: usize = 16;
 
@@ -89,6 +91,8 @@ pub struct ReadRequest {
     if_match: Option<Tags>,
     /// How long to hold the request while nothing changes.
     pub wait: Option<Duration>,
+    /// That by a preference of the client, and not by a parameter.
+    preferred: bool,
     /// Hold until something changed after this revision.
     pub after: Option<Revision>,
     revision: Option<Revision>,
@@ -150,6 +154,7 @@ impl ReadRequest {
             raw: wants_raw(query.raw, list.is_some(), &parts.headers)?,
             if_none_match: Tags::of(&parts.headers, &IF_NONE_MATCH)?,
             if_match: Tags::of(&parts.headers, &IF_MATCH)?,
+            preferred: wait.is_some() && query.wait.is_none(),
             wait,
             after: query.after.map(|after| after.0),
             revision: query.revision,
@@ -280,7 +285,15 @@ fn prefers_raw(accept: &HeaderValue) -> bool {
 pub async fn get(api: &State, parts: &Parts) -> Result<Answer, Problem> {
     let request = ReadRequest::parse(parts)?;
     match request.wait {
-        Some(wait) if !request.is_past() => held(api, request, Instant::now() + wait).await,
+        Some(wait) if !request.is_past() => {
+            let preferred = request.preferred;
+            let answer = held(api, request, Instant::now() + wait).await?;
+            Ok(if preferred {
+                answer.with_header(PREFERENCE_APPLIED, HeaderValue::from_static("wait"))
+            } else {
+                answer
+            })
+        }
         Some(_) | None => answer(api, &api.call(request.timeout)?, &request).await,
     }
 }
