@@ -33,9 +33,6 @@ const MAX_HEAD_BYTES: usize = 64 * 1024;
 const MAX_STREAMS: u32 = 1000;
 /// How long to wait before accepting again when no connection can be had (out of file descriptors).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// What a lone member's ids are computed from: etcd's own defaults.
-const PEER_URL: &str = "http://localhost:2380";
-const CLUSTER_TOKEN: &str = "etcd-cluster";
 /// The store's block cache.
 const CACHE_BYTES: u64 = 64 * 1024 * 1024;
 /// The log is cut when it has grown by this much, however few entries that is.
@@ -96,7 +93,7 @@ async fn bind(urls: &[ListenUrl]) -> anyhow::Result<Vec<TcpListener>> {
 fn node_options(settings: &Settings) -> node::Options {
     node::Options {
         data_dir: settings.data_dir.clone(),
-        identity: node::member_identity(&[PEER_URL.to_owned()], CLUSTER_TOKEN),
+        identity: node::lone_identity(),
         tick: settings.heartbeat_interval,
         election_ticks: settings.election_ticks(),
         cache_bytes: CACHE_BYTES,

@@ -485,6 +485,18 @@ pub(crate) enum SnapshotCommand {
         #[command(flatten)]
         common: Common,
     },
+    /// Make a data directory out of a snapshot
+    ///
+    /// Offline, into a directory that is not there or empty: start a server on it afterwards with --data-dir.
+    Restore {
+        file: PathBuf,
+        /// The directory to make
+        #[arg(long, value_name = "DIR", default_value = "./vardr.data")]
+        data_dir: PathBuf,
+        /// For people, or for programs
+        #[arg(short, long, value_enum, default_value_t, value_name = "FORM")]
+        output: Format,
+    },
     /// Check that a file holds a whole and undamaged snapshot
     Verify {
         file: PathBuf,

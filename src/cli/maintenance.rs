@@ -15,6 +15,7 @@ use super::item;
 use super::output::{Output, member, size, table};
 use super::route::Route;
 use crate::machine::{SnapshotCheck, SnapshotError, SnapshotHead};
+use crate::node;
 
 /// How much of a file is read at once.
 const READ_BYTES: usize = 256 * 1024;
@@ -92,6 +93,7 @@ pub(crate) async fn snapshot(client: &Client, out: &Output, command: SnapshotCom
     match command {
         SnapshotCommand::Save { file, overwrite, .. } => save(client, out, &file, overwrite).await,
         SnapshotCommand::Verify { file, .. } => verify(out, &file),
+        SnapshotCommand::Restore { file, data_dir, .. } => restore(out, &file, &data_dir),
     }
 }
 
@@ -121,6 +123,14 @@ pub(crate) fn verify(out: &Output, path: &Path) -> Outcome<()> {
     }
     let head = check.finish().map_err(|error| bad(path, &error))?;
     describe(out, "whole and undamaged:", path, &head)
+}
+
+/// Makes a data directory out of a snapshot file.
+pub(crate) fn restore(out: &Output, path: &Path, data_dir: &Path) -> Outcome<()> {
+    let mut file = File::open(path).map_err(|error| Failure::io(path.display(), &error))?;
+    let head = node::restore(&mut file, data_dir, node::lone_identity())
+        .map_err(|error| Failure::failed(format!("{}: {error}", path.display())))?;
+    describe(out, &format!("restored into {}:", data_dir.display()), path, &head)
 }
 
 fn bad(path: &Path, error: &SnapshotError) -> Failure {

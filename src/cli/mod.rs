@@ -94,7 +94,7 @@ fn common(command: &Command) -> Option<&Common> {
         Command::Compact(args) => &args.common,
         Command::Snapshot(args) => match &args.command {
             Snapshot::Save { common, .. } => common,
-            Snapshot::Verify { .. } => return None,
+            Snapshot::Verify { .. } | Snapshot::Restore { .. } => return None,
         },
         Command::Completion(_) => return None,
     })
@@ -119,6 +119,9 @@ fn offline_command(command: Command) -> Outcome<()> {
         Command::Completion(args) => completion(args.shell),
         Command::Snapshot(args) => match args.command {
             args::SnapshotCommand::Verify { file, output } => maintenance::verify(&Output::new(output), &file),
+            args::SnapshotCommand::Restore { file, data_dir, output } => {
+                maintenance::restore(&Output::new(output), &file, &data_dir)
+            }
             args::SnapshotCommand::Save { .. } => Ok(()),
         },
         _ => Ok(()),

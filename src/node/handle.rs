@@ -33,7 +33,7 @@ pub enum ProposeError {
     /// Perhaps applied: not known by the deadline.
     #[error("not known to be applied by the deadline")]
     OutcomeUnknown,
-    /// The member has stopped. Perhaps applied.
+    /// Certainly not applied: the member had stopped already.
     #[error("the member has stopped: {0}")]
     Stopped(Arc<str>),
 }
@@ -93,8 +93,8 @@ impl NodeHandle {
         }
         match timeout_at(deadline.into(), answer).await {
             Ok(Ok(result)) => result,
-            Ok(Err(_)) => Err(ProposeError::Stopped(self.failure())),
-            Err(_) => Err(ProposeError::OutcomeUnknown),
+            // Dropped by a member that stopped with the proposal under way.
+            Ok(Err(_)) | Err(_) => Err(ProposeError::OutcomeUnknown),
         }
     }
 

@@ -15,6 +15,7 @@ mod disk;
 mod handle;
 mod lessor;
 mod open;
+mod restore;
 mod runner;
 mod watch;
 
@@ -30,7 +31,8 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch as channel;
 
 pub use handle::{NodeHandle, ProposeError, ReadError};
-pub use open::{OpenError, member_identity};
+pub use open::{OpenError, lone_identity, member_identity};
+pub use restore::{RestoreError, restore};
 pub use watch::{Delivery, Watcher};
 
 use crate::model::{ClusterId, Incarnation, Index, MemberId, ProposalId, Revision, Term};
@@ -206,6 +208,7 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
+    use crate::machine::SnapshotSource;
     use crate::model::{Attach, Command, Condition, Key, KeyRange, LeaseId, Outcome, Put, Refusal, Reply, Ttl};
     use crate::watch::Filter;
 
@@ -301,6 +304,40 @@ mod tests {
         let node = Node::start(&options(dir.path()), Metrics::new()).unwrap();
         assert_eq!(value(&node, "/big").await.unwrap().len(), big.len());
         node.stop();
+    }
+
+    #[tokio::test]
+    async fn what_a_snapshot_holds_is_served_from_the_directory_made_of_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let node = Node::start(&options(dir.path()), Metrics::new()).unwrap();
+        for number in 0..50 {
+            propose(&node, put(&format!("/k/{number}"), "v", Attach::Detach)).await;
+        }
+        let mut file = Vec::new();
+        let source = SnapshotSource::open(node.handle().latest().view.snapshot().clone()).unwrap();
+        for chunk in source.chunks() {
+            file.extend_from_slice(&chunk.unwrap());
+        }
+        node.stop();
+
+        let again = tempfile::tempdir().unwrap();
+        let options = options(again.path());
+        assert!(restore(&mut &file[..file.len() - 1], &again.path().join("cut"), options.identity).is_err());
+        assert!(matches!(
+            Node::start(&Options { data_dir: again.path().join("cut"), ..options.clone() }, Metrics::new()),
+            Err(OpenError::NoLog { .. })
+        ));
+        restore(&mut file.as_slice(), &options.data_dir, options.identity).unwrap();
+        assert!(matches!(
+            restore(&mut file.as_slice(), &options.data_dir, options.identity),
+            Err(RestoreError::NotEmpty { .. })
+        ));
+        for start in 0..2 {
+            let node = Node::start(&options, Metrics::new()).unwrap();
+            assert_eq!(value(&node, "/k/49").await.unwrap(), b"v");
+            assert_eq!(propose(&node, put("/more", "v", Attach::Detach)).await.revision, Revision(52 + start));
+            node.stop();
+        }
     }
 
     #[tokio::test]

@@ -24,6 +24,9 @@ use crate::storage::fjall::{self, FjallEngine};
 use crate::wal::{self, FileDirectory, Recovered, Wal, WalError};
 use crate::watch::{Hub, Limits};
 
+/// What etcd computes ids from when it is told nothing else.
+const DEFAULT_PEER_URL: &str = "http://localhost:2380";
+const DEFAULT_TOKEN: &str = "etcd-cluster";
 /// What the name of a store's directory begins with.
 const STORE: &str = "store-";
 
@@ -115,7 +118,7 @@ pub(super) fn open(options: &Options) -> Result<Opened, OpenError> {
     let (wal, recovered) = open_wal(options)?;
     check_identity(options, &recovered)?;
     let incarnation = recovered.identity.incarnation;
-    let name = format!("{STORE}{incarnation}");
+    let name = store_name(incarnation);
     if let Some(found) = stores(path).map_err(directory)?.into_iter().find(|found| *found != name) {
         return Err(OpenError::Mixed { path: path.clone(), incarnation, found });
     }
@@ -130,6 +133,7 @@ pub(super) fn open(options: &Options) -> Result<Opened, OpenError> {
     let hard_state = agree(path, &recovered, applied)?;
     let view = machine.view().map_err(|source| OpenError::Store { path: store, source })?;
     let conf_state = machine.conf_state().clone();
+    let snapshot = recovered.snapshot.as_ref().map(|mark| Position { index: mark.index, term: mark.term });
     let sole_voter = conf_state.voters == [options.identity.member];
     let replica = Replica::new(
         consensus::Config {
@@ -141,7 +145,7 @@ pub(super) fn open(options: &Options) -> Result<Opened, OpenError> {
         },
         consensus::Recovered {
             hard_state,
-            snapshot: None,
+            snapshot,
             entries: recovered.entries,
             applied: Position { index: applied, term },
             conf_state,
@@ -158,6 +162,17 @@ pub(super) fn open(options: &Options) -> Result<Opened, OpenError> {
         sole_voter,
         lock,
     })
+}
+
+/// The name of the store that belongs to the log of an incarnation.
+pub(super) fn store_name(incarnation: Incarnation) -> String {
+    format!("{STORE}{incarnation}")
+}
+
+/// The ids of the member of a cluster of one that was told nothing else: those of an etcd started without any flag.
+#[must_use]
+pub fn lone_identity() -> Identity {
+    member_identity(&[DEFAULT_PEER_URL.to_owned()], DEFAULT_TOKEN)
 }
 
 /// The stores in a data directory. There is one, named after the incarnation of the log that it belongs to.
@@ -284,7 +299,7 @@ mod tests {
     #[test]
     fn ids_are_those_that_etcd_computes() {
         // What an etcd started without any flag shows.
-        let identity = member_identity(&["http://localhost:2380".to_owned()], "etcd-cluster");
+        let identity = lone_identity();
         assert_eq!(identity.member.to_string(), "8e9e05c52164694d");
         assert_eq!(identity.cluster.to_string(), "cdf818194e3a8c32");
     }

@@ -38,7 +38,7 @@ pub enum Error {
     NoSpace,
     #[error("the server is shutting down")]
     ShuttingDown,
-    /// The member has stopped for good. A write may have been carried out.
+    /// The member has stopped for good. Certainly not carried out.
     #[error("this member has stopped: {0}")]
     Stopped(Arc<str>),
     #[error("the store could not be read: {0}")]
