@@ -8,6 +8,7 @@
 //! appended; even if the disk lied, they hold no header of a later batch.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::io;
 
 use super::disk::{Directory, File};
 use super::format::{self, Frame, Header, HeaderError, Tail};
@@ -30,7 +31,10 @@ struct Reader {
 /// A segment in memory.
 struct Loaded {
     name: String,
+    /// Without the zeros at the end that nothing has been written to yet.
     bytes: Vec<u8>,
+    /// Of the file.
+    size: u64,
     header: Header,
 }
 
@@ -67,7 +71,7 @@ pub(super) fn open<D: Directory>(directory: D, options: Options) -> Result<(Wal<
         identity,
         segments,
         active,
-        active_bytes: segment.bytes.len() as u64,
+        active_bytes: segment.size,
         offset: end.offset as u64,
         spare: None,
         tail,
@@ -108,10 +112,9 @@ impl Loaded {
         let failed = |source| WalError::io("reading", &name, source);
         let file = directory.open(&name).map_err(failed)?;
         let size = file.size().map_err(failed)?;
-        let mut bytes = vec![0; usize::try_from(size).unwrap_or(usize::MAX)];
-        file.read_at(0, &mut bytes).map_err(failed)?;
+        let bytes = read_used(&file, size).map_err(failed)?;
         match Header::decode(&bytes) {
-            Ok(header) if header.sequence == sequence => Ok(Self { name, bytes, header }),
+            Ok(header) if header.sequence == sequence => Ok(Self { name, bytes, size, header }),
             Err(HeaderError::Version(found)) => Err(WalError::Version { file: name, found, known: format::VERSION }),
             Ok(_) => Err(damaged(&name, 0, "it has the name of another segment")),
             Err(HeaderError::Damaged) => Err(damaged(&name, 0, "its header is not as it was written")),
@@ -126,6 +129,27 @@ impl Loaded {
     fn from(&self, offset: usize) -> &[u8] {
         self.bytes.get(offset..).unwrap_or_default()
     }
+}
+
+/// Reads a file piece by piece: what is allocated ahead is as large as the log is small, and not worth the memory. All
+/// that is not zero is there, and zeros behind it, in case that what is written ends with some.
+fn read_used(file: &impl File, size: u64) -> io::Result<Vec<u8>> {
+    const PIECE_BYTES: usize = 256 * 1024;
+    let mut bytes = Vec::new();
+    let mut piece = vec![0; PIECE_BYTES];
+    let mut offset = 0;
+    while (offset as u64) < size {
+        let left = usize::try_from(size - offset as u64).unwrap_or(usize::MAX);
+        piece.truncate(left);
+        file.read_at(offset as u64, &mut piece)?;
+        if piece.iter().any(|byte| *byte != 0) {
+            bytes.resize(offset, 0);
+            bytes.extend_from_slice(&piece);
+        }
+        offset += piece.len();
+    }
+    bytes.resize(offset.min(bytes.len() + SECTOR_BYTES), 0);
+    Ok(bytes)
 }
 
 fn damaged(file: &str, offset: usize, what: &'static str) -> WalError {
