@@ -47,8 +47,22 @@ impl Client {
         self.send("DELETE", path, &[], b"")
     }
 
+    /// Puts a value; `None` when the server is gone before it answers.
+    pub(crate) fn try_put(&self, path: &str, body: impl AsRef<[u8]>) -> Option<Response> {
+        let mut stream = TcpStream::connect(&self.address).ok()?;
+        stream.set_read_timeout(Some(LIMIT)).ok()?;
+        stream.write_all(&self.request("PUT", path, &[], body.as_ref())).ok()?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).ok()?;
+        Some(Response::parse(&answer)).filter(|answer| answer.status != 0)
+    }
+
     /// Sends a request. A `Host` of one's own replaces the usual one.
     pub(crate) fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Response {
+        self.raw(&self.request(method, path, headers, body))
+    }
+
+    fn request(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
         let mut head = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\n");
         if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
             let _ = write!(head, "Host: {}\r\n", self.address);
@@ -62,7 +76,7 @@ impl Client {
         head.push_str("\r\n");
         let mut bytes = head.into_bytes();
         bytes.extend_from_slice(body);
-        self.raw(&bytes)
+        bytes
     }
 
     /// Sends bytes and reads until the server closes the connection.

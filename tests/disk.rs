@@ -1,0 +1,223 @@
+//! Disk trouble: each kind ends in a clear message and no wrong answer, and nothing acknowledged is lost silently.
+
+#![cfg(test)]
+
+mod support;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use support::Server;
+use support::http::Client;
+
+const KEYS: usize = 200;
+
+fn client(server: &Server) -> Client {
+    Client::new(server.address())
+}
+
+/// Puts `/k/0` to `/k/199`, then stops the server as an operator does.
+fn filled(data_dir: &Path) {
+    let mut server = Server::try_start_in(data_dir, &[]).unwrap();
+    for number in 0..KEYS {
+        assert_eq!(client(&server).put(&format!("/v1/keys/k/{number}"), format!("value {number}")).status, 201);
+    }
+    assert!(server.terminate().success());
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &to.join(entry.file_name()));
+        } else {
+            fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+        }
+    }
+}
+
+/// Every file below a directory, in order of name.
+fn files(root: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(root).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Changes a bit of the first byte from an offset on that is not padding.
+fn flip(path: &Path, offset: usize) {
+    let mut bytes = fs::read(path).unwrap();
+    let content = bytes[offset..].iter().position(|byte| *byte != 0).unwrap();
+    bytes[offset + content] ^= 0x10;
+    fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn a_data_directory_in_use_is_refused_by_name() {
+    let server = Server::start();
+    let Err(log) = Server::try_start_in(server.data_dir(), &[]) else { panic!("two servers on one directory") };
+    assert!(log.contains("in use") && log.contains(server.data_dir().to_str().unwrap()), "{log}");
+    assert_eq!(client(&server).put("/v1/keys/a", "1").status, 201);
+}
+
+#[test]
+fn a_flipped_bit_in_the_log_is_refused_with_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    filled(&dir.path().join("good"));
+    for offset in [600, 700, 5000, 20_000] {
+        let data = dir.path().join(format!("bad-{offset}"));
+        copy(&dir.path().join("good"), &data);
+        let segments = files(&data.join("wal"));
+        let segment = segments.iter().find(|path| fs::read(path).unwrap().iter().any(|byte| *byte != 0)).unwrap();
+        flip(segment, offset);
+        match Server::try_start_in(&data, &[]) {
+            Err(log) => assert!(log.contains("damaged") && log.contains("restore"), "at {offset}: {log}"),
+            Ok(_) => panic!("a log damaged at {offset} was taken"),
+        }
+    }
+}
+
+#[test]
+fn a_flipped_bit_in_the_store_gives_a_message_or_right_answers_but_no_wrong_one() {
+    let dir = tempfile::tempdir().unwrap();
+    filled(&dir.path().join("good"));
+    let mut refused = 0;
+    for (number, share) in [(0, 0.2), (1, 0.5), (2, 0.9), (3, 0.01)] {
+        let data = dir.path().join(format!("bad-{number}"));
+        copy(&dir.path().join("good"), &data);
+        let store = fs::read_dir(&data).unwrap().map(|entry| entry.unwrap().path());
+        let store = store.into_iter().find(|path| path.to_str().unwrap().contains("store-")).unwrap();
+        let largest = files(&store).into_iter().max_by_key(|path| used(path)).unwrap();
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            clippy::cast_precision_loss,
+            reason = "a place"
+        )]
+        flip(&largest, (used(&largest) as f64 * share) as usize);
+        match Server::try_start_in(&data, &[]) {
+            Err(log) => {
+                refused += 1;
+                assert!(log.contains("store") || log.contains("state machine"), "{log}");
+            }
+            Ok(server) => {
+                for key in 0..KEYS {
+                    let answer = client(&server).get(&format!("/v1/keys/k/{key}?raw=true"));
+                    assert_eq!(answer.status, 200, "/k/{key} after damage at {share}");
+                    assert_eq!(answer.text(), format!("value {key}"), "after damage at {share}");
+                }
+            }
+        }
+    }
+    println!("{refused} of 4 damaged stores were refused, the others were made good from the log");
+}
+
+/// The bytes of a file up to the zeros at its end.
+fn used(path: &Path) -> usize {
+    let bytes = fs::read(path).unwrap();
+    bytes.iter().rposition(|byte| *byte != 0).unwrap_or(0)
+}
+
+#[test]
+fn a_failing_sync_stops_the_member_and_loses_nothing_acknowledged() {
+    let usable = Command::new("strace").args(["-o", "/dev/null", "true"]).status();
+    if !usable.is_ok_and(|status| status.success()) {
+        println!("skipped: strace cannot be used here");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    filled(&data);
+    let mut server = Server::try_start_in(&data, &[]).unwrap();
+    let mut strace = Command::new("strace")
+        .args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=fdatasync", "-e", "inject=fdatasync:error=EIO:when=20+"])
+        .args(["-p", &server.pid().to_string()])
+        .spawn()
+        .unwrap();
+    let mut acknowledged = 0;
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        assert!(Instant::now() < deadline, "no write failed");
+        match client(&server).try_put(&format!("/v1/keys/more/{acknowledged}"), "value") {
+            Some(answer) if answer.status == 201 => acknowledged += 1,
+            Some(answer) => {
+                assert!(matches!(
+                    (answer.status, answer.code().as_str()),
+                    (504, "outcome_unknown") | (503, "unavailable")
+                ));
+                break;
+            }
+            None => break,
+        }
+    }
+    let status = server.wait(Duration::from_secs(20));
+    let _ = strace.wait();
+    assert!(!status.success());
+    assert!(server.log().contains("the log could not be written"), "{}", server.log());
+    let server = Server::try_start_in(&data, &[]).unwrap();
+    for number in 0..acknowledged {
+        assert_eq!(client(&server).get(&format!("/v1/keys/more/{number}")).status, 200);
+    }
+}
+
+/// A file system of its own, small enough to fill.
+struct SmallDisk {
+    point: PathBuf,
+}
+
+impl SmallDisk {
+    fn new(dir: &Path, megabytes: u64) -> Option<Self> {
+        let (image, point) = (dir.join("image"), dir.join("mount"));
+        fs::File::create(&image).unwrap().set_len(megabytes << 20).unwrap();
+        fs::create_dir(&point).unwrap();
+        let made = Command::new("mkfs.ext4").arg("-q").arg(&image).status();
+        let mounted = Command::new("mount").args(["-o", "loop"]).arg(&image).arg(&point).status();
+        let ready = [made, mounted].into_iter().all(|status| status.is_ok_and(|status| status.success()));
+        ready.then_some(Self { point })
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.point).status();
+    }
+}
+
+#[test]
+fn on_a_full_disk_reads_deletions_and_compaction_go_on_and_nothing_is_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(disk) = SmallDisk::new(dir.path(), 256) else {
+        println!("skipped: no file system can be mounted here");
+        return;
+    };
+    let mut server = Server::try_start_in(&disk.point.join("data"), &[]).unwrap();
+    let value = "x".repeat(1 << 20);
+    let mut stored = 0;
+    let deadline = Instant::now() + Duration::from_mins(2);
+    let full = loop {
+        assert!(Instant::now() < deadline, "the disk never filled");
+        let answer = client(&server).put(&format!("/v1/keys/big/{stored}"), &value);
+        if answer.status != 201 {
+            break answer;
+        }
+        stored += 1;
+    };
+    assert_eq!((full.status, full.code().as_str()), (507, "quota_exceeded"));
+    assert!(stored > 20, "full after {stored} MiB");
+    assert_eq!(client(&server).get("/v1/keys/big/0?raw=true").text().len(), value.len());
+    assert_eq!(client(&server).delete("/v1/keys/big/0").status, 200);
+    assert_eq!(client(&server).get("/readyz").status, 503);
+    server.restart();
+    let listed = client(&server).get("/v1/keys/big/?keysOnly=true").value();
+    assert_eq!(listed["count"], stored - 1, "all that was acknowledged, less what was deleted");
+}
