@@ -23,7 +23,7 @@ use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
 
 use super::problem::{Code, Problem};
-use super::{State, VARDR_REVISION};
+use super::{PREFERENCE_APPLIED, State, VARDR_REVISION};
 
 /// Smaller answers are not worth compressing.
 const COMPRESS_FROM_BYTES: u16 = 1024;
@@ -104,7 +104,9 @@ pub async fn pass(Shared(edge): Shared<Edge>, request: Request, next: Next) -> R
     let took = start.elapsed();
     let route = pattern.as_ref().map_or("unmatched", MatchedPath::as_str);
     state.metrics().http.observe(route, &method, response.status(), took);
-    if state.settings().slow.is_some_and(|slow| took >= slow) {
+    // A request that was held because it asked to be is not slow.
+    let held = response.headers().contains_key(PREFERENCE_APPLIED);
+    if !held && state.settings().slow.is_some_and(|slow| took >= slow) {
         state.metrics().http.slow.inc();
         tracing::warn!(%method, route, status = response.status().as_u16(), ?took, "slow request");
     }

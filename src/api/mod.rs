@@ -38,6 +38,8 @@ pub const VARDR_CLUSTER_ID: HeaderName = HeaderName::from_static("vardr-cluster-
 pub const VARDR_MEMBER_ID: HeaderName = HeaderName::from_static("vardr-member-id");
 /// The raft term of that member.
 pub const VARDR_RAFT_TERM: HeaderName = HeaderName::from_static("vardr-raft-term");
+/// What a request asked for and was done (RFC 7240, section 3): it was held.
+pub const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 /// There, and `true`, when the answer is that of an earlier request with the same `Idempotency-Key`.
 pub const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 

@@ -148,6 +148,9 @@ impl Applier {
         let Some(last) = entries.last() else { return Ok(()) };
         let start = Instant::now();
         let applied = self.machine.apply(entries)?;
+        if applied.clock_clamped {
+            tracing::warn!(time = %applied.time, "the leader's clock has jumped ahead by over an hour: look at it");
+        }
         self.publish(&applied, last.term)?;
         self.shared.metrics.apply.commands.inc_by(applied.replies.len() as u64);
         let (revision, blocks) = (applied.revision, applied.blocks.clone());

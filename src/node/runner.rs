@@ -27,6 +27,9 @@ const MAX_UNPERSISTED: usize = 1;
 const MAX_EXPIRIES: usize = 1000;
 /// What is left of a lease is recorded when this much has passed since it last was.
 const CHECKPOINT_STEP: Duration = Duration::from_secs(30);
+/// A leader that proposed nothing for so long proposes a no-op: the state machine's clock goes by the stamps of entries
+/// and takes no jump of an hour at once.
+const NOOP_AFTER: Duration = Duration::from_mins(15);
 /// How often leases are looked through for that.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(10);
 
@@ -76,6 +79,7 @@ pub(super) struct Runner {
     own_term: Option<Term>,
     sole_voter: bool,
     last_checkpoint: Instant,
+    last_proposal: Instant,
 }
 
 impl Runner {
@@ -106,6 +110,7 @@ impl Runner {
             own_term: None,
             sole_voter,
             last_checkpoint: Instant::now(),
+            last_proposal: Instant::now(),
         }
     }
 
@@ -175,6 +180,9 @@ impl Runner {
         for lease in expired {
             self.propose_own(Command::ExpireLease { id: lease.id, term, renewals: lease.renewals });
         }
+        if now.duration_since(self.last_proposal) >= NOOP_AFTER {
+            self.propose_own(Command::Noop);
+        }
         if now.duration_since(self.last_checkpoint) >= CHECKPOINT_EVERY {
             self.last_checkpoint = now;
             let checkpoints = self.shared.lessor.lock().checkpoints(now, CHECKPOINT_STEP);
@@ -202,6 +210,7 @@ impl Runner {
             return;
         }
         let time = self.now();
+        self.last_proposal = Instant::now();
         let mut pending = std::mem::take(&mut self.pending).into_iter().peekable();
         while pending.peek().is_some() {
             let mut size = 0;

@@ -18,7 +18,7 @@ use crate::api::extract::{Tags, Target, duration, query, target};
 use crate::api::problem::{Code, Problem};
 use crate::api::v1::format::{self, Object, Values};
 use crate::api::v1::poll::{self, Scope};
-use crate::api::{Answer, State};
+use crate::api::{Answer, PREFERENCE_APPLIED, State};
 use crate::model::limits::{DEFAULT_PAGE, MAX_PAGE};
 use crate::model::{ContentType, Key, KeyRange, KeyValue, Revision, SortBy};
 use crate::service::{Call, Consistency, Cursor, ListRequest, Listing, Reader};
@@ -29,8 +29,6 @@ pub(super) const KEYS: &str = "/v1/keys";
 const MAX_WAIT: Duration = Duration::from_mins(10);
 /// The preferences of a client (RFC 7240).
 const PREFER: HeaderName = HeaderName::from_static("prefer");
-/// What came of them.
-const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 /// The bytes of a cursor before the position: the hash of its query and the revision.
 const CURSOR_HEAD: usize = 16;
 
