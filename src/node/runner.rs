@@ -255,7 +255,7 @@ impl Runner {
             }
             self.shared.term.store(status.term.get(), Ordering::Relaxed);
             self.shared.leader.store(status.leader.map_or(0, MemberId::get), Ordering::Relaxed);
-            tracing::info!(role = ?status.role, term = %status.term, leader = ?status.leader, "raft state changed");
+            tracing::info!(role = ?status.role, term = %status.term, leader = status.leader.map(tracing::field::display), "raft state changed");
         }
         for (token, placed) in output.proposed {
             let Some(waiters) = self.proposed.remove(&token) else { continue };
