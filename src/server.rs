@@ -1,15 +1,17 @@
 //! The composition root: builds everything in order, runs it, and takes it down in reverse.
 
 use std::collections::BTreeSet;
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use axum::Router;
+use axum::body::Body;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -17,7 +19,7 @@ use tokio_util::task::TaskTracker;
 use url::Url;
 
 use crate::api::edge::Access;
-use crate::api::{self, ApiSettings};
+use crate::api::{ApiSettings, Face};
 use crate::config::{AutoCompaction, ListenUrl, Settings};
 use crate::node::{self, Node};
 use crate::observe::{Metrics, logging};
@@ -69,12 +71,12 @@ pub async fn start(settings: Settings) -> anyhow::Result<Running> {
     let shutdown = CancellationToken::new();
     let limits = Limits { max_request_bytes: settings.max_request_bytes };
     let service = Service::new(node.handle(), settings.name.clone(), limits, metrics.clone(), shutdown.clone());
-    let router = api::router(service.clone(), api_settings(&settings, &addresses), metrics);
+    let face = Face::new(service.clone(), api_settings(&settings, &addresses), metrics);
     let tasks = TaskTracker::new();
     tasks.spawn(service.clone().guard_space());
     tasks.spawn(service.clone().retain(retention(settings.auto_compaction)));
     for listener in listeners {
-        tasks.spawn(accept(listener, router.clone(), shutdown.clone(), tasks.clone()));
+        tasks.spawn(accept(listener, face.clone(), shutdown.clone(), tasks.clone()));
     }
     Ok(Running { addresses, node, service, shutdown, tasks })
 }
@@ -148,7 +150,7 @@ impl Running {
     }
 }
 
-async fn accept(listener: TcpListener, router: Router, shutdown: CancellationToken, tasks: TaskTracker) {
+async fn accept(listener: TcpListener, face: Face, shutdown: CancellationToken, tasks: TaskTracker) {
     let builder = builder();
     loop {
         let accepted = tokio::select! {
@@ -157,7 +159,8 @@ async fn accept(listener: TcpListener, router: Router, shutdown: CancellationTok
         };
         match accepted {
             Ok((stream, _)) => {
-                tasks.spawn(serve(stream, router.clone(), builder.clone(), shutdown.clone()));
+                // A token of its own: every poll of a connection looks at it, under a lock.
+                tasks.spawn(serve(stream, face.clone(), builder.clone(), shutdown.child_token()));
             }
             Err(error) => {
                 tracing::warn!(%error, "no connection could be accepted");
@@ -184,13 +187,16 @@ fn builder() -> Builder<TokioExecutor> {
     builder
 }
 
-async fn serve(stream: TcpStream, router: Router, builder: Builder<TokioExecutor>, shutdown: CancellationToken) {
+async fn serve(stream: TcpStream, face: Face, builder: Builder<TokioExecutor>, shutdown: CancellationToken) {
     // Without it, small answers wait for the acknowledgement of earlier ones. A socket that refuses is closed anyway.
     let _ = stream.set_nodelay(true);
     if !has_begun(&stream).await {
         return;
     }
-    let service = TowerToHyperService::new(router);
+    let service = service_fn(move |request: hyper::Request<Incoming>| {
+        let answer = face.answer(request.map(Body::new));
+        async { Ok::<_, Infallible>(answer.await) }
+    });
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     tokio::pin!(connection);
     let ended = tokio::select! {

@@ -4,12 +4,11 @@
 use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::future::ready;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::time::Instant;
 
 use axum::body::Body;
-use axum::extract::{MatchedPath, Request, State as Shared};
-use axum::middleware::Next;
+use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use http::header::{
     ACCEPT_ENCODING, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
@@ -23,7 +22,7 @@ use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
 
 use super::problem::{Code, Problem};
-use super::{PREFERENCE_APPLIED, State, VARDR_REVISION};
+use super::{Face, PREFERENCE_APPLIED, Route, VARDR_REVISION};
 
 /// Smaller answers are not worth compressing.
 const COMPRESS_FROM_BYTES: u16 = 1024;
@@ -48,17 +47,6 @@ pub struct Access {
     pub hosts: BTreeSet<String>,
 }
 
-/// The state of the layer.
-#[derive(Debug, Clone)]
-pub struct Edge(State);
-
-impl Edge {
-    #[must_use]
-    pub fn new(state: State) -> Self {
-        Self(state)
-    }
-}
-
 /// Compresses an answer for who accepts it, but no stream: a compressor holds events back.
 async fn compress(accepted: HeaderValue, response: Response) -> Response {
     let large = SizeAbove::new(COMPRESS_FROM_BYTES);
@@ -75,21 +63,21 @@ async fn compress(accepted: HeaderValue, response: Response) -> Response {
     }
 }
 
-/// The layer.
-pub async fn pass(Shared(edge): Shared<Edge>, request: Request, next: Next) -> Response {
+/// Takes a request through all of that to who answers it, and the answer back.
+pub(super) async fn pass(face: Face, request: Request) -> Response {
     let start = Instant::now();
-    let state = edge.0;
+    let state = face.state();
     let _in_flight = state.metrics().http.enter();
     let access = &state.settings().access;
     let method = request.method().clone();
-    let pattern = request.extensions().get::<MatchedPath>().cloned();
     let origin = request.headers().get(ORIGIN).cloned();
     let allowed = origin.filter(|origin| access.lists(origin));
     let accepted = request.headers().get(ACCEPT_ENCODING).cloned();
-    let mut response = match access.admit(request.method(), request.headers(), request.uri().authority()) {
-        Err(problem) => problem.into_response(),
-        Ok(Admission::Preflight) => StatusCode::NO_CONTENT.into_response(),
-        Ok(Admission::Request) => next.run(request).await,
+    let admission = access.admit(request.method(), request.headers(), request.uri().authority());
+    let (route, mut response) = match admission {
+        Err(problem) => (Route::None, problem.into_response()),
+        Ok(Admission::Preflight) => (Route::None, StatusCode::NO_CONTENT.into_response()),
+        Ok(Admission::Request) => face.route(request).await,
     };
     // Most programs accept nothing but plain answers, and are spared the machinery.
     if let Some(accepted) = accepted {
@@ -102,13 +90,15 @@ pub async fn pass(Shared(edge): Shared<Edge>, request: Request, next: Next) -> R
         share(response.headers_mut(), allowed.as_ref(), method == Method::OPTIONS);
     }
     let took = start.elapsed();
-    let route = pattern.as_ref().map_or("unmatched", MatchedPath::as_str);
-    state.metrics().http.observe(route, &method, response.status(), took);
+    match &route {
+        Route::Counted(counters) => counters.observe(response.status(), took),
+        route => state.metrics().http.observe(route.as_str(), &method, response.status(), took),
+    }
     // A request that was held because it asked to be is not slow.
     let held = response.headers().contains_key(PREFERENCE_APPLIED);
     if !held && state.settings().slow.is_some_and(|slow| took >= slow) {
         state.metrics().http.slow.inc();
-        tracing::warn!(%method, route, status = response.status().as_u16(), ?took, "slow request");
+        tracing::warn!(%method, route = route.as_str(), status = response.status().as_u16(), ?took, "slow request");
     }
     response
 }
@@ -122,12 +112,12 @@ enum Admission {
 
 impl Access {
     fn admit(&self, method: &Method, headers: &HeaderMap, authority: Option<&Authority>) -> Result<Admission, Problem> {
-        let host = headers.get(HOST).and_then(|host| host.to_str().ok()?.parse::<Authority>().ok());
-        let host = authority.cloned().or(host);
-        self.check_host(headers, host.as_ref())?;
+        let named = authority.map(Authority::as_str).or_else(|| headers.get(HOST)?.to_str().ok());
+        let host = named.and_then(Host::parse);
+        self.check_host(headers, host)?;
         let Some(origin) = headers.get(ORIGIN) else { return Ok(Admission::Request) };
         let changes = !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
-        let foreign = !is_own(origin, host.as_ref()) && !self.lists(origin);
+        let foreign = !is_own(origin, host) && !self.lists(origin);
         if foreign && (changes || headers.contains_key(UPGRADE)) {
             return Err(Problem::new(
                 Code::PermissionDenied,
@@ -142,7 +132,7 @@ impl Access {
 
     /// Refuses names that the server does not go by: a page that has rebound its own name to this address must not
     /// pass for a page of this server.
-    fn check_host(&self, headers: &HeaderMap, host: Option<&Authority>) -> Result<(), Problem> {
+    fn check_host(&self, headers: &HeaderMap, host: Option<Host<'_>>) -> Result<(), Problem> {
         let refused = |detail: &str| Err(Problem::new(Code::PermissionDenied, detail));
         if self.hosts.contains("*") {
             return Ok(());
@@ -151,11 +141,14 @@ impl Access {
             // HTTP/1.0 knows no Host; a later request without one, or with nonsense, is refused.
             return if headers.contains_key(HOST) { refused("the Host is not a name with a port") } else { Ok(()) };
         };
-        let name = host.host().trim_start_matches('[').trim_end_matches(']').trim_end_matches('.').to_ascii_lowercase();
-        let known = name == "localhost"
-            || name.ends_with(".localhost")
-            || name.parse::<IpAddr>().is_ok()
-            || self.hosts.contains(&name);
+        let name = host.name.trim_end_matches('.');
+        let is_local = |name: &str| {
+            let tail = name.len().checked_sub("localhost".len()).and_then(|at| name.split_at_checked(at));
+            tail.is_some_and(|(front, tail)| {
+                tail.eq_ignore_ascii_case("localhost") && (front.is_empty() || front.ends_with('.'))
+            })
+        };
+        let known = is_local(name) || name.parse::<IpAddr>().is_ok() || self.hosts.contains(&name.to_ascii_lowercase());
         if known { Ok(()) } else { refused("the server does not go by this Host; add it with --host-whitelist") }
     }
 
@@ -164,11 +157,33 @@ impl Access {
     }
 }
 
+/// A host and perhaps a port (RFC 9110, section 7.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Host<'a> {
+    whole: &'a str,
+    /// Without brackets and port.
+    name: &'a str,
+}
+
+impl<'a> Host<'a> {
+    /// Reads a name, an IPv4 address or an IPv6 address in brackets; `None` for anything else.
+    fn parse(whole: &'a str) -> Option<Self> {
+        let (name, rest) = match whole.strip_prefix('[') {
+            Some(bracketed) => bracketed.split_once(']').filter(|(name, _)| name.parse::<Ipv6Addr>().is_ok())?,
+            None => whole.split_at(whole.find(':').unwrap_or(whole.len())),
+        };
+        let port = if rest.is_empty() { rest } else { rest.strip_prefix(':')? };
+        let is_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b':');
+        let fine = !name.is_empty() && name.bytes().all(is_name) && port.bytes().all(|byte| byte.is_ascii_digit());
+        fine.then_some(Self { whole, name })
+    }
+}
+
 /// Whether an origin is the server's own: the same host and port that the request was sent to.
-fn is_own(origin: &HeaderValue, host: Option<&Authority>) -> bool {
+fn is_own(origin: &HeaderValue, host: Option<Host<'_>>) -> bool {
     let origin = origin.to_str().ok().and_then(|origin| origin.split_once("://"));
     match (origin, host) {
-        (Some((_, origin)), Some(host)) => origin.eq_ignore_ascii_case(host.as_str()),
+        (Some((_, origin)), Some(host)) => origin.eq_ignore_ascii_case(host.whole),
         _ => false,
     }
 }
@@ -203,12 +218,33 @@ mod tests {
 
     #[test]
     fn only_known_hosts_are_answered() {
-        for host in
-            ["127.0.0.1:2379", "localhost", "[::1]:2379", "10.0.0.7:2379", "config.example:80", "CONFIG.example."]
-        {
+        for host in [
+            "127.0.0.1:2379",
+            "localhost",
+            "LOCALHOST:1",
+            "a.localhost",
+            "[::1]:2379",
+            "10.0.0.7:2379",
+            "config.example:80",
+            "CONFIG.example.",
+        ] {
             assert!(admits(&Method::GET, &[(HOST, host)]), "{host}");
         }
-        for host in ["evil.example", "localhost.evil.example:2379", "127.0.0.1.evil.example", "a b"] {
+        for host in [
+            "evil.example",
+            "localhost.evil.example:2379",
+            "127.0.0.1.evil.example",
+            "evillocalhost",
+            "a b",
+            "",
+            ":2379",
+            "localhost:http",
+            "localhost@evil.example",
+            "[::1",
+            "[localhost]",
+            "[::1]evil.example",
+            "[::1]80",
+        ] {
             assert!(!admits(&Method::GET, &[(HOST, host)]), "{host}");
         }
         assert!(admits(&Method::GET, &[]), "HTTP/1.0");

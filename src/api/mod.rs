@@ -1,6 +1,6 @@
 //! The HTTP face: parse, call the service, format the answer. Nothing here decides about the state.
 //!
-//! [`router`] is the whole face as one axum router. [`State`] is what every handler has; [`Answer`] and
+//! [`Face`] is the whole of it: a request in, an answer out. [`State`] is what every handler has; [`Answer`] and
 //! [`problem::Problem`] are the two ways in which one ends.
 
 pub mod edge;
@@ -10,22 +10,26 @@ pub mod pages;
 pub mod problem;
 pub mod v1;
 
+use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
-use axum::middleware::from_fn_with_state;
+use axum::extract::{MatchedPath, Request};
+use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::{Router, extract as axum_extract};
 use http::header::{ALLOW, CONTENT_TYPE, ETAG};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 
+use tower::ServiceExt as _;
 use utoipa_swagger_ui::SwaggerUi;
 
 use crate::model::Revision;
-use crate::observe::Metrics;
+use crate::observe::{Metrics, RouteMetrics};
 use crate::service::{Call, Service};
-use edge::{Access, Edge};
+use edge::Access;
 use extract::Verb;
 use extract::query::{Span, shortened};
 use problem::{Code, Problem};
@@ -76,20 +80,92 @@ struct Inner {
     member: HeaderValue,
 }
 
-/// The whole HTTP face.
-pub fn router(service: Service, settings: ApiSettings, metrics: Metrics) -> Router {
-    let state = State::new(service, settings, metrics);
-    let (described, _) = v1::router().split_for_parts();
-    let document = SwaggerUi::new("/docs").url("/openapi.json", v1::openapi::document());
-    let edge = Edge::new(state.clone());
-    Router::new()
-        .merge(described)
-        .merge(pages::router())
-        .merge(document)
-        .fallback(not_found)
-        .method_not_allowed_fallback(other_method)
-        .layer(from_fn_with_state(edge, edge::pass))
-        .with_state(state)
+/// The whole HTTP face. Cheap to clone.
+#[derive(Clone)]
+pub struct Face(Arc<FaceParts>);
+
+struct FaceParts {
+    state: State,
+    router: Router,
+    keys: v1::keys::Counters,
+}
+
+impl fmt::Debug for Face {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Face").field(&self.0.state).finish()
+    }
+}
+
+impl Face {
+    #[must_use]
+    pub fn new(service: Service, settings: ApiSettings, metrics: Metrics) -> Self {
+        let state = State::new(service, settings, metrics);
+        let (described, _) = v1::router().split_for_parts();
+        let document = SwaggerUi::new("/docs").url("/openapi.json", v1::openapi::document());
+        let router = Router::new()
+            .merge(described)
+            .merge(pages::router())
+            .merge(document)
+            .fallback(not_found)
+            .method_not_allowed_fallback(other_method)
+            .layer(from_fn(tell_route))
+            .with_state(state.clone());
+        Self(Arc::new(FaceParts { state, router, keys: v1::keys::Counters::default() }))
+    }
+
+    /// Answers a request. On the heap: a connection keeps room for its request's future for as long as it lives, and
+    /// most connections wait.
+    pub fn answer(&self, request: Request) -> Pin<Box<dyn Future<Output = Response> + Send>> {
+        Box::pin(edge::pass(self.clone(), request))
+    }
+
+    fn state(&self) -> &State {
+        &self.0.state
+    }
+
+    /// Hands a request to who answers it, past the router where a glance at the path is enough to know. Says what
+    /// it was, too.
+    async fn route(&self, request: Request) -> (Route<'_>, Response) {
+        if let Some(counters) = self.0.keys.of(self.state(), &request) {
+            return (Route::Counted(counters), v1::keys::answer(self.state(), request).await);
+        }
+        let mut response = match self.0.router.clone().oneshot(request).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        };
+        let matched = response.extensions_mut().remove::<MatchedPath>();
+        (matched.map_or(Route::None, Route::Matched), response)
+    }
+}
+
+/// What took a request.
+enum Route<'a> {
+    /// Nothing.
+    None,
+    /// A route with its counters at hand.
+    Counted(&'a RouteMetrics),
+    /// The route of this pattern.
+    Matched(MatchedPath),
+}
+
+impl Route<'_> {
+    fn as_str(&self) -> &str {
+        match self {
+            Self::None => "unmatched",
+            Self::Counted(_) => v1::keys::PATTERN,
+            Self::Matched(path) => path.as_str(),
+        }
+    }
+}
+
+/// Passes the pattern that the router matched on to where requests are counted.
+async fn tell_route(request: Request, next: Next) -> Response {
+    let matched = request.extensions().get::<MatchedPath>().cloned();
+    let mut response = next.run(request).await;
+    if let Some(matched) = matched {
+        response.extensions_mut().insert(matched);
+    }
+    response
 }
 
 impl State {

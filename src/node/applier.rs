@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 use super::checkpoint::Request;
 use super::handle::{Permit, ProposeError};
-use super::runner::Event;
+use super::runner::{Event, Runner};
 use super::{Options, Published, Shared};
 use crate::machine::{Applied, Fault, StateMachine};
 use crate::model::{Index, LogEntry, LogEntryKind, ProposalId, Reply, Term};
@@ -50,7 +50,7 @@ pub(super) struct Waiter {
 pub(super) struct Applier {
     machine: StateMachine<FjallEngine>,
     shared: Arc<Shared>,
-    events: Sender<Event>,
+    runner: Arc<Runner>,
     checkpoints: Sender<Request>,
     works: Receiver<Work>,
     expectations: VecDeque<Expectation>,
@@ -68,7 +68,7 @@ impl Applier {
     pub(super) fn new(
         machine: StateMachine<FjallEngine>,
         shared: Arc<Shared>,
-        events: Sender<Event>,
+        runner: Arc<Runner>,
         checkpoints: Sender<Request>,
         works: Receiver<Work>,
         options: &Options,
@@ -76,7 +76,7 @@ impl Applier {
         Self {
             machine,
             shared,
-            events,
+            runner,
             checkpoints,
             works,
             expectations: VecDeque::new(),
@@ -91,7 +91,7 @@ impl Applier {
     pub(super) fn run(mut self) {
         if let Err(fault) = self.work() {
             self.shared.fail("the state machine met a fault", &fault);
-            let _ = self.events.send(Event::Stop);
+            let _ = self.runner.handle(Event::Stop);
         }
     }
 
@@ -158,7 +158,7 @@ impl Applier {
         self.hand_out(answers);
         self.shared.hub.publish(revision, &blocks);
         // A runner that is gone has stopped already.
-        let _ = self.events.send(Event::Applied { index: last.index, term: last.term });
+        let _ = self.runner.handle(Event::Applied { index: last.index, term: last.term });
         self.shared.metrics.apply.seconds.observe(start.elapsed());
         self.count(entries.len(), bytes, last.index);
         if self.sweeping && self.last_sweep.elapsed() >= SWEEP_AT_LEAST {

@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender};
+use std::sync::mpsc::Receiver;
 
-use super::runner::Event;
+use super::runner::{Event, Runner};
 use super::{Options, Shared};
 use crate::model::Index;
 use crate::storage::Engine as _;
@@ -16,7 +16,7 @@ pub(super) struct Request {
 
 pub(super) struct Checkpoint {
     shared: Arc<Shared>,
-    events: Sender<Event>,
+    runner: Arc<Runner>,
     requests: Receiver<Request>,
     data_dir: PathBuf,
 }
@@ -24,18 +24,18 @@ pub(super) struct Checkpoint {
 impl Checkpoint {
     pub(super) fn new(
         shared: Arc<Shared>,
-        events: Sender<Event>,
+        runner: Arc<Runner>,
         requests: Receiver<Request>,
         options: &Options,
     ) -> Self {
-        Self { shared, events, requests, data_dir: options.data_dir.clone() }
+        Self { shared, runner, requests, data_dir: options.data_dir.clone() }
     }
 
     /// Runs until the applier, which asks, is gone; then syncs once more, so that a start after a clean stop has
     /// little to apply again.
     pub(super) fn run(self) {
         while let Ok(request) = self.requests.recv() {
-            if !self.sync() || self.events.send(Event::Truncate(request.applied)).is_err() {
+            if !self.sync() || self.runner.handle(Event::Truncate(request.applied)).is_err() {
                 return;
             }
         }
@@ -50,7 +50,7 @@ impl Checkpoint {
             Ok(()) => true,
             Err(error) => {
                 self.shared.fail(&format!("the store in {} could not be synced", self.data_dir.display()), &error);
-                let _ = self.events.send(Event::Stop);
+                let _ = self.runner.handle(Event::Stop);
                 false
             }
         }

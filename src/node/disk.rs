@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, Sender};
+use std::sync::mpsc::Receiver;
 use std::time::Instant;
 
 use super::Shared;
-use super::runner::Event;
+use super::runner::{Event, Runner};
 use crate::consensus::Persist;
 use crate::model::Index;
 use crate::wal::{Batch, FileDirectory, Wal};
@@ -22,7 +22,7 @@ pub(super) enum Order {
 pub(super) struct Disk {
     wal: Wal<FileDirectory>,
     shared: Arc<Shared>,
-    events: Sender<Event>,
+    runner: Arc<Runner>,
     orders: Receiver<Order>,
 }
 
@@ -30,10 +30,10 @@ impl Disk {
     pub(super) fn new(
         wal: Wal<FileDirectory>,
         shared: Arc<Shared>,
-        events: Sender<Event>,
+        runner: Arc<Runner>,
         orders: Receiver<Order>,
     ) -> Self {
-        Self { wal, shared, events, orders }
+        Self { wal, shared, runner, orders }
     }
 
     pub(super) fn run(mut self) {
@@ -75,21 +75,20 @@ impl Disk {
         let batch = Batch { entries: &persist.entries, hard_state: persist.hard_state, snapshot: None };
         if let Err(error) = self.wal.append(&batch) {
             self.shared.fail("the log could not be written", &error);
-            // Wakes the runner, which stops at the sight of the failure.
-            let _ = self.events.send(Event::Stop);
+            let _ = self.runner.handle(Event::Stop);
             return false;
         }
         self.shared.metrics.wal.fsync_seconds.observe(start.elapsed());
         self.shared.metrics.wal.entries.inc_by(persist.entries.len() as u64);
         self.observe();
-        self.events.send(Event::Persisted(persist.number)).is_ok()
+        self.runner.handle(Event::Persisted(persist.number)).is_ok()
     }
 
     fn truncate(&mut self, index: Index) -> bool {
         // What was cut may be the room that the next segment needs.
         if let Err(error) = self.wal.truncate_front(index).and_then(|()| self.wal.reserve()) {
             self.shared.fail("the log could not be cut", &error);
-            let _ = self.events.send(Event::Stop);
+            let _ = self.runner.handle(Event::Stop);
             return false;
         }
         self.observe();

@@ -4,7 +4,6 @@ use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::Sender;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -12,7 +11,7 @@ use thiserror::Error;
 use tokio::sync::oneshot;
 use tokio::time::timeout_at;
 
-use super::runner::{Event, Pending};
+use super::runner::{Event, Pending, Runner};
 use super::watch::Watcher;
 use super::{Identity, Published, Shared};
 use crate::model::codec::encode_into;
@@ -53,7 +52,7 @@ pub enum ReadError {
 #[derive(Clone)]
 pub struct NodeHandle {
     shared: Arc<Shared>,
-    events: Sender<Event>,
+    runner: Arc<Runner>,
 }
 
 impl fmt::Debug for NodeHandle {
@@ -63,8 +62,8 @@ impl fmt::Debug for NodeHandle {
 }
 
 impl NodeHandle {
-    pub(super) fn new(shared: Arc<Shared>, events: Sender<Event>) -> Self {
-        Self { shared, events }
+    pub(super) fn new(shared: Arc<Shared>, runner: Arc<Runner>) -> Self {
+        Self { shared, runner }
     }
 
     /// Puts a command through the log and waits until it is applied here.
@@ -88,7 +87,7 @@ impl NodeHandle {
         let permit = Permit::take(&self.shared, encoded.len()).ok_or(ProposeError::Overloaded)?;
         let (reply, answer) = oneshot::channel();
         let pending = Pending { id, encoded: Bytes::from(encoded), reply, permit };
-        if self.events.send(Event::Propose(pending)).is_err() {
+        if self.runner.propose(pending).is_err() {
             return Err(ProposeError::Stopped(self.failure()));
         }
         match timeout_at(deadline.into(), answer).await {
@@ -109,7 +108,7 @@ impl NodeHandle {
         }
         let ticket = async {
             let (reply, answer) = oneshot::channel();
-            if self.events.send(Event::Read(reply)).is_err() {
+            if self.runner.read(reply).is_err() {
                 return Err(ReadError::Stopped(self.failure()));
             }
             answer.await.unwrap_or_else(|_| Err(ReadError::Stopped(self.failure())))
@@ -231,12 +230,12 @@ impl NodeHandle {
     }
 
     fn failure(&self) -> Arc<str> {
-        self.failed().unwrap_or_else(|| "it was told to stop".into())
+        self.shared.failure()
     }
 
     pub(super) fn stop(&self) {
         // A runner that is gone has stopped already.
-        let _ = self.events.send(Event::Stop);
+        let _ = self.runner.handle(Event::Stop);
     }
 }
 

@@ -1,9 +1,9 @@
 //! One running member: the threads around the core, and the handle through which everything reaches them.
 //!
 //! ```text
-//! NodeHandle ── Event ──> runner (owns the Replica) ── Persist ──> disk (owns the Wal)
-//!                            │      <── Persisted ──────────────────┘
-//!                            └── Work ──> applier (owns the StateMachine) ──> replies, Published, watch hub
+//! NodeHandle ──> Runner (holds the Replica) ── Persist ──> disk (owns the Wal)
+//!  clock ──────────┘ │      <── Persisted ──────────────────┘
+//!                    └── Work ──> applier (owns the StateMachine) ──> replies, Published, watch hub
 //! ```
 //!
 //! A thread that meets a fault (I/O, corruption) stops the whole member through `Shared::fail`; nothing is
@@ -141,6 +141,11 @@ impl Shared {
     fn failed(&self) -> bool {
         self.failure.borrow().is_some()
     }
+
+    /// Why the member takes nothing more.
+    fn failure(&self) -> Arc<str> {
+        self.failure.borrow().clone().unwrap_or_else(|| "it was told to stop".into())
+    }
 }
 
 /// The threads of a running member.
@@ -148,6 +153,8 @@ impl Shared {
 pub struct Node {
     handle: NodeHandle,
     threads: Vec<JoinHandle<()>>,
+    /// The clock stands still once this is dropped.
+    stop_clock: mpsc::Sender<()>,
     /// Keeps other processes out of the data directory.
     _lock: File,
 }
@@ -162,24 +169,33 @@ impl Node {
     /// Outside of a tokio runtime: it is what answers those who wait.
     pub fn start(options: &Options, metrics: Metrics) -> Result<Self, OpenError> {
         let opened = open::open(options)?;
-        let (events, inbox) = mpsc::channel();
-        let (persists, to_disk) = mpsc::channel();
+        let (stop_clock, clock_stopped) = mpsc::channel();
+        let (orders, to_disk) = mpsc::channel();
         let (works, to_apply) = mpsc::channel();
         let (truncations, to_checkpoint) = mpsc::channel();
         let shared = Arc::new(opened.shared(options, metrics));
-        let handle = NodeHandle::new(Arc::clone(&shared), events.clone());
-        let disk = disk::Disk::new(opened.wal, Arc::clone(&shared), events.clone(), to_disk);
-        let applier =
-            applier::Applier::new(opened.machine, Arc::clone(&shared), events.clone(), truncations, to_apply, options);
-        let checkpoint = checkpoint::Checkpoint::new(Arc::clone(&shared), events, to_checkpoint, options);
-        let runner = runner::Runner::new(opened.replica, shared, inbox, persists, works, opened.sole_voter, options);
+        let runner = runner::Runner::new(opened.replica, Arc::clone(&shared), orders, works, opened.sole_voter);
+        let runner = Arc::new(runner);
+        let handle = NodeHandle::new(Arc::clone(&shared), Arc::clone(&runner));
+        let disk = disk::Disk::new(opened.wal, Arc::clone(&shared), Arc::clone(&runner), to_disk);
+        let applier = applier::Applier::new(
+            opened.machine,
+            Arc::clone(&shared),
+            Arc::clone(&runner),
+            truncations,
+            to_apply,
+            options,
+        );
+        let checkpoint = checkpoint::Checkpoint::new(shared, Arc::clone(&runner), to_checkpoint, options);
+        runner.begin();
+        let tick = options.tick;
         let threads = vec![
-            spawn("runner", move || runner.run())?,
+            spawn("clock", move || runner.tick(tick, &clock_stopped))?,
             spawn("disk", move || disk.run())?,
             spawn("applier", move || applier.run())?,
             spawn("checkpoint", move || checkpoint.run())?,
         ];
-        Ok(Self { handle, threads, _lock: opened.lock })
+        Ok(Self { handle, threads, stop_clock, _lock: opened.lock })
     }
 
     /// The way to everything the member does.
@@ -190,6 +206,7 @@ impl Node {
     /// Stops the threads, syncs the store, and waits for both.
     pub fn stop(self) {
         self.handle.stop();
+        drop(self.stop_clock);
         for thread in self.threads {
             if thread.join().is_err() {
                 tracing::error!("a thread of the member panicked");

@@ -1,4 +1,9 @@
-//! The thread that drives the replica. Everything that can wake it is one closed [`Event`].
+//! What drives the replica: one closed [`Event`] for everything that can happen to it, one turn at a time.
+//!
+//! The runner has no thread. Whoever brings an event takes the turn, under a lock beneath which nothing waits: inputs
+//! go into the replica, and what it asks for goes into the queues of disk and applier. So an event costs no change of
+//! thread, and a request at rest reaches the disk from the thread that read it. Proposals and reads gather beside
+//! the lock while they may not go yet, and whoever makes room for them takes them along.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -7,19 +12,18 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
+use super::Shared;
 use super::applier::{Expectation, Waiter, Work};
 use super::disk::Order;
 use super::handle::{Permit, ProposeError, ReadError};
-use super::{Options, Shared};
-use crate::consensus::{Input, Position, ProposeRefusal, Replica, Role};
+use crate::consensus::{Input, Output, Position, ProposeRefusal, Replica, Role};
 use crate::model::codec::encode_into;
 use crate::model::limits::MAX_ENTRY_BYTES;
 use crate::model::{Command, Index, MemberId, Payload, Proposal, ProposalId, Reply, Term, Timestamp};
 
-/// Events taken in one turn at most, so that ticks are never late for long.
-const MAX_EVENTS: usize = 4096;
 /// Batches on their way to disk. While so many are, proposals gather into the next one: fewer and larger batches share
 /// a sync and the turns of three threads.
 const MAX_UNPERSISTED: usize = 1;
@@ -33,11 +37,9 @@ const NOOP_AFTER: Duration = Duration::from_mins(15);
 /// How often leases are looked through for that.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(10);
 
-/// Everything that can wake the runner.
+/// Everything that can happen to the replica, besides proposals and reads.
 pub(super) enum Event {
-    Propose(Pending),
-    /// Answered with the index that a linearizable read has to wait for.
-    Read(oneshot::Sender<Result<Index, ReadError>>),
+    Tick,
     /// The disk has written and synced everything up to this number.
     Persisted(u64),
     Applied {
@@ -57,17 +59,189 @@ pub(super) struct Pending {
     pub(super) permit: Permit,
 }
 
+/// Answered with the index that a linearizable read has to wait for.
+pub(super) type PendingRead = oneshot::Sender<Result<Index, ReadError>>;
+
+/// The member stopped, and takes nothing more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stopped;
+
 pub(super) struct Runner {
+    /// Never locked before `gathered` is let go.
+    driver: Mutex<Driver>,
+    gathered: Mutex<Gathered>,
+}
+
+/// What waits for its turn.
+#[derive(Default)]
+struct Gathered {
+    proposals: Vec<Pending>,
+    reads: Vec<PendingRead>,
+    /// Whether the next proposal, or read, need not wait for others: it takes the turn itself.
+    proposals_may_go: bool,
+    reads_may_go: bool,
+    stopped: bool,
+}
+
+impl Runner {
+    pub(super) fn new(
+        replica: Replica,
+        shared: Arc<Shared>,
+        disk: Sender<Order>,
+        applier: Sender<Work>,
+        sole_voter: bool,
+    ) -> Self {
+        let driver = Driver {
+            replica,
+            shared,
+            disk,
+            applier,
+            own_proposals: Vec::new(),
+            reads: BTreeMap::new(),
+            dropped_reads: Vec::new(),
+            next_context: 1,
+            proposed: BTreeMap::new(),
+            next_token: 1,
+            unpersisted: VecDeque::new(),
+            role: Role::Follower,
+            own_term: None,
+            sole_voter,
+            stopped: false,
+            last_checkpoint: Instant::now(),
+            last_proposal: Instant::now(),
+        };
+        Self { driver: Mutex::new(driver), gathered: Mutex::default() }
+    }
+
+    /// Carries out what the replica asks for at its start.
+    pub(super) fn begin(&self) {
+        self.turn(|_| {});
+    }
+
+    /// Takes a proposal, at once or with the next ones. Its reply comes when it is applied here.
+    ///
+    /// # Errors
+    /// When the member has stopped: the proposal is certainly not applied.
+    pub(super) fn propose(&self, pending: Pending) -> Result<(), Stopped> {
+        let mut gathered = self.gathered.lock();
+        if gathered.stopped {
+            return Err(Stopped);
+        }
+        gathered.proposals.push(pending);
+        if std::mem::take(&mut gathered.proposals_may_go) {
+            drop(gathered);
+            self.turn(|_| {});
+        }
+        Ok(())
+    }
+
+    /// Takes a read, at once or with the next ones.
+    ///
+    /// # Errors
+    /// When the member has stopped.
+    pub(super) fn read(&self, read: PendingRead) -> Result<(), Stopped> {
+        let mut gathered = self.gathered.lock();
+        if gathered.stopped {
+            return Err(Stopped);
+        }
+        gathered.reads.push(read);
+        if std::mem::take(&mut gathered.reads_may_go) {
+            drop(gathered);
+            self.turn(|_| {});
+        }
+        Ok(())
+    }
+
+    /// Takes an event.
+    ///
+    /// # Errors
+    /// When the member has stopped, perhaps by this event.
+    pub(super) fn handle(&self, event: Event) -> Result<(), Stopped> {
+        let running = self.turn(|driver| driver.take(event));
+        if running { Ok(()) } else { Err(Stopped) }
+    }
+
+    /// Ticks until the member stops, or `stop` is dropped.
+    pub(super) fn tick(&self, every: Duration, stop: &Receiver<()>) {
+        // A late tick is one tick: time in which this thread did not run is not held against a leader.
+        while let Err(RecvTimeoutError::Timeout) = stop.recv_timeout(every) {
+            if self.handle(Event::Tick) == Err(Stopped) {
+                return;
+            }
+        }
+    }
+
+    /// One turn: an event, then whatever may go. False once the member has stopped.
+    fn turn(&self, take: impl FnOnce(&mut Driver)) -> bool {
+        let mut driver = self.driver.lock();
+        if driver.stopped {
+            return false;
+        }
+        take(&mut driver);
+        if driver.stopped || driver.shared.failed() {
+            self.stop(&mut driver);
+            return false;
+        }
+        loop {
+            let (proposals, reads) = self.take_gathered(&driver);
+            driver.propose(proposals);
+            driver.read(reads);
+            driver.settle();
+            if !self.rest(&driver) {
+                return true;
+            }
+        }
+    }
+
+    fn take_gathered(&self, driver: &Driver) -> (Vec<Pending>, Vec<PendingRead>) {
+        let mut gathered = self.gathered.lock();
+        let proposals = if driver.may_propose() { std::mem::take(&mut gathered.proposals) } else { Vec::new() };
+        let reads = if driver.may_read() { std::mem::take(&mut gathered.reads) } else { Vec::new() };
+        (proposals, reads)
+    }
+
+    /// Ends the turn, unless something came meanwhile that may go: then true.
+    fn rest(&self, driver: &Driver) -> bool {
+        let mut gathered = self.gathered.lock();
+        let (may_propose, may_read) = (driver.may_propose(), driver.may_read());
+        if (may_propose && !gathered.proposals.is_empty()) || (may_read && !gathered.reads.is_empty()) {
+            return true;
+        }
+        gathered.proposals_may_go = may_propose;
+        gathered.reads_may_go = may_read;
+        false
+    }
+
+    /// Lets disk and applier finish what they have. Whoever still waits learns that the member stopped.
+    fn stop(&self, driver: &mut Driver) {
+        driver.stopped = true;
+        driver.shared.sole_leader.store(false, Ordering::SeqCst);
+        driver.proposed.clear();
+        driver.reads.clear();
+        driver.dropped_reads.clear();
+        let _ = driver.disk.send(Order::Stop);
+        let _ = driver.applier.send(Work::Stop);
+        let mut gathered = self.gathered.lock();
+        gathered.stopped = true;
+        gathered.reads.clear();
+        for pending in gathered.proposals.drain(..) {
+            let _ = pending.reply.send(Err(ProposeError::Stopped(driver.shared.failure())));
+        }
+    }
+}
+
+/// The replica and everything that hangs on it, in the hands of whoever has the turn.
+struct Driver {
     replica: Replica,
     shared: Arc<Shared>,
-    inbox: Receiver<Event>,
     disk: Sender<Order>,
     applier: Sender<Work>,
-    tick: Duration,
-    pending: Vec<Pending>,
-    pending_reads: Vec<oneshot::Sender<Result<Index, ReadError>>>,
+    /// What this member itself has to propose.
+    own_proposals: Vec<Pending>,
     /// Reads under way, by context. A context is used once.
-    reads: BTreeMap<u64, Vec<oneshot::Sender<Result<Index, ReadError>>>>,
+    reads: BTreeMap<u64, Vec<PendingRead>>,
+    /// Reads to be asked again with the next tick, under a new context.
+    dropped_reads: Vec<PendingRead>,
     next_context: u64,
     /// Who waits for the entries proposed and not yet placed in the log, by token.
     proposed: BTreeMap<u64, Vec<Waiter>>,
@@ -78,78 +252,15 @@ pub(super) struct Runner {
     /// The term that this member leads in. An entry of it, once applied, has all earlier ones before it.
     own_term: Option<Term>,
     sole_voter: bool,
+    stopped: bool,
     last_checkpoint: Instant,
     last_proposal: Instant,
 }
 
-impl Runner {
-    pub(super) fn new(
-        replica: Replica,
-        shared: Arc<Shared>,
-        inbox: Receiver<Event>,
-        disk: Sender<Order>,
-        applier: Sender<Work>,
-        sole_voter: bool,
-        options: &Options,
-    ) -> Self {
-        Self {
-            replica,
-            shared,
-            inbox,
-            disk,
-            applier,
-            tick: options.tick,
-            pending: Vec::new(),
-            pending_reads: Vec::new(),
-            reads: BTreeMap::new(),
-            next_context: 1,
-            proposed: BTreeMap::new(),
-            next_token: 1,
-            unpersisted: VecDeque::new(),
-            role: Role::Follower,
-            own_term: None,
-            sole_voter,
-            last_checkpoint: Instant::now(),
-            last_proposal: Instant::now(),
-        }
-    }
-
-    pub(super) fn run(mut self) {
-        let mut next_tick = Instant::now();
-        loop {
-            let wait = next_tick.saturating_duration_since(Instant::now());
-            let mut running = match self.inbox.recv_timeout(wait) {
-                Ok(event) => self.take(event),
-                Err(RecvTimeoutError::Timeout) => true,
-                Err(RecvTimeoutError::Disconnected) => false,
-            };
-            for _ in 0..MAX_EVENTS {
-                match self.inbox.try_recv() {
-                    Ok(event) => running &= self.take(event),
-                    Err(_) => break,
-                }
-            }
-            if !running || self.shared.failed() {
-                break;
-            }
-            let now = Instant::now();
-            if now >= next_tick {
-                // A late tick is one tick: time that this thread did not run is not held against a leader.
-                next_tick = now + self.tick;
-                self.tick(now);
-            }
-            self.propose();
-            self.read();
-            self.settle();
-        }
-        self.stop();
-    }
-
-    /// False when told to stop.
-    fn take(&mut self, event: Event) -> bool {
+impl Driver {
+    fn take(&mut self, event: Event) {
         match event {
-            Event::Propose(pending) => self.pending.push(pending),
-            Event::Read(reply) => self.pending_reads.push(reply),
+            Event::Tick => self.tick(Instant::now()),
             Event::Persisted(number) => {
                 while self.unpersisted.pop_front_if(|sent| *sent <= number).is_some() {}
                 self.replica.step(Input::Persisted { number });
@@ -165,13 +276,24 @@ impl Runner {
                 // A disk thread that is gone has said why.
                 let _ = self.disk.send(Order::Truncate(index));
             }
-            Event::Stop => return false,
+            Event::Stop => self.stopped = true,
         }
-        true
+    }
+
+    /// Whether proposals go now, and do not gather.
+    fn may_propose(&self) -> bool {
+        self.unpersisted.len() < MAX_UNPERSISTED
+    }
+
+    /// Whether reads go now: those that come while a ticket is asked for share the next one.
+    fn may_read(&self) -> bool {
+        self.reads.is_empty()
     }
 
     fn tick(&mut self, now: Instant) {
         self.replica.step(Input::Tick);
+        let dropped = std::mem::take(&mut self.dropped_reads);
+        self.read(dropped.into_iter().filter(|read| !read.is_closed()).collect());
         if self.role != Role::Leader {
             return;
         }
@@ -200,18 +322,19 @@ impl Runner {
         encode_into(&mut encoded, &Proposal { id, author: None, idempotency: None, command });
         if let Some(permit) = Permit::take(&self.shared, encoded.len()) {
             let (reply, _) = oneshot::channel();
-            self.pending.push(Pending { id, encoded: encoded.into(), reply, permit });
+            self.own_proposals.push(Pending { id, encoded: encoded.into(), reply, permit });
         }
     }
 
     /// Puts what has gathered into entries, as many proposals into each as fit.
-    fn propose(&mut self) {
-        if self.pending.is_empty() || self.unpersisted.len() >= MAX_UNPERSISTED {
+    fn propose(&mut self, proposals: Vec<Pending>) {
+        let own = if self.may_propose() { std::mem::take(&mut self.own_proposals) } else { Vec::new() };
+        if own.is_empty() && proposals.is_empty() {
             return;
         }
-        let time = self.now();
+        let time = now();
         self.last_proposal = Instant::now();
-        let mut pending = std::mem::take(&mut self.pending).into_iter().peekable();
+        let mut pending = own.into_iter().chain(proposals).peekable();
         while pending.peek().is_some() {
             let mut size = 0;
             let mut batch: Vec<Pending> = Vec::new();
@@ -234,20 +357,20 @@ impl Runner {
     }
 
     /// One ticket for all reads that wait.
-    fn read(&mut self) {
-        if self.pending_reads.is_empty() {
+    fn read(&mut self, reads: Vec<PendingRead>) {
+        if reads.is_empty() {
             return;
         }
         let context = self.next_context;
         self.next_context += 1;
-        self.reads.insert(context, std::mem::take(&mut self.pending_reads));
+        self.reads.insert(context, reads);
         self.replica.step(Input::Read { context });
     }
 
     /// Carries out what the replica asks for.
     fn settle(&mut self) {
-        let output = self.replica.poll();
-        if let Some(status) = output.status {
+        let Output { persist, send: _, commit, reads, dropped_reads, proposed, status } = self.replica.poll();
+        if let Some(status) = status {
             self.role = status.role;
             self.own_term = (status.role == Role::Leader).then_some(status.term);
             if status.role != Role::Leader {
@@ -257,54 +380,50 @@ impl Runner {
             self.shared.leader.store(status.leader.map_or(0, MemberId::get), Ordering::Relaxed);
             tracing::info!(role = ?status.role, term = %status.term, leader = status.leader.map(tracing::field::display), "raft state changed");
         }
-        for (token, placed) in output.proposed {
-            let Some(waiters) = self.proposed.remove(&token) else { continue };
-            match placed {
-                // An applier that is gone has said why; dropping the waiters tells them that the member stopped.
-                Ok(Position { index, term }) => {
-                    drop(self.applier.send(Work::Expect(Expectation { term, index, waiters })));
-                }
-                Err(refusal) => {
-                    let error = match refusal {
-                        ProposeRefusal::NotLeader { .. } | ProposeRefusal::Transferring => ProposeError::NoLeader,
-                        ProposeRefusal::Overloaded => ProposeError::Overloaded,
-                    };
-                    for waiter in waiters {
-                        let _ = waiter.reply.send(Err(error.clone()));
-                    }
-                }
-            }
+        for (token, placed) in proposed {
+            self.placed(token, placed);
         }
-        if let Some(persist) = output.persist {
+        if let Some(persist) = persist {
             self.unpersisted.push_back(persist.number);
             let _ = self.disk.send(Order::Persist(persist));
         }
-        if !output.commit.is_empty() {
-            let _ = self.applier.send(Work::Commit(output.commit));
+        if !commit.is_empty() {
+            let _ = self.applier.send(Work::Commit(commit));
         }
-        for (context, index) in output.reads {
+        for (context, index) in reads {
             for read in self.reads.remove(&context).unwrap_or_default() {
                 let _ = read.send(Ok(index));
             }
         }
-        for context in output.dropped_reads {
-            // Asked again under a new context: a used one would be answered with its old index.
-            let dropped = self.reads.remove(&context).unwrap_or_default();
-            self.pending_reads.extend(dropped.into_iter().filter(|read| !read.is_closed()));
+        for context in dropped_reads {
+            // A used context would be answered with its old index.
+            self.dropped_reads.extend(self.reads.remove(&context).unwrap_or_default());
         }
     }
 
-    /// Milliseconds since the epoch, for the entries of this leader.
-    #[expect(clippy::unused_self, reason = "time is a matter of the runner")]
-    fn now(&self) -> Timestamp {
-        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    /// Tells who waits for an entry where it stands, or why it does not.
+    fn placed(&mut self, token: u64, placed: Result<Position, ProposeRefusal>) {
+        let Some(waiters) = self.proposed.remove(&token) else { return };
+        match placed {
+            // An applier that is gone has said why; dropping the waiters tells them that the member stopped.
+            Ok(Position { index, term }) => {
+                drop(self.applier.send(Work::Expect(Expectation { term, index, waiters })));
+            }
+            Err(refusal) => {
+                let error = match refusal {
+                    ProposeRefusal::NotLeader { .. } | ProposeRefusal::Transferring => ProposeError::NoLeader,
+                    ProposeRefusal::Overloaded => ProposeError::Overloaded,
+                };
+                for waiter in waiters {
+                    let _ = waiter.reply.send(Err(error.clone()));
+                }
+            }
+        }
     }
+}
 
-    /// Lets disk and applier finish what they have. Whoever still waits here learns that the member stopped.
-    fn stop(self) {
-        self.shared.sole_leader.store(false, Ordering::SeqCst);
-        let _ = self.disk.send(Order::Stop);
-        let _ = self.applier.send(Work::Stop);
-    }
+/// Milliseconds since the epoch, for the entries of this leader.
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }

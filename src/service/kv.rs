@@ -1,6 +1,7 @@
 //! Reading keys: one consistent state, looked at in many ways.
 
 use std::cmp::Ordering;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -12,7 +13,7 @@ use crate::model::{
     Timestamp,
 };
 use crate::mvcc::{ListQuery, ReadError, ReplayBudget};
-use crate::node::StoreView;
+use crate::node::{Published, StoreView};
 use crate::storage::fjall::FjallSnapshot;
 
 /// A read that asks for no more records than this runs where it is called; others go to a thread that may block.
@@ -21,7 +22,7 @@ const INLINE_RECORDS: u64 = 128;
 /// One consistent state of the key space. Hold it shortly: it keeps what has been superseded from being freed.
 #[derive(Debug, Clone)]
 pub struct Reader {
-    view: StoreView,
+    published: Arc<Published>,
 }
 
 /// What to list.
@@ -114,7 +115,7 @@ impl Service {
             Consistency::Linearizable => self.0.node.linearizable(call.deadline).await?,
             Consistency::Serializable => self.0.node.latest(),
         };
-        Ok(Reader { view: published.view.clone() })
+        Ok(Reader { published })
     }
 }
 
@@ -122,13 +123,17 @@ impl Reader {
     /// The revision of the state.
     #[must_use]
     pub fn revision(&self) -> Revision {
-        self.view.revision()
+        self.view().revision()
     }
 
     /// The oldest revision that can be read.
     #[must_use]
     pub fn compacted(&self) -> Revision {
-        self.view.compacted()
+        self.view().compacted()
+    }
+
+    fn view(&self) -> &StoreView {
+        &self.published.view
     }
 
     fn failed(&self, error: ReadError) -> Error {
@@ -141,7 +146,7 @@ impl Reader {
     /// The refusals of a read of the past, and [`Error::Storage`].
     pub fn get(&self, key: &Key, revision: Option<Revision>) -> Result<Option<KeyValue>, Error> {
         guard::key(key)?;
-        let record = self.view.get(key.as_bytes(), revision).map_err(|error| self.failed(error))?;
+        let record = self.view().get(key.as_bytes(), revision).map_err(|error| self.failed(error))?;
         Ok(record.map(|record| KeyValue { key: key.clone(), record }))
     }
 
@@ -150,7 +155,7 @@ impl Reader {
     /// # Errors
     /// As [`Reader::get`].
     pub fn is_directory(&self, directory: &Key, revision: Option<Revision>) -> Result<bool, Error> {
-        self.view.is_directory(directory.as_bytes(), revision).map_err(|error| self.failed(error))
+        self.view().is_directory(directory.as_bytes(), revision).map_err(|error| self.failed(error))
     }
 
     /// A range as etcd v3 reads it.
@@ -248,7 +253,7 @@ impl Reader {
 
     /// The moment of the store that the state is read from.
     pub(super) fn into_snapshot(self) -> FjallSnapshot {
-        self.view.snapshot().clone()
+        self.view().snapshot().clone()
     }
 
     /// One lease.
@@ -256,7 +261,7 @@ impl Reader {
     /// # Errors
     /// As [`Reader::get`].
     pub fn lease(&self, id: LeaseId) -> Result<Option<Lease>, Error> {
-        machine::find_lease(self.view.snapshot(), id).map_err(|error| self.failed(error.into()))
+        machine::find_lease(self.view().snapshot(), id).map_err(|error| self.failed(error.into()))
     }
 
     /// All leases, in order of id.
@@ -264,7 +269,7 @@ impl Reader {
     /// # Errors
     /// As [`Reader::get`].
     pub fn leases(&self) -> Result<Vec<Lease>, Error> {
-        machine::leases(self.view.snapshot()).collect::<Result<_, _>>().map_err(|error| self.failed(error.into()))
+        machine::leases(self.view().snapshot()).collect::<Result<_, _>>().map_err(|error| self.failed(error.into()))
     }
 
     /// The keys that die with a lease, in order.
@@ -272,7 +277,7 @@ impl Reader {
     /// # Errors
     /// As [`Reader::get`].
     pub fn lease_keys(&self, id: LeaseId) -> Result<Vec<Key>, Error> {
-        let keys = machine::attached(self.view.snapshot(), id).map(|key| key.map(Key::new));
+        let keys = machine::attached(self.view().snapshot(), id).map(|key| key.map(Key::new));
         let keys: Result<Vec<Option<Key>>, _> = keys.collect();
         keys.map(|keys| keys.into_iter().flatten().collect()).map_err(|error| self.failed(error.into()))
     }
@@ -284,9 +289,9 @@ impl Reader {
         read: impl FnOnce(&StoreView) -> Result<T, ReadError> + Send + 'static,
     ) -> Result<T, Error> {
         if inline {
-            return read(&self.view).map_err(|error| self.failed(error));
+            return read(self.view()).map_err(|error| self.failed(error));
         }
-        let view = self.view.clone();
+        let view = self.view().clone();
         match tokio::task::spawn_blocking(move || read(&view)).await {
             Ok(result) => result.map_err(|error| self.failed(error)),
             Err(error) => Err(Error::Storage(format!("a read was cut off: {error}").into())),

@@ -25,9 +25,9 @@ const SEPARATION_BYTES: u32 = 4 * 1024;
 /// The smallest bound that fjall takes. Beyond it, keyspaces that rarely fill a memtable are flushed to free journals;
 /// it also bounds what is read again at start.
 const MAX_JOURNAL_BYTES: u64 = 64 * MIB;
-/// One worker may be compacting while the other flushes; a third would only take cores from requests, and each flush
-/// syncs the journal under its lock.
-const WORKERS: usize = 2;
+/// With more than one, the first leaves compactions to the others, and while one runs it turns round and round over the
+/// next without pause: a whole core that requests need. Each flush also syncs the journal under its lock.
+const WORKERS: usize = 1;
 /// Open table files; far below the usual limit of 1,024 descriptors, which connections need.
 const MAX_OPEN_FILES: usize = 200;
 

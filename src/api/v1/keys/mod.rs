@@ -3,8 +3,11 @@
 pub mod read;
 pub mod write;
 
+use std::sync::OnceLock;
+
 use axum::extract::{Request, State as Extract};
 use axum::response::Response;
+use http::Method;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -13,6 +16,7 @@ use self::read::ReadQuery;
 use self::write::{AppendQuery, DeleteQuery, IncrementQuery, PatchQuery, PutQuery};
 use super::schema::{Deleted, KeyObject, KeyOrList, Number, WrittenKey};
 use crate::api::State;
+use crate::observe::RouteMetrics;
 
 /// The verbs and the literal forms are told apart behind their routes, and documented by themselves.
 #[derive(OpenApi)]
@@ -28,6 +32,43 @@ pub(super) fn router() -> OpenApiRouter<State> {
     let top = axum::routing::get(get_key).put(put_key).patch(patch_key).post(post_key).delete(delete_key);
     router = router.route("/v1/keys/", top);
     router
+}
+
+/// The pattern of the routes below `/v1/keys/`.
+pub(crate) const PATTERN: &str = "/v1/keys/{*key}";
+
+/// The counters of the five handlers of [`PATTERN`], each there once it has been asked for.
+#[derive(Debug, Default)]
+pub(crate) struct Counters([OnceLock<RouteMetrics>; 5]);
+
+impl Counters {
+    /// The counters of the handler that a request is for; `None` when it is for none of the five.
+    pub(crate) fn of(&self, api: &State, request: &Request) -> Option<&RouteMetrics> {
+        let [get, put, patch, post, delete] = &self.0;
+        let counters = match *request.method() {
+            Method::GET => get,
+            Method::PUT => put,
+            Method::PATCH => patch,
+            Method::POST => post,
+            Method::DELETE => delete,
+            _ => return None,
+        };
+        let below = request.uri().path().strip_prefix(read::KEYS)?.starts_with('/');
+        below.then(|| counters.get_or_init(|| api.metrics().http.route(PATTERN, request.method())))
+    }
+}
+
+/// Answers a request that one of the five handlers is for; they find their key in the path themselves.
+pub(crate) async fn answer(api: &State, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let result = match parts.method {
+        Method::PUT => write::put(api, &parts, body).await,
+        Method::PATCH => write::patch(api, &parts, body).await,
+        Method::POST => write::post(api, &parts, body).await,
+        Method::DELETE => write::delete(api, &parts, body).await,
+        _ => read::get(api, &parts).await,
+    };
+    api.finish(result)
 }
 
 /// Read a key or list a directory
