@@ -149,6 +149,11 @@ impl Replica {
         Index(self.node.raft.raft_log.committed)
     }
 
+    /// The payload bytes handed out to be applied, and not yet applied.
+    pub fn applying_bytes(&self) -> usize {
+        self.window.out_bytes()
+    }
+
     fn tick(&mut self) {
         self.campaign_alone();
         self.node.tick();

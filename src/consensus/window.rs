@@ -44,6 +44,11 @@ impl ApplyWindow {
         taken
     }
 
+    /// The payload bytes handed out and not yet applied.
+    pub(super) fn out_bytes(&self) -> usize {
+        self.out_bytes
+    }
+
     /// Everything up to `index` is applied. Returns how far that can be believed: nothing beyond what was handed out.
     pub(super) fn applied(&mut self, index: Index) -> Index {
         let index = index.min(self.last_out);

@@ -7,9 +7,10 @@ use std::time::Instant;
 
 use super::Shared;
 use super::runner::{Event, Runner};
+use super::zeros::Zeros;
 use crate::consensus::Persist;
 use crate::model::Index;
-use crate::wal::{Batch, FileDirectory, Wal};
+use crate::wal::{Batch, Directory, FileDirectory, Wal, WalError};
 
 /// What the runner asks of the disk, in order.
 pub(super) enum Order {
@@ -19,8 +20,11 @@ pub(super) enum Order {
     Stop,
 }
 
+type Segment = <FileDirectory as Directory>::File;
+
 pub(super) struct Disk {
     wal: Wal<FileDirectory>,
+    zeros: Zeros<Segment>,
     shared: Arc<Shared>,
     runner: Arc<Runner>,
     orders: Receiver<Order>,
@@ -29,14 +33,18 @@ pub(super) struct Disk {
 impl Disk {
     pub(super) fn new(
         wal: Wal<FileDirectory>,
+        zeros: Zeros<Segment>,
         shared: Arc<Shared>,
         runner: Arc<Runner>,
         orders: Receiver<Order>,
     ) -> Self {
-        Self { wal, shared, runner, orders }
+        Self { wal, zeros, shared, runner, orders }
     }
 
     pub(super) fn run(mut self) {
+        if !self.prepare() {
+            return;
+        }
         while let Ok(first) = self.orders.recv() {
             let mut merged: Option<Persist> = None;
             let mut next = Some(first);
@@ -73,23 +81,59 @@ impl Disk {
         let Some(persist) = persist else { return true };
         let start = Instant::now();
         let batch = Batch { entries: &persist.entries, hard_state: persist.hard_state, snapshot: None };
-        if let Err(error) = self.wal.append(&batch) {
-            self.shared.fail("the log could not be written", &error);
-            let _ = self.runner.handle(Event::Stop);
-            return false;
+        let appended = match self.wal.append(&batch) {
+            Err(WalError::Lent) => {
+                if !self.take_back(true) {
+                    return false;
+                }
+                self.wal.append(&batch)
+            }
+            appended => appended,
+        };
+        if let Err(error) = appended {
+            return self.fail("the log could not be written", &error);
         }
         self.shared.metrics.wal.fsync_seconds.observe(start.elapsed());
         self.shared.metrics.wal.entries.inc_by(persist.entries.len() as u64);
         self.observe();
-        self.runner.handle(Event::Persisted(persist.number)).is_ok()
+        self.runner.handle(Event::Persisted(persist.number)).is_ok() && self.prepare()
+    }
+
+    /// Has the zeros of the next segment written, ahead of its need. False when the member has to stop.
+    fn prepare(&mut self) -> bool {
+        if !self.take_back(false) {
+            return false;
+        }
+        if let Some(spare) = self.wal.lend_spare()
+            && let Err(spare) = self.zeros.begin(spare)
+        {
+            self.wal.take_back(spare);
+        }
+        true
+    }
+
+    fn take_back(&mut self, now: bool) -> bool {
+        match self.zeros.take(now) {
+            Ok(spare) => {
+                if let Some(spare) = spare {
+                    self.wal.take_back(spare);
+                }
+                true
+            }
+            Err(error) => self.fail("the next segment of the log could not be written", &error),
+        }
+    }
+
+    fn fail(&self, what: &str, error: &dyn std::error::Error) -> bool {
+        self.shared.fail(what, error);
+        let _ = self.runner.handle(Event::Stop);
+        false
     }
 
     fn truncate(&mut self, index: Index) -> bool {
         // What was cut may be the room that the next segment needs.
         if let Err(error) = self.wal.truncate_front(index).and_then(|()| self.wal.reserve()) {
-            self.shared.fail("the log could not be cut", &error);
-            let _ = self.runner.handle(Event::Stop);
-            return false;
+            return self.fail("the log could not be cut", &error);
         }
         self.observe();
         true

@@ -18,6 +18,7 @@ mod open;
 mod restore;
 mod runner;
 mod watch;
+mod zeros;
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -177,7 +178,8 @@ impl Node {
         let runner = runner::Runner::new(opened.replica, Arc::clone(&shared), orders, works, opened.sole_voter);
         let runner = Arc::new(runner);
         let handle = NodeHandle::new(Arc::clone(&shared), Arc::clone(&runner));
-        let disk = disk::Disk::new(opened.wal, Arc::clone(&shared), Arc::clone(&runner), to_disk);
+        let (zeros, zero_writer) = zeros::pair();
+        let disk = disk::Disk::new(opened.wal, zeros, Arc::clone(&shared), Arc::clone(&runner), to_disk);
         let applier = applier::Applier::new(
             opened.machine,
             Arc::clone(&shared),
@@ -194,6 +196,7 @@ impl Node {
             spawn("disk", move || disk.run())?,
             spawn("applier", move || applier.run())?,
             spawn("checkpoint", move || checkpoint.run())?,
+            spawn("zeros", move || zero_writer.run())?,
         ];
         Ok(Self { handle, threads, stop_clock, _lock: opened.lock })
     }

@@ -24,9 +24,10 @@ use crate::model::codec::encode_into;
 use crate::model::limits::MAX_ENTRY_BYTES;
 use crate::model::{Command, Index, MemberId, Payload, Proposal, ProposalId, Reply, Term, Timestamp};
 
-/// Batches on their way to disk. While so many are, proposals gather into the next one: fewer and larger batches share
-/// a sync and the turns of three threads.
+/// Batches on their way to disk. While so many are, proposals gather into the next one.
 const MAX_UNPERSISTED: usize = 1;
+/// A batch of this size waits for nobody.
+const LARGE_BATCH_BYTES: usize = 64 * 1024;
 /// Expiries proposed in one tick at most.
 const MAX_EXPIRIES: usize = 1000;
 /// What is left of a lease is recorded when this much has passed since it last was.
@@ -76,9 +77,11 @@ pub(super) struct Runner {
 #[derive(Default)]
 struct Gathered {
     proposals: Vec<Pending>,
+    proposal_bytes: usize,
     reads: Vec<PendingRead>,
-    /// Whether the next proposal, or read, need not wait for others: it takes the turn itself.
-    proposals_may_go: bool,
+    /// The bytes at which the proposals go: who brings them to it takes the turn. `None`: not before another event.
+    proposals_go_at: Option<usize>,
+    /// Whether the next read goes at once.
     reads_may_go: bool,
     stopped: bool,
 }
@@ -127,8 +130,10 @@ impl Runner {
         if gathered.stopped {
             return Err(Stopped);
         }
+        gathered.proposal_bytes += pending.encoded.len();
         gathered.proposals.push(pending);
-        if std::mem::take(&mut gathered.proposals_may_go) {
+        if gathered.proposals_go_at.is_some_and(|bytes| gathered.proposal_bytes >= bytes) {
+            gathered.proposals_go_at = None;
             drop(gathered);
             self.turn(|_| {});
         }
@@ -195,7 +200,12 @@ impl Runner {
 
     fn take_gathered(&self, driver: &Driver) -> (Vec<Pending>, Vec<PendingRead>) {
         let mut gathered = self.gathered.lock();
-        let proposals = if driver.may_propose() { std::mem::take(&mut gathered.proposals) } else { Vec::new() };
+        let proposals = if driver.proposals_go_at().is_some_and(|bytes| gathered.proposal_bytes >= bytes) {
+            gathered.proposal_bytes = 0;
+            std::mem::take(&mut gathered.proposals)
+        } else {
+            Vec::new()
+        };
         let reads = if driver.may_read() { std::mem::take(&mut gathered.reads) } else { Vec::new() };
         (proposals, reads)
     }
@@ -203,11 +213,12 @@ impl Runner {
     /// Ends the turn, unless something came meanwhile that may go: then true.
     fn rest(&self, driver: &Driver) -> bool {
         let mut gathered = self.gathered.lock();
-        let (may_propose, may_read) = (driver.may_propose(), driver.may_read());
-        if (may_propose && !gathered.proposals.is_empty()) || (may_read && !gathered.reads.is_empty()) {
+        let (go_at, may_read) = (driver.proposals_go_at(), driver.may_read());
+        let enough = go_at.is_some_and(|bytes| gathered.proposal_bytes >= bytes) && !gathered.proposals.is_empty();
+        if enough || (may_read && !gathered.reads.is_empty()) {
             return true;
         }
-        gathered.proposals_may_go = may_propose;
+        gathered.proposals_go_at = go_at;
         gathered.reads_may_go = may_read;
         false
     }
@@ -224,6 +235,7 @@ impl Runner {
         let mut gathered = self.gathered.lock();
         gathered.stopped = true;
         gathered.reads.clear();
+        gathered.proposal_bytes = 0;
         for pending in gathered.proposals.drain(..) {
             let _ = pending.reply.send(Err(ProposeError::Stopped(driver.shared.failure())));
         }
@@ -280,9 +292,12 @@ impl Driver {
         }
     }
 
-    /// Whether proposals go now, and do not gather.
-    fn may_propose(&self) -> bool {
-        self.unpersisted.len() < MAX_UNPERSISTED
+    /// The bytes at which proposals go; `None` while a batch is on its way to disk. A batch costs the same turns of
+    /// threads and the same sync however small it is, so while the one before is being applied, it goes once it is no
+    /// smaller. What is waited for is work of this process, never the network.
+    fn proposals_go_at(&self) -> Option<usize> {
+        let ready = self.unpersisted.len() < MAX_UNPERSISTED;
+        ready.then(|| self.replica.applying_bytes().min(LARGE_BATCH_BYTES))
     }
 
     /// Whether reads go now: those that come while a ticket is asked for share the next one.
@@ -328,7 +343,8 @@ impl Driver {
 
     /// Puts what has gathered into entries, as many proposals into each as fit.
     fn propose(&mut self, proposals: Vec<Pending>) {
-        let own = if self.may_propose() { std::mem::take(&mut self.own_proposals) } else { Vec::new() };
+        let ready = self.unpersisted.len() < MAX_UNPERSISTED;
+        let own = if ready { std::mem::take(&mut self.own_proposals) } else { Vec::new() };
         if own.is_empty() && proposals.is_empty() {
             return;
         }

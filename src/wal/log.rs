@@ -27,6 +27,19 @@ pub(super) struct Segment {
     pub(super) high: Index,
 }
 
+/// The segment that is allocated ahead.
+#[derive(Debug)]
+pub(super) enum Spare<F> {
+    /// There was no room for it.
+    Missing,
+    /// Its space is its own, and reads as zeros that the disk has not written.
+    Allocated(F),
+    /// With who writes its zeros.
+    Lent,
+    /// Its zeros are on disk: writing over them changes nothing but data, and a sync has no more to do than that.
+    Written(F),
+}
+
 /// Keeps book of which segment holds what, as a batch goes into the last one.
 pub(super) fn account(segments: &mut VecDeque<Segment>, snapshot: Option<&SnapshotMark>, entries: &[LogEntry]) {
     if snapshot.is_some() {
@@ -59,7 +72,7 @@ pub struct Wal<D: Directory> {
     pub(super) active_bytes: u64,
     /// Where the next batch goes in the active segment.
     pub(super) offset: u64,
-    pub(super) spare: Option<D::File>,
+    pub(super) spare: Spare<D::File>,
     pub(super) tail: Tail,
     pub(super) buffer: Vec<u8>,
     pub(super) poisoned: bool,
@@ -96,7 +109,7 @@ impl<D: Directory> Wal<D> {
             active,
             active_bytes,
             offset: SECTOR_BYTES as u64,
-            spare: None,
+            spare: Spare::Missing,
             tail,
             buffer: Vec::new(),
             poisoned: false,
@@ -136,13 +149,13 @@ impl<D: Directory> Wal<D> {
 
     /// The bytes that the log takes on disk, as far as segments are of the usual size.
     pub fn disk_bytes(&self) -> u64 {
-        (self.segments.len() + usize::from(self.spare.is_some())) as u64 * self.options.segment_bytes
+        (self.segments.len() + usize::from(self.has_reserve())) as u64 * self.options.segment_bytes
     }
 
     /// Whether the next segment is allocated. Without it the disk is full, while there is still room in the active
     /// segment: the time to raise an alarm.
     pub const fn has_reserve(&self) -> bool {
-        self.spare.is_some()
+        !matches!(self.spare, Spare::Missing)
     }
 
     /// Allocates the next segment if it is not there, and says whether it is now. Called at start and with each new
@@ -152,21 +165,42 @@ impl<D: Directory> Wal<D> {
     /// When the disk fails, but not when it is full.
     pub fn reserve(&mut self) -> Result<bool, WalError> {
         self.guarded(|wal| {
-            if wal.spare.is_none() {
+            if !wal.has_reserve() {
                 match allocate_spare(&wal.directory, wal.options.segment_bytes) {
-                    Ok(spare) => wal.spare = Some(spare),
+                    Ok(spare) => wal.spare = Spare::Allocated(spare),
                     Err(WalError::Full { .. }) => {}
                     Err(error) => return Err(error),
                 }
             }
-            Ok(wal.spare.is_some())
+            Ok(wal.has_reserve())
         })
+    }
+
+    /// Gives the segment allocated ahead to who writes its zeros, once: all of it from its start to its size, synced.
+    /// It has to come back by [`Wal::take_back`]. `None` when there is none that needs it.
+    pub fn lend_spare(&mut self) -> Option<D::File> {
+        match std::mem::replace(&mut self.spare, Spare::Missing) {
+            Spare::Allocated(file) => {
+                self.spare = Spare::Lent;
+                Some(file)
+            }
+            other => {
+                self.spare = other;
+                None
+            }
+        }
+    }
+
+    /// Takes back the segment that was lent. Written whole or in part, it reads as zeros.
+    pub fn take_back(&mut self, spare: D::File) {
+        self.spare = Spare::Written(spare);
     }
 
     /// Writes a batch. It is durable on return. An empty one costs nothing.
     ///
     /// # Errors
-    /// [`WalError::Gap`] and [`WalError::TooLarge`] for a batch that can not be; nothing is written then.
+    /// [`WalError::Gap`] and [`WalError::TooLarge`] for a batch that can not be, and [`WalError::Lent`] for one that
+    /// needs the segment that is lent; nothing is written then, and the log goes on.
     /// [`WalError::Full`] when a new segment finds no space; everything acknowledged is intact. Otherwise when the disk
     /// fails: the batch may or may not be found at the next start.
     pub fn append(&mut self, batch: &Batch<'_>) -> Result<(), WalError> {
@@ -178,6 +212,10 @@ impl<D: Directory> Wal<D> {
         }
         self.tail.check(batch.snapshot.as_ref(), batch.entries)?;
         let crc = format::encode_batch(&mut self.buffer, self.identity.incarnation, &self.tail, batch)?;
+        if self.is_full() && matches!(self.spare, Spare::Lent) {
+            self.buffer.clear();
+            return Err(WalError::Lent);
+        }
         self.guarded(Self::write)?;
         account(&mut self.segments, batch.snapshot.as_ref(), batch.entries);
         self.tail.advance(batch.snapshot.as_ref(), batch.entries, batch.hard_state, crc);
@@ -220,7 +258,7 @@ impl<D: Directory> Wal<D> {
     /// Writes the encoded batch behind the last one, in a new segment if need be.
     fn write(&mut self) -> Result<(), WalError> {
         let length = self.buffer.len() as u64;
-        if self.offset + length > self.active_bytes {
+        if self.is_full() {
             self.rotate(length)?;
         }
         let written = self.active.write_at(self.offset, &self.buffer);
@@ -230,12 +268,18 @@ impl<D: Directory> Wal<D> {
         Ok(())
     }
 
+    /// Whether the encoded batch has no room in the active segment.
+    fn is_full(&self) -> bool {
+        self.offset + self.buffer.len() as u64 > self.active_bytes
+    }
+
     /// Goes on in the segment that was allocated ahead, made larger if the batch needs it, and allocates another.
     fn rotate(&mut self, batch_bytes: u64) -> Result<(), WalError> {
         let needed = self.options.segment_bytes.max(SECTOR_BYTES as u64 + batch_bytes);
-        let mut spare = match self.spare.take() {
-            Some(spare) => spare,
-            None => allocate_spare(&self.directory, needed)?,
+        let mut spare = match std::mem::replace(&mut self.spare, Spare::Missing) {
+            Spare::Allocated(spare) | Spare::Written(spare) => spare,
+            Spare::Missing => allocate_spare(&self.directory, needed)?,
+            Spare::Lent => return Err(WalError::Lent),
         };
         let size = spare.size().map_err(|source| WalError::io("measuring", SPARE, source))?;
         if size < needed {

@@ -148,6 +148,8 @@ pub enum WalError {
     Gap { floor: Index, last: Index, found: Index },
     #[error("{what} of {actual} bytes is larger than {limit}")]
     TooLarge { what: &'static str, actual: usize, limit: usize },
+    #[error("the next segment is lent to who writes its zeros")]
+    Lent,
     #[error("the write-ahead log has failed before and takes nothing more until the member is started again")]
     Poisoned,
 }

@@ -73,7 +73,7 @@ pub(super) fn open<D: Directory>(directory: D, options: Options) -> Result<(Wal<
         active,
         active_bytes: segment.size,
         offset: end.offset as u64,
-        spare: None,
+        spare: log::Spare::Missing,
         tail,
         buffer: Vec::new(),
         poisoned: false,

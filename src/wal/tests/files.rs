@@ -63,6 +63,36 @@ fn segments_are_allocated_whole_and_ahead() {
 }
 
 #[test]
+fn a_batch_that_needs_the_lent_segment_is_refused_and_the_log_goes_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut wal = Wal::create_with(FileDirectory::open(directory.path()).unwrap(), IDENTITY, OPTIONS).unwrap();
+    let spare = wal.lend_spare().unwrap();
+    assert!(wal.has_reserve() && wal.lend_spare().is_none());
+    let mut model = Model::default();
+    let refused = (1..=40).find_map(|index| {
+        let step = append(index, index, 1, 5000);
+        match perform(&mut wal, &step) {
+            Ok(()) => model.step(&step),
+            Err(error) => return Some((step, error)),
+        }
+        None
+    });
+    let (step, error) = refused.unwrap();
+    assert!(matches!(error, WalError::Lent), "{error}");
+    let small = append(model.last().get() + 1, model.last().get() + 1, 1, 10);
+    perform(&mut wal, &small).unwrap();
+    model.step(&small);
+    wal.take_back(spare);
+    let Step::Append { mut entries, .. } = step else { panic!("an append") };
+    entries[0] = entry(model.last().get() + 1, 1, 5000);
+    let again = Step::Append { snapshot: None, entries, hard_state: None };
+    perform(&mut wal, &again).unwrap();
+    model.step(&again);
+    drop(wal);
+    model.assert(&open(directory.path()).unwrap().1);
+}
+
+#[test]
 fn a_directory_in_use_is_refused_until_it_is_free() {
     let directory = tempfile::tempdir().unwrap();
     written(directory.path());
