@@ -11,8 +11,6 @@ BLACKBOX := $(filter-out tidy sim,$(TESTS))
 MINUTES ?= 30
 SEEDS ?= 100
 START ?= 1
-SEEDS ?= 100
-START ?= 1
 
 .PHONY: help run test check fmt clippy docs tidy unit sim blackbox contract demo bench bench-quick bench-micro soak deny tools clean
 

@@ -31,6 +31,9 @@ const WORKERS: usize = 1;
 /// Open table files; far below the usual limit of 1,024 descriptors, which connections need.
 const MAX_OPEN_FILES: usize = 200;
 
+/// What is read is copied up to this length, and shared beyond.
+const COPIED_BYTES: usize = 1024;
+
 /// A key that no layout has.
 const NEVER_A_KEY: &[u8] = &[0xff];
 
@@ -129,8 +132,10 @@ impl Engine for FjallEngine {
         let mut writes = fjall::OwnedWriteBatch::with_capacity(self.inner.database.clone(), batch.len());
         for operation in batch.into_operations() {
             match operation {
-                Operation::Put { keyspace, key, value } => writes.insert(self.inner.keyspace(keyspace), key, value),
-                Operation::Delete { keyspace, key } => writes.remove(self.inner.keyspace(keyspace), key),
+                Operation::Put { keyspace, key, value } => {
+                    writes.insert(self.inner.keyspace(keyspace), &*key, &*value);
+                }
+                Operation::Delete { keyspace, key } => writes.remove(self.inner.keyspace(keyspace), &*key),
             }
         }
         writes.commit().map_err(|error| self.translate(error))
@@ -187,7 +192,7 @@ impl FjallSnapshot {
 impl Snapshot for FjallSnapshot {
     fn get(&self, keyspace: Keyspace, key: &[u8]) -> Result<Option<Bytes>, StorageError> {
         let value = self.moment.get(self.engine.inner.keyspace(keyspace), key);
-        value.map(|value| value.map(Bytes::from)).map_err(|error| self.engine.translate(error))
+        value.map(|value| value.map(owned)).map_err(|error| self.engine.translate(error))
     }
 
     fn scan(
@@ -197,7 +202,7 @@ impl Snapshot for FjallSnapshot {
         to: Bound<&[u8]>,
     ) -> impl DoubleEndedIterator<Item = Result<(Bytes, Bytes), StorageError>> + Send {
         let pair = |entry: fjall::Guard| match entry.into_inner() {
-            Ok((key, value)) => Ok((Bytes::from(key), Bytes::from(value))),
+            Ok((key, value)) => Ok((owned(key), owned(value))),
             Err(error) => Err(self.engine.translate(error)),
         };
         self.entries(keyspace, from, to).map(pair)
@@ -209,9 +214,15 @@ impl Snapshot for FjallSnapshot {
         from: Bound<&[u8]>,
         to: Bound<&[u8]>,
     ) -> impl DoubleEndedIterator<Item = Result<Bytes, StorageError>> + Send {
-        let key = |entry: fjall::Guard| entry.key().map(Bytes::from).map_err(|error| self.engine.translate(error));
+        let key = |entry: fjall::Guard| entry.key().map(owned).map_err(|error| self.engine.translate(error));
         self.entries(keyspace, from, to).map(key)
     }
+}
+
+/// The bytes of what fjall gives out. It keeps short keys inside the nodes of its tree, where a search compares them
+/// without following a pointer; ours are on the heap and shared.
+fn owned(slice: fjall::Slice) -> Bytes {
+    if slice.len() <= COPIED_BYTES { Bytes::copy_from_slice(&slice) } else { Bytes::from_owner(slice) }
 }
 
 /// The settings a keyspace is made with; fjall stores them with it.

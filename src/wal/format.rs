@@ -189,10 +189,18 @@ pub(super) fn encode_batch(
     if let Some(place) = buffer.get_mut(BATCH_MAGIC.len()..).and_then(<[u8]>::first_chunk_mut) {
         *place = header.length.to_le_bytes();
     }
-    let crc = crc32c::crc32c(buffer);
+    let crc = checksum(buffer);
     encode_into(buffer, &crc);
     buffer.resize(buffer.len().next_multiple_of(SECTOR_BYTES), 0);
     Ok(crc)
+}
+
+/// The CRC-32C of a batch, never 0: a batch ends with something, so that zeros at the end of a file are no part of one.
+fn checksum(covered: &[u8]) -> u32 {
+    match crc32c::crc32c(covered) {
+        0 => u32::MAX,
+        crc => crc,
+    }
 }
 
 /// A batch that is whole by its own checksum.
@@ -216,7 +224,7 @@ impl<'a> Frame<'a> {
         let (covered, rest) = bytes.split_at_checked(end)?;
         let crc = u32::from_le_bytes(*rest.first_chunk()?);
         let body = covered.get(BATCH_HEADER_BYTES..)?;
-        (crc32c::crc32c(covered) == crc).then_some(Self { number: header.number, previous: header.previous, crc, body })
+        (checksum(covered) == crc).then_some(Self { number: header.number, previous: header.previous, crc, body })
     }
 
     /// The bytes that the batch takes on disk.

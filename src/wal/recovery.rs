@@ -132,7 +132,7 @@ impl Loaded {
 }
 
 /// Reads a file piece by piece: what is allocated ahead is as large as the log is small, and not worth the memory. All
-/// that is not zero is there, and zeros behind it, in case that what is written ends with some.
+/// that is not zero is there, and zeros behind it: a batch ends with its checksum, which is never 0 but may end with zeros.
 fn read_used(file: &impl File, size: u64) -> io::Result<Vec<u8>> {
     const PIECE_BYTES: usize = 256 * 1024;
     let mut bytes = Vec::new();
