@@ -272,13 +272,11 @@ where
             told.as_mut().poll(context).map(|()| None)
         }
     });
-    match ended.await {
-        Some(ended) => ended,
-        None => {
-            drain(connection.as_mut());
-            connection.await
-        }
+    if let Some(ended) = ended.await {
+        return ended;
     }
+    drain(connection.as_mut());
+    connection.await
 }
 
 /// Waits until a client has shown which protocol it speaks; `None` when it says nothing within the time for a head. The

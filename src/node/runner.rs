@@ -40,6 +40,7 @@ const NOOP_AFTER: Duration = Duration::from_mins(15);
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(10);
 
 /// Everything that can happen to the replica, besides proposals and reads.
+#[derive(Debug, Clone, Copy)]
 pub(super) enum Event {
     Tick,
     /// The disk has written and synced everything up to this number.
