@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
@@ -20,6 +20,8 @@ use crate::storage::fjall::FjallEngine;
 /// Entries applied in one engine batch at most, and the bytes in them.
 const MAX_BATCH_ENTRIES: usize = 64;
 const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;
+/// The store is asked to write back when this much was applied: a few times as much is in its journal.
+const WRITE_BACK_BYTES: u64 = 512 * 1024;
 /// A quiet spell after which background removal goes on.
 const QUIET: Duration = Duration::from_millis(20);
 /// How long background removal waits at most while writes leave no quiet spell.
@@ -51,7 +53,7 @@ pub(super) struct Applier {
     machine: StateMachine<FjallEngine>,
     shared: Arc<Shared>,
     runner: Arc<Runner>,
-    checkpoints: Sender<Request>,
+    checkpoints: SyncSender<Request>,
     works: Receiver<Work>,
     expectations: VecDeque<Expectation>,
     runtime: Handle,
@@ -59,6 +61,8 @@ pub(super) struct Applier {
     since_checkpoint: (u64, u64),
     /// So many of them bring the next one.
     checkpoint_after: (u64, u64),
+    /// Bytes applied since the store was last asked to write back.
+    since_write_back: u64,
     /// Whether background removal has something left to do.
     sweeping: bool,
     last_sweep: Instant,
@@ -69,7 +73,7 @@ impl Applier {
         machine: StateMachine<FjallEngine>,
         shared: Arc<Shared>,
         runner: Arc<Runner>,
-        checkpoints: Sender<Request>,
+        checkpoints: SyncSender<Request>,
         works: Receiver<Work>,
         options: &Options,
     ) -> Self {
@@ -82,6 +86,7 @@ impl Applier {
             expectations: VecDeque::new(),
             runtime: Handle::current(),
             since_checkpoint: (0, 0),
+            since_write_back: 0,
             checkpoint_after: (options.checkpoint_entries, options.checkpoint_bytes),
             sweeping: true,
             last_sweep: Instant::now(),
@@ -234,10 +239,15 @@ impl Applier {
     fn count(&mut self, entries: usize, bytes: usize, index: Index) {
         self.since_checkpoint.0 += entries as u64;
         self.since_checkpoint.1 += bytes as u64;
-        if self.since_checkpoint.0 >= self.checkpoint_after.0 || self.since_checkpoint.1 >= self.checkpoint_after.1 {
+        self.since_write_back += bytes as u64;
+        // While the thread that is asked is busy, what is due stays due. Where it is gone, the member is stopping.
+        let due =
+            self.since_checkpoint.0 >= self.checkpoint_after.0 || self.since_checkpoint.1 >= self.checkpoint_after.1;
+        if due && self.checkpoints.try_send(Request::Checkpoint { applied: index }).is_ok() {
             self.since_checkpoint = (0, 0);
-            // Without the checkpoint thread the member is stopping.
-            let _ = self.checkpoints.send(Request { applied: index });
+            self.since_write_back = 0;
+        } else if self.since_write_back >= WRITE_BACK_BYTES && self.checkpoints.try_send(Request::WriteBack).is_ok() {
+            self.since_write_back = 0;
         }
     }
 

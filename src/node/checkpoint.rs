@@ -1,4 +1,5 @@
-//! The thread that lets the log be cut: syncs the store now and then, off the path of writes.
+//! The thread that lets the log be cut: syncs the store now and then, off the path of writes, and has it written back in
+//! between, so that no sync has much to do.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -7,11 +8,16 @@ use std::sync::mpsc::Receiver;
 use super::runner::{Event, Runner};
 use super::{Options, Shared};
 use crate::model::Index;
-use crate::storage::Engine as _;
+use crate::storage::fjall::FjallEngine;
+use crate::storage::{Engine as _, StorageError};
 
-/// Asks for a checkpoint: everything up to `applied` is in the store, not yet synced.
-pub(super) struct Request {
-    pub(super) applied: Index,
+/// What the applier asks for.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Request {
+    /// Much was applied: the disk may begin with it.
+    WriteBack,
+    /// A checkpoint: everything up to `applied` is in the store, not yet synced.
+    Checkpoint { applied: Index },
 }
 
 pub(super) struct Checkpoint {
@@ -35,7 +41,11 @@ impl Checkpoint {
     /// little to apply again.
     pub(super) fn run(self) {
         while let Ok(request) = self.requests.recv() {
-            if !self.sync() || self.runner.handle(Event::Truncate(request.applied)).is_err() {
+            let goes_on = match request {
+                Request::WriteBack => self.guard(FjallEngine::write_back),
+                Request::Checkpoint { applied } => self.sync() && self.runner.handle(Event::Truncate(applied)).is_ok(),
+            };
+            if !goes_on {
                 return;
             }
         }
@@ -43,16 +53,17 @@ impl Checkpoint {
     }
 
     fn sync(&self) -> bool {
+        self.guard(FjallEngine::sync)
+    }
+
+    /// Does something to the store. False when that failed, or something else before: the member stops.
+    fn guard(&self, act: impl FnOnce(&FjallEngine) -> Result<(), StorageError>) -> bool {
         if self.shared.failed() {
             return false;
         }
-        match self.shared.engine.sync() {
-            Ok(()) => true,
-            Err(error) => {
-                self.shared.fail(&format!("the store in {} could not be synced", self.data_dir.display()), &error);
-                let _ = self.runner.handle(Event::Stop);
-                false
-            }
-        }
+        let Err(error) = act(&self.shared.engine) else { return true };
+        self.shared.fail(&format!("the store in {} could not be synced", self.data_dir.display()), &error);
+        let _ = self.runner.handle(Event::Stop);
+        false
     }
 }

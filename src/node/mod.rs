@@ -173,7 +173,7 @@ impl Node {
         let (stop_clock, clock_stopped) = mpsc::channel();
         let (orders, to_disk) = mpsc::channel();
         let (works, to_apply) = mpsc::channel();
-        let (truncations, to_checkpoint) = mpsc::channel();
+        let (checkpoints, to_checkpoint) = mpsc::sync_channel(1);
         let shared = Arc::new(opened.shared(options, metrics));
         let runner = runner::Runner::new(opened.replica, Arc::clone(&shared), orders, works, opened.sole_voter);
         let runner = Arc::new(runner);
@@ -184,7 +184,7 @@ impl Node {
             opened.machine,
             Arc::clone(&shared),
             Arc::clone(&runner),
-            truncations,
+            checkpoints,
             to_apply,
             options,
         );

@@ -116,6 +116,22 @@ impl FjallEngine {
         meta.rotate_memtable_and_wait().map_err(|error| self.translate(error))
     }
 
+    /// Gives what the journal holds to the disk, ahead of the syncs that are asked for: fjall syncs under the lock that
+    /// commits take, and what is on disk by then holds nobody up. Commits go on beside it.
+    ///
+    /// # Errors
+    /// When the disk fails: nobody knows then what it holds.
+    pub fn write_back(&self) -> Result<(), StorageError> {
+        let newest = journals(&self.inner.path)?.pop();
+        let file = match newest.map(|(_, path)| File::open(path)) {
+            // Finished and removed meanwhile.
+            Some(Err(error)) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Some(opened) => opened?,
+            None => return Ok(()),
+        };
+        Ok(file.sync_data()?)
+    }
+
     fn translate(&self, error: fjall::Error) -> StorageError {
         translate(error, &self.inner.path)
     }
@@ -289,10 +305,17 @@ impl SealedJournal {
 
 /// Every journal but the last one, as they are before fjall opens them.
 fn sealed_journals(path: &Path) -> Result<Vec<SealedJournal>, StorageError> {
+    let mut journals = journals(path)?;
+    journals.pop();
+    journals.into_iter().filter_map(|(_, path)| seal(path).transpose()).collect()
+}
+
+/// The journals in a store's directory, oldest first.
+fn journals(path: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
     let entries = match fs::read_dir(path) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error.into()),
+        Err(error) => return Err(error),
     };
     let mut journals = Vec::new();
     for entry in entries {
@@ -304,8 +327,7 @@ fn sealed_journals(path: &Path) -> Result<Vec<SealedJournal>, StorageError> {
         }
     }
     journals.sort();
-    journals.pop();
-    journals.into_iter().filter_map(|(_, path)| seal(path).transpose()).collect()
+    Ok(journals)
 }
 
 /// Reads a journal through; `None` when it went meanwhile, which says that another process has the store.
