@@ -58,7 +58,7 @@ impl Counters {
     }
 }
 
-/// Answers a request that one of the five handlers is for; they find their key in the path themselves.
+/// Answers a request for a key, by its method. The key is found in the path here, not by the router.
 pub(crate) async fn answer(api: &State, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let result = match parts.method {
@@ -86,8 +86,7 @@ pub(crate) async fn answer(api: &State, request: Request) -> Response {
     ),
 )]
 pub async fn get_key(Extract(api): Extract<State>, request: Request) -> Response {
-    let result = read::get(&api, &request.into_parts().0).await;
-    api.finish(result)
+    answer(&api, request).await
 }
 
 /// Write a key or create a directory
@@ -107,9 +106,7 @@ pub async fn get_key(Extract(api): Extract<State>, request: Request) -> Response
     ),
 )]
 pub async fn put_key(Extract(api): Extract<State>, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
-    let result = write::put(&api, &parts, body).await;
-    api.finish(result)
+    answer(&api, request).await
 }
 
 /// Change a JSON value in place
@@ -129,9 +126,7 @@ pub async fn put_key(Extract(api): Extract<State>, request: Request) -> Response
     ),
 )]
 pub async fn patch_key(Extract(api): Extract<State>, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
-    let result = write::patch(&api, &parts, body).await;
-    api.finish(result)
+    answer(&api, request).await
 }
 
 /// Add an in-order key to a directory
@@ -150,9 +145,7 @@ pub async fn patch_key(Extract(api): Extract<State>, request: Request) -> Respon
     ),
 )]
 pub async fn post_key(Extract(api): Extract<State>, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
-    let result = write::post(&api, &parts, body).await;
-    api.finish(result)
+    answer(&api, request).await
 }
 
 /// Delete a key or a directory
@@ -164,9 +157,7 @@ pub async fn post_key(Extract(api): Extract<State>, request: Request) -> Respons
     responses((status = 200, description = "Deleted", body = Deleted)),
 )]
 pub async fn delete_key(Extract(api): Extract<State>, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
-    let result = write::delete(&api, &parts, body).await;
-    api.finish(result)
+    answer(&api, request).await
 }
 
 /// Read a key named literally, or list the top of the key space
