@@ -101,6 +101,8 @@ pub struct StateMachine<E: Engine> {
     sweep: Sweep,
     /// Whether the store says already in which layout it is.
     labelled: bool,
+    /// Whether the store has who takes part.
+    conf_state_stored: bool,
     /// What is in memory may be ahead of the store.
     stopped: bool,
 }
@@ -119,7 +121,8 @@ impl<E: Engine> StateMachine<E> {
         let labelled = check_format(Meta::Format.get(&snapshot)?)?;
         let clock = Meta::Clock.get(&snapshot)?.unwrap_or_default();
         let digest = Meta::Digest.get(&snapshot)?.unwrap_or_default();
-        let conf_state = Meta::ConfState.get(&snapshot)?.unwrap_or_else(|| genesis.conf_state.clone());
+        let conf_state = Meta::ConfState.get(&snapshot)?;
+        let conf_state_stored = conf_state.is_some();
         let leases = Leases::open(&snapshot)?;
         let kept = Kept::open(&snapshot)?;
         let revision = View::open(snapshot)?.revision();
@@ -130,11 +133,12 @@ impl<E: Engine> StateMachine<E> {
             revision,
             clock,
             digest,
-            conf_state,
+            conf_state: conf_state.unwrap_or_else(|| genesis.conf_state.clone()),
             leases,
             kept,
             sweep: Sweep::new(),
             labelled,
+            conf_state_stored,
             stopped: false,
         })
     }
@@ -157,6 +161,7 @@ impl<E: Engine> StateMachine<E> {
     /// Who takes part after a membership entry. To be called before that entry is applied, and stored with it.
     pub fn set_conf_state(&mut self, conf_state: ConfState) {
         self.conf_state = conf_state;
+        self.conf_state_stored = false;
     }
 
     /// The chained digest over all events so far: equal on all members at the same index.
@@ -242,8 +247,12 @@ impl<E: Engine> StateMachine<E> {
             self.digest = digest::chain(self.digest, event, &mut scratch);
         }
         Meta::Clock.put(&mut batch, &self.clock);
-        Meta::Digest.put(&mut batch, &self.digest);
-        Meta::ConfState.put(&mut batch, &self.conf_state);
+        if !blocks.is_empty() {
+            Meta::Digest.put(&mut batch, &self.digest);
+        }
+        if !std::mem::replace(&mut self.conf_state_stored, true) {
+            Meta::ConfState.put(&mut batch, &self.conf_state);
+        }
         self.commit(batch)
     }
 

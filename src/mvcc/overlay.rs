@@ -50,6 +50,8 @@ pub struct Overlay<S> {
     /// The last whole revision.
     revision: Revision,
     compacted: Revision,
+    /// Both as the store has them.
+    stored: (Revision, Revision),
     /// The number of events in whole revisions.
     sealed: usize,
 }
@@ -62,6 +64,7 @@ impl<S: Snapshot> Overlay<S> {
             pending: Pending::NONE,
             revision: view.revision(),
             compacted: view.compacted(),
+            stored: (view.revision(), view.compacted()),
             sealed: 0,
         }
     }
@@ -220,7 +223,12 @@ impl<S: Snapshot> Overlay<S> {
         }
         let blocks = cut_blocks(self.pending.events);
         write_blocks(batch, &blocks);
-        write_revisions(batch, self.revision, self.compacted);
+        if self.revision != self.stored.0 {
+            Meta::Revision.put(batch, &self.revision);
+        }
+        if self.compacted != self.stored.1 {
+            Meta::Compacted.put(batch, &self.compacted);
+        }
         blocks.into_iter().map(Arc::new).collect()
     }
 
@@ -291,7 +299,7 @@ impl<S: Snapshot> Overlay<S> {
 
 impl<S> fmt::Debug for Overlay<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { snapshot: _, pending, revision, compacted, sealed } = self;
+        let Self { snapshot: _, pending, revision, compacted, stored: _, sealed } = self;
         f.debug_struct("Overlay")
             .field("pending", pending)
             .field("revision", revision)
@@ -321,11 +329,6 @@ pub(super) fn write_blocks(batch: &mut WriteBatch, blocks: &[Block]) {
     for block in blocks {
         batch.put(Keyspace::History, schema::block(block.first()), encode_block(&block.events));
     }
-}
-
-pub(super) fn write_revisions(batch: &mut WriteBatch, revision: Revision, compacted: Revision) {
-    Meta::Revision.put(batch, &revision);
-    Meta::Compacted.put(batch, &compacted);
 }
 
 /// Cuts events into blocks of at most [`limits::BLOCK_BYTES`], but never within a revision.

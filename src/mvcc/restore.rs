@@ -4,9 +4,10 @@
 //! [`View::events`](super::View::events) give. The format in between is not its business.
 
 use super::block::{encode_record, encode_revision};
-use super::overlay::{cut_blocks, write_blocks, write_revisions};
+use super::overlay::{cut_blocks, write_blocks};
 use crate::model::{Event, Key, KeyValue, Revision};
-use crate::storage::{Keyspace, WriteBatch, schema};
+use crate::storage::schema::{self, Meta};
+use crate::storage::{Keyspace, WriteBatch};
 
 /// Writes a key space into an empty store, in as many batches as the caller likes.
 #[derive(Debug)]
@@ -30,6 +31,7 @@ impl Restore {
 
     /// Sets the last revision, and the oldest that can be read.
     pub fn revisions(batch: &mut WriteBatch, revision: Revision, compacted: Revision) {
-        write_revisions(batch, revision, compacted);
+        Meta::Revision.put(batch, &revision);
+        Meta::Compacted.put(batch, &compacted);
     }
 }

@@ -1,6 +1,6 @@
 //! The thread that owns the state machine: applies what is committed, publishes it, answers who waits.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use super::handle::{Permit, ProposeError};
 use super::runner::{Event, Runner};
 use super::{Options, Published, Shared};
 use crate::machine::{Applied, Fault, StateMachine};
-use crate::model::{Index, LogEntry, LogEntryKind, ProposalId, Reply, Term};
+use crate::model::{Index, LogEntry, ProposalId, Reply, Term};
 use crate::mvcc::Progress;
 use crate::storage::fjall::FjallEngine;
 
@@ -29,18 +29,20 @@ const SWEEP_AT_LEAST: Duration = Duration::from_millis(500);
 
 /// What the runner gives to the applier, in order.
 pub(super) enum Work {
-    /// Who waits for the entry at an index; comes before the entry.
-    Expect(Expectation),
-    Commit(Vec<LogEntry>),
+    Commit(Commit),
     Stop,
 }
 
-/// The proposals that a leader put into one entry.
-pub(super) struct Expectation {
-    pub(super) term: Term,
-    pub(super) index: Index,
-    pub(super) waiters: Vec<Waiter>,
+/// Entries to apply, and who waits for them.
+#[derive(Default)]
+pub(super) struct Commit {
+    pub(super) entries: Vec<LogEntry>,
+    pub(super) waiters: Waiters,
 }
+
+/// Who waits for entries, by where a leader placed them: two that led one after another may both have placed one at the same
+/// index.
+pub(super) type Waiters = BTreeMap<(Index, Term), Vec<Waiter>>;
 
 /// One who waits for a reply.
 pub(super) struct Waiter {
@@ -55,7 +57,6 @@ pub(super) struct Applier {
     runner: Arc<Runner>,
     checkpoints: SyncSender<Request>,
     works: Receiver<Work>,
-    expectations: VecDeque<Expectation>,
     runtime: Handle,
     /// Entries applied since the last checkpoint was asked for, and their bytes.
     since_checkpoint: (u64, u64),
@@ -83,7 +84,6 @@ impl Applier {
             runner,
             checkpoints,
             works,
-            expectations: VecDeque::new(),
             runtime: Handle::current(),
             since_checkpoint: (0, 0),
             since_write_back: 0,
@@ -125,41 +125,41 @@ impl Applier {
 
     /// Takes what waits, as much as one engine batch may hold. False when told to stop.
     fn drain(&mut self, first: Work) -> Result<bool, Fault> {
-        let mut entries = Vec::new();
+        let mut all = Commit::default();
         let mut bytes = 0;
         let mut next = Some(first);
         while let Some(work) = next {
             match work {
-                Work::Expect(expectation) => self.expectations.push_back(expectation),
-                Work::Commit(committed) => {
-                    bytes += committed.iter().map(|entry| entry.data.len()).sum::<usize>();
-                    entries.extend(committed);
+                Work::Commit(Commit { entries, mut waiters }) => {
+                    bytes += entries.iter().map(|entry| entry.data.len()).sum::<usize>();
+                    all.entries.extend(entries);
+                    all.waiters.append(&mut waiters);
                 }
                 Work::Stop => {
-                    self.apply(&entries, bytes)?;
+                    self.apply(all, bytes)?;
                     return Ok(false);
                 }
             }
-            if entries.len() >= MAX_BATCH_ENTRIES || bytes >= MAX_BATCH_BYTES {
+            if all.entries.len() >= MAX_BATCH_ENTRIES || bytes >= MAX_BATCH_BYTES {
                 break;
             }
             next = self.works.try_recv().ok();
         }
-        self.apply(&entries, bytes)?;
+        self.apply(all, bytes)?;
         Ok(true)
     }
 
-    fn apply(&mut self, entries: &[LogEntry], bytes: usize) -> Result<(), Fault> {
+    fn apply(&mut self, Commit { entries, waiters }: Commit, bytes: usize) -> Result<(), Fault> {
         let Some(last) = entries.last() else { return Ok(()) };
         let start = Instant::now();
-        let applied = self.machine.apply(entries)?;
+        let applied = self.machine.apply(&entries)?;
         if applied.clock_clamped {
             tracing::warn!(time = %applied.time, "the leader's clock has jumped ahead by over an hour: look at it");
         }
         self.publish(&applied, last.term)?;
         self.shared.metrics.apply.commands.inc_by(applied.replies.len() as u64);
         let (revision, blocks) = (applied.revision, applied.blocks.clone());
-        let answers = self.answers(entries, applied);
+        let answers = answers(&entries, waiters, applied.replies);
         self.hand_out(answers);
         self.shared.hub.publish(revision, &blocks);
         // A runner that is gone has stopped already.
@@ -188,38 +188,6 @@ impl Applier {
             self.shared.metrics.store.leases.set(i64::try_from(lessor.len()).unwrap_or(i64::MAX));
         }
         Ok(())
-    }
-
-    /// Gives each reply to who waits for it. An entry of another term at an awaited index means that the awaited
-    /// one was replaced and is certainly not applied.
-    fn answers(&mut self, entries: &[LogEntry], applied: Applied) -> Vec<(Waiter, Result<Reply, ProposeError>)> {
-        let mut answers = Vec::with_capacity(applied.replies.len());
-        let mut replies = applied.replies.into_iter();
-        let mut next_reply = replies.next();
-        for entry in entries {
-            while self.expectations.front().is_some_and(|expected| expected.index < entry.index) {
-                self.expectations.pop_front();
-            }
-            let Some(expected) = self.expectations.front() else { return answers };
-            if expected.index != entry.index || entry.kind != LogEntryKind::Normal {
-                continue;
-            }
-            let Some(expected) = self.expectations.pop_front() else { return answers };
-            for waiter in expected.waiters {
-                while next_reply.as_ref().is_some_and(|(id, _)| *id != waiter.id) && expected.term == entry.term {
-                    next_reply = replies.next();
-                }
-                let result = match next_reply.take_if(|(id, _)| *id == waiter.id) {
-                    Some((_, reply)) => {
-                        next_reply = replies.next();
-                        Ok(reply)
-                    }
-                    None => Err(ProposeError::NoLeader),
-                };
-                answers.push((waiter, result));
-            }
-        }
-        answers
     }
 
     /// Answers from within the runtime: a wake-up there costs a fraction of one from a thread outside.
@@ -256,4 +224,26 @@ impl Applier {
         self.sweeping = self.machine.sweep()? == Progress::More;
         Ok(())
     }
+}
+
+/// Gives each reply to who waits for it. An entry of another term at an awaited index means that the awaited one is
+/// certainly never applied.
+fn answers(
+    entries: &[LogEntry],
+    waiters: Waiters,
+    replies: Vec<(ProposalId, Reply)>,
+) -> Vec<(Waiter, Result<Reply, ProposeError>)> {
+    let mut answers = Vec::with_capacity(replies.len());
+    let mut replies = replies.into_iter().peekable();
+    for ((index, term), waiters) in waiters {
+        let at = entries.partition_point(|entry| entry.index < index);
+        let stands = entries.get(at).is_some_and(|entry| entry.index == index && entry.term == term);
+        for waiter in waiters {
+            // Those of entries that nobody here waits for come in between.
+            while stands && replies.next_if(|(id, _)| *id != waiter.id).is_some() {}
+            let reply = if stands { replies.next() } else { None };
+            answers.push((waiter, reply.map(|(_, reply)| reply).ok_or(ProposeError::NoLeader)));
+        }
+    }
+    answers
 }

@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use super::Shared;
-use super::applier::{Expectation, Waiter, Work};
+use super::applier::{Commit, Waiter, Waiters, Work};
 use super::disk::Order;
 use super::handle::{Permit, ProposeError, ReadError};
 use crate::consensus::{Input, Output, Position, ProposeRefusal, Replica, Role};
@@ -107,6 +107,7 @@ impl Runner {
             next_context: 1,
             proposed: BTreeMap::new(),
             next_token: 1,
+            placed: Waiters::new(),
             unpersisted: VecDeque::new(),
             role: Role::Follower,
             own_term: None,
@@ -230,6 +231,7 @@ impl Runner {
         driver.stopped = true;
         driver.shared.sole_leader.store(false, Ordering::SeqCst);
         driver.proposed.clear();
+        driver.placed.clear();
         driver.reads.clear();
         driver.dropped_reads.clear();
         let _ = driver.disk.send(Order::Stop);
@@ -260,6 +262,8 @@ struct Driver {
     /// Who waits for the entries proposed and not yet placed in the log, by token.
     proposed: BTreeMap<u64, Vec<Waiter>>,
     next_token: u64,
+    /// Who waits for the entries placed in the log and not yet committed.
+    placed: Waiters,
     /// The numbers of what is on its way to disk.
     unpersisted: VecDeque<u64>,
     role: Role,
@@ -405,8 +409,11 @@ impl Driver {
             self.unpersisted.push_back(persist.number);
             let _ = self.disk.send(Order::Persist(persist));
         }
-        if !commit.is_empty() {
-            let _ = self.applier.send(Work::Commit(commit));
+        if let Some(last) = commit.last() {
+            let later = self.placed.split_off(&(last.index.next(), Term::default()));
+            let waiters = std::mem::replace(&mut self.placed, later);
+            // An applier that is gone has said why; dropping the waiters tells them that the member stopped.
+            let _ = self.applier.send(Work::Commit(Commit { entries: commit, waiters }));
         }
         for (context, index) in reads {
             for read in self.reads.remove(&context).unwrap_or_default() {
@@ -423,9 +430,8 @@ impl Driver {
     fn placed(&mut self, token: u64, placed: Result<Position, ProposeRefusal>) {
         let Some(waiters) = self.proposed.remove(&token) else { return };
         match placed {
-            // An applier that is gone has said why; dropping the waiters tells them that the member stopped.
             Ok(Position { index, term }) => {
-                drop(self.applier.send(Work::Expect(Expectation { term, index, waiters })));
+                self.placed.insert((index, term), waiters);
             }
             Err(refusal) => {
                 let error = match refusal {

@@ -19,6 +19,9 @@ pub(super) const SPARE: &str = "spare";
 /// The encode buffer gives memory beyond this many bytes back after a large batch.
 const KEPT_BUFFER_BYTES: usize = 4 * 1024 * 1024;
 
+/// Zeros written at once.
+const PIECE_BYTES: usize = 256 * 1024;
+
 /// A segment as far as removing it is concerned.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Segment {
@@ -97,7 +100,9 @@ impl<D: Directory> Wal<D> {
             return Err(WalError::Exists);
         }
         remove_spare(&directory, &names)?;
-        let spare = allocate_spare(&directory, options.segment_bytes)?;
+        let mut spare = allocate_spare(&directory, options.segment_bytes)?;
+        // There is nobody yet to write them ahead.
+        write_zeros(&mut spare, options.segment_bytes).map_err(|source| WalError::io("writing", SPARE, source))?;
         let tail = Tail::new();
         let (active, active_bytes) =
             activate(&directory, spare, &Header { identity, sequence: 1, tail: tail.clone() })?;
@@ -322,6 +327,15 @@ fn allocate_spare<D: Directory>(directory: &D, size: u64) -> Result<D::File, Wal
             Err(WalError::io("allocating", SPARE, source))
         }
     }
+}
+
+fn write_zeros(file: &mut impl File, size: u64) -> io::Result<()> {
+    let zeros = vec![0; PIECE_BYTES];
+    for at in (0..size).step_by(PIECE_BYTES) {
+        let length = usize::try_from(size - at).unwrap_or(PIECE_BYTES).min(PIECE_BYTES);
+        file.write_at(at, zeros.get(..length).unwrap_or_default())?;
+    }
+    Ok(())
 }
 
 /// Removes a spare file that an earlier start left behind: nobody knows whether it still reads as zeros.
