@@ -27,7 +27,8 @@ use url::Url;
 use crate::api::edge::Access;
 use crate::api::{ApiSettings, Face};
 use crate::config::{AutoCompaction, ListenUrl, Settings};
-use crate::node::{self, Node};
+use crate::model::{Member, Members};
+use crate::node::{self, Beginning, Node};
 use crate::observe::{Metrics, logging};
 use crate::service::{Limits, Retention, Service};
 
@@ -88,7 +89,7 @@ pub async fn start(settings: Settings) -> anyhow::Result<Running> {
     let addresses = listeners.iter().map(TcpListener::local_addr).collect::<io::Result<Vec<_>>>()?;
     let options = node_options(&settings);
     let node_metrics = metrics.clone();
-    let node = tokio::task::spawn_blocking(move || Node::start(&options, node_metrics)).await??;
+    let node = tokio::task::spawn_blocking(move || Node::start(&options, node_metrics, Vec::new())).await??;
     let shutdown = Shutdown::default();
     let limits = Limits { max_request_bytes: settings.max_request_bytes };
     let service = Service::new(node.handle(), settings.name.clone(), limits, metrics.clone(), shutdown.token.clone());
@@ -114,9 +115,19 @@ async fn bind(urls: &[ListenUrl]) -> anyhow::Result<Vec<TcpListener>> {
 }
 
 fn node_options(settings: &Settings) -> node::Options {
+    let identity = node::lone_identity();
     node::Options {
         data_dir: settings.data_dir.clone(),
-        identity: node::lone_identity(),
+        identity,
+        beginning: Beginning::New(Members::from_iter([Member {
+            id: identity.member,
+            name: settings.name.clone(),
+            peer_urls: vec!["http://localhost:2380".to_owned()],
+            client_urls: Vec::new(),
+            learner: false,
+        }])),
+        name: settings.name.clone(),
+        client_urls: Vec::new(),
         tick: settings.heartbeat_interval,
         election_ticks: settings.election_ticks(),
         cache_bytes: CACHE_BYTES,

@@ -321,8 +321,13 @@ fn refused(refusal: &Refusal, detail: String) -> Problem {
             Problem::new(Code::TooLarge, detail).with_number("keys", *keys).with_number("bytes", *bytes)
         }
         Refusal::TooManySteps { .. } => Problem::new(Code::TooManySteps, detail),
-        // Only leaders propose what can be stale; a client that sees it found a bug.
-        Refusal::Stale => Problem::new(Code::Internal, detail),
+        // Only members propose what can be refused so; a client that sees it found a bug.
+        Refusal::Stale
+        | Refusal::MemberNotFound(_)
+        | Refusal::MemberExists(_)
+        | Refusal::NotALearner(_)
+        | Refusal::LastVoter(_)
+        | Refusal::PeerUrlTaken(_) => Problem::new(Code::Internal, detail),
         Refusal::IdempotencyMismatch => Problem::new(Code::IdempotencyMismatch, detail),
         Refusal::IdempotencyFull => {
             Problem::new(Code::Overloaded, detail).with_status(StatusCode::TOO_MANY_REQUESTS).retried_later()

@@ -8,12 +8,32 @@ use raft::StateRole;
 use raft::eraftpb::{self, MessageType};
 use thiserror::Error;
 
-use super::{Position, Role};
+use super::{MembershipChange, Position, Role};
 use crate::model::{ConfState, HardState, Index, LogEntry, LogEntryKind, MemberId, Term};
 
 /// A message between two members. Its content is raft's own business.
 #[derive(Clone, PartialEq)]
 pub struct Message(pub(super) eraftpb::Message);
+
+/// What a message is for, as far as it matters for the way it takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum MessageKind {
+    /// A newer one says all that an older one to the same member does: the context of its read covers earlier reads.
+    Heartbeat,
+    /// As with [`Heartbeat`](Self::Heartbeat), a newer one says it all.
+    HeartbeatResponse,
+    /// Asks for a vote or a pre-vote. Whoever asks again has given up what it asked before.
+    Vote,
+    /// The answer to one; a newer one is to a newer question.
+    VoteResponse,
+    /// Small, and each one counts: answers to appends, tickets for reads, what hands leadership over.
+    Control,
+    /// Entries, or news of what is committed. One that overtakes another looks like a gap to its receiver, and the
+    /// leader then starts to probe: appends keep their order.
+    Append,
+    /// The announcement of a snapshot, worth nothing without the state itself.
+    Snapshot,
+}
 
 /// Bytes that are no message.
 #[derive(Debug, Error)]
@@ -45,10 +65,70 @@ impl Message {
         MemberId(self.0.to)
     }
 
+    pub fn kind(&self) -> MessageKind {
+        match self.0.get_msg_type() {
+            MessageType::MsgHeartbeat => MessageKind::Heartbeat,
+            MessageType::MsgHeartbeatResponse => MessageKind::HeartbeatResponse,
+            MessageType::MsgRequestVote | MessageType::MsgRequestPreVote => MessageKind::Vote,
+            MessageType::MsgRequestVoteResponse | MessageType::MsgRequestPreVoteResponse => MessageKind::VoteResponse,
+            MessageType::MsgAppend => MessageKind::Append,
+            MessageType::MsgSnapshot => MessageKind::Snapshot,
+            MessageType::MsgAppendResponse
+            | MessageType::MsgReadIndex
+            | MessageType::MsgReadIndexResp
+            | MessageType::MsgTransferLeader
+            | MessageType::MsgTimeoutNow
+            | MessageType::MsgPropose
+            | MessageType::MsgHup
+            | MessageType::MsgBeat
+            | MessageType::MsgUnreachable
+            | MessageType::MsgSnapStatus
+            | MessageType::MsgCheckQuorum => MessageKind::Control,
+        }
+    }
+
+    /// The length of what [`encode`](Self::encode) makes.
+    pub fn encoded_bytes(&self) -> usize {
+        usize::try_from(self.0.compute_size()).unwrap_or(usize::MAX)
+    }
+
+    /// Breaks an append into consecutive ones whose entries take up to `most` bytes; a larger entry travels alone.
+    /// Raft bounds what it appends to a message at one time, but not how often it does so before the message leaves.
+    #[must_use]
+    pub fn split(self, most: usize) -> Vec<Self> {
+        let Self(mut message) = self;
+        if message.entries.len() < 2 || message.get_msg_type() != MessageType::MsgAppend {
+            return vec![Self(message)];
+        }
+        let mut entries = message.take_entries().into_iter().peekable();
+        let mut pieces = Vec::new();
+        while entries.peek().is_some() {
+            let mut piece = message.clone();
+            let (mut taken, mut size) = (Vec::new(), 0);
+            while let Some(entry) =
+                entries.next_if(|entry| taken.is_empty() || size + entry_bytes(entry) <= most)
+            {
+                size += entry_bytes(&entry);
+                // What comes next follows on this entry.
+                (message.index, message.log_term) = (entry.index, entry.term);
+                taken.push(entry);
+            }
+            piece.set_entries(taken.into());
+            pieces.push(Self(piece));
+        }
+        pieces
+    }
+
     /// Whether the message may go in at the receiver. Proposals travel by a protocol of our own, because raft's drops
     /// them silently and may apply them twice; and a snapshot is more than raft knows of it.
     pub(super) fn is_welcome(&self) -> bool {
         !matches!(self.0.get_msg_type(), MessageType::MsgPropose | MessageType::MsgSnapshot)
+    }
+
+    /// The state that a snapshot's message speaks of; `None` for any other message.
+    pub fn snapshot(&self) -> Option<Position> {
+        let is_snapshot = self.0.get_msg_type() == MessageType::MsgSnapshot;
+        is_snapshot.then(|| from_raft_snapshot(self.0.get_snapshot()))
     }
 }
 
@@ -69,6 +149,10 @@ impl fmt::Debug for Message {
             message.entries.len(),
         )
     }
+}
+
+fn entry_bytes(entry: &eraftpb::Entry) -> usize {
+    usize::try_from(entry.compute_size()).unwrap_or(usize::MAX)
 }
 
 /// An entry for raft. Shares the payload.
@@ -105,6 +189,39 @@ pub(super) fn from_raft_hard_state(state: &eraftpb::HardState) -> HardState {
 pub(super) fn to_raft_conf_state(state: &ConfState) -> eraftpb::ConfState {
     let ids = |members: &[MemberId]| members.iter().map(|member| member.get()).collect::<Vec<_>>();
     eraftpb::ConfState::from((ids(&state.voters), ids(&state.learners)))
+}
+
+/// A snapshot as raft knows it: where it stands and who takes part.
+pub(super) fn to_raft_snapshot(position: Position, conf_state: &ConfState) -> eraftpb::Snapshot {
+    let mut snapshot = eraftpb::Snapshot::default();
+    let metadata = snapshot.mut_metadata();
+    metadata.index = position.index.get();
+    metadata.term = position.term.get();
+    metadata.set_conf_state(to_raft_conf_state(conf_state));
+    snapshot
+}
+
+pub(super) fn from_raft_snapshot(snapshot: &eraftpb::Snapshot) -> Position {
+    let metadata = snapshot.get_metadata();
+    Position { index: Index(metadata.index), term: Term(metadata.term) }
+}
+
+/// A change of membership for raft, with our own content beside it.
+pub(super) fn to_raft_change(change: MembershipChange, data: Bytes) -> eraftpb::ConfChangeV2 {
+    let (kind, member) = match change {
+        MembershipChange::AddLearner(member) => (eraftpb::ConfChangeType::AddLearnerNode, member),
+        MembershipChange::AddVoter(member) => (eraftpb::ConfChangeType::AddNode, member),
+        MembershipChange::Remove(member) => (eraftpb::ConfChangeType::RemoveNode, member),
+    };
+    let mut single = eraftpb::ConfChangeSingle::default();
+    single.set_change_type(kind);
+    single.node_id = member.get();
+    eraftpb::ConfChangeV2 { changes: vec![single].into(), context: data, ..Default::default() }
+}
+
+/// Reads a change of membership back; its content shares the entry's bytes.
+pub(super) fn from_raft_change(data: &Bytes) -> Option<eraftpb::ConfChangeV2> {
+    eraftpb::ConfChangeV2::parse_from_carllerche_bytes(data).ok()
 }
 
 pub(super) fn from_raft_role(role: StateRole) -> Role {

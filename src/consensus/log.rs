@@ -3,25 +3,37 @@
 //! Invariants: entries follow each other without gaps from `base` on; `base` is the place before the first entry,
 //! whose term raft still asks for; terms never fall.
 
-use std::collections::VecDeque;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use raft::eraftpb::{Entry, Snapshot};
 use raft::{Error, GetEntriesContext, RaftState, Storage, StorageError};
 
 use protobuf::Message as _;
 
-use super::convert::{to_raft_conf_state, to_raft_entry, to_raft_hard_state};
+use super::convert::{to_raft_conf_state, to_raft_entry, to_raft_hard_state, to_raft_snapshot};
 use super::{Position, Recovered, StartError};
-use crate::model::{ConfState, HardState, Index, LogEntry, Term};
+use crate::model::{ConfState, HardState, Index, LogEntry, MemberId, Term};
 
 /// The entries since the last truncation.
 #[derive(Debug)]
 pub(super) struct Log {
     base: Position,
     entries: VecDeque<LogEntry>,
+    /// The payload bytes of the entries.
+    bytes: usize,
     /// As of the start: raft reads them once.
     hard_state: HardState,
     conf_state: ConfState,
+    snapshots: RefCell<Snapshots>,
+}
+
+/// Snapshots for members that this one's log no longer reaches. Raft asks for them while it only reads the log.
+#[derive(Debug, Default)]
+struct Snapshots {
+    /// What could be streamed to whom.
+    offered: BTreeMap<u64, (Position, ConfState)>,
+    wanted: BTreeSet<MemberId>,
 }
 
 impl Log {
@@ -36,7 +48,10 @@ impl Log {
                 return Err(StartError::Gap { previous: one.index, found: next.index });
             }
         }
-        let mut log = Self { base: Position::default(), entries: entries.into(), hard_state, conf_state };
+        let bytes = entries.iter().map(|entry| entry.data.len()).sum();
+        let entries = entries.into();
+        let snapshots = RefCell::default();
+        let mut log = Self { base: Position::default(), entries, bytes, hard_state, conf_state, snapshots };
         log.base = log.find_base(snapshot.unwrap_or_default(), applied)?;
         log.check(applied)?;
         // The state machine never applies what is not committed, but the commit index is stored lazily.
@@ -57,7 +72,7 @@ impl Log {
         if applied.index < first.index {
             return Err(StartError::AppliedBeforeLog { applied: applied.index, first: first.index });
         }
-        self.entries.pop_front();
+        self.forget_first();
         Ok(first)
     }
 
@@ -94,15 +109,48 @@ impl Log {
     pub(super) fn append(&mut self, entries: &[LogEntry]) {
         let Some(first) = entries.first() else { return };
         let keep = self.offset(first.index).unwrap_or(0);
-        self.entries.truncate(keep);
+        while self.entries.len() > keep {
+            let replaced = self.entries.pop_back();
+            self.bytes -= replaced.map_or(0, |entry| entry.data.len());
+        }
+        self.bytes += entries.iter().map(|entry| entry.data.len()).sum::<usize>();
         self.entries.extend(entries.iter().cloned());
     }
 
-    /// Forgets the entries up to and with `through`.
-    pub(super) fn truncate(&mut self, through: Index) {
-        while let Some(entry) = self.entries.pop_front_if(|entry| entry.index <= through) {
+    /// Begins anew behind a snapshot.
+    pub(super) fn restore(&mut self, snapshot: Position) {
+        self.entries.clear();
+        self.bytes = 0;
+        self.base = snapshot;
+    }
+
+    /// Forgets the entries up to and with `through`, but keeps those after `laggard` while they are within `kept`
+    /// bytes. Returns where the log begins then: the entry before its first.
+    pub(super) fn truncate(&mut self, through: Index, laggard: Index, kept: usize) -> Index {
+        while let Some(first) = self.entries.front()
+            && first.index <= through
+            && (first.index <= laggard || self.bytes > kept)
+        {
+            self.forget_first();
+        }
+        self.base.index
+    }
+
+    fn forget_first(&mut self) {
+        if let Some(entry) = self.entries.pop_front() {
+            self.bytes -= entry.data.len();
             self.base = Position::from(&entry);
         }
+    }
+
+    /// Says which state could be streamed to a member.
+    pub(super) fn offer(&mut self, to: MemberId, position: Position, conf_state: ConfState) {
+        self.snapshots.get_mut().offered.insert(to.get(), (position, conf_state));
+    }
+
+    /// The members that a snapshot was asked for, and none was there.
+    pub(super) fn take_wanted(&mut self) -> BTreeSet<MemberId> {
+        std::mem::take(&mut self.snapshots.get_mut().wanted)
     }
 
     fn term_at(&self, index: Index) -> Option<Term> {
@@ -167,9 +215,21 @@ impl Storage for Log {
         Ok(self.last().index.get())
     }
 
-    /// Never at hand: a snapshot is a stream between members, not a field of a message.
-    fn snapshot(&self, _request_index: u64, _to: u64) -> raft::Result<Snapshot> {
-        Err(Error::Store(StorageError::SnapshotTemporarilyUnavailable))
+    /// The state offered for this member, without its content: that is a stream between members, not a field of a
+    /// message. An offer is good for one attempt, and only if the log reaches on from it.
+    fn snapshot(&self, request_index: u64, to: u64) -> raft::Result<Snapshot> {
+        let mut snapshots = self.snapshots.borrow_mut();
+        match snapshots.offered.remove(&to) {
+            Some((position, conf_state))
+                if position.index >= self.base.index && position.index.get() >= request_index =>
+            {
+                Ok(to_raft_snapshot(position, &conf_state))
+            }
+            Some(_) | None => {
+                snapshots.wanted.insert(MemberId(to));
+                Err(Error::Store(StorageError::SnapshotTemporarilyUnavailable))
+            }
+        }
     }
 }
 
@@ -242,7 +302,9 @@ mod tests {
                     Step::Append { back, sizes } => append(&mut log, &oracle, term, back, &sizes),
                     Step::Truncate { keep } => {
                         let through = log.last().index.get().saturating_sub(keep);
-                        log.truncate(Index(through));
+                        let base = log.truncate(Index(through), Index(through), 0);
+                        prop_assert_eq!(base, log.base().index);
+                        prop_assert!(base >= Index(through));
                         oracle.wl().compact(through + 1).unwrap();
                     }
                     Step::Read { low, count, max_bytes } => {

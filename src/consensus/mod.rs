@@ -12,10 +12,21 @@
 //!
 //! 1. [`Replica::step`] as many inputs as are at hand, then [`Replica::poll`] once; or [`Replica::handle`] for one.
 //! 2. Send `send` at once: whatever must wait for the disk is held back inside until it may go.
-//! 3. Persist `persist`, in order of `number`, entries and hard state in one synced batch. Several may share a batch.
-//!    Then [`Input::Persisted`] with the number of the last of them.
-//! 4. Apply `commit`, in order, then [`Input::Applied`].
+//! 3. Persist `persist`, in order of `number`, entries and hard state in one synced batch. Several may share a batch, but
+//!    one with a snapshot begins its own. Then [`Input::Persisted`] with the number of the last of them.
+//! 4. Put the state of `install` in the place of the present one, then apply `commit`, in order, then
+//!    [`Input::Applied`]. For each entry that changes membership [`Input::MembershipApplied`] comes before that.
 //! 5. Serve a read of `reads` once its index is applied. A context of `dropped_reads` is asked again under a new one.
+//!
+//! A snapshot is a stream between two members, which raft only knows the place of:
+//!
+//! 1. The leader's `snapshots_wanted` names a member that needs one: [`Input::SnapshotOffered`] says which state could be
+//!    streamed to it.
+//! 2. `snapshots` says that it is to be streamed now, with raft's message in front. How that ended is told by
+//!    [`Input::SnapshotReported`], always.
+//! 3. The receiver makes the whole stream durable beside its present state, and then takes [`Input::Snapshot`]. Where the
+//!    snapshot is of use, the next `persist` has its place: the state counts once that batch is durable, and `install`
+//!    follows. Where not, nothing comes of it.
 
 mod convert;
 mod log;
@@ -25,12 +36,14 @@ mod replica;
 mod tests;
 mod window;
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use thiserror::Error;
 
 use crate::model::{ConfState, HardState, Incarnation, Index, LogEntry, MemberId, Term};
 
-pub use convert::{Message, MessageError};
+pub use convert::{Message, MessageError, MessageKind};
 pub use replica::Replica;
 
 /// Who a replica is, and how patient.
@@ -107,6 +120,11 @@ pub enum Input {
     Message(Message),
     /// Append an entry, if this member leads. Answered in [`Output::proposed`] under `token`.
     Propose { token: u64, data: Bytes },
+    /// Append a change of membership, if this member leads and none is under way. Answered as a proposal. `data` comes
+    /// back as the content of the committed entry.
+    ChangeMembership { token: u64, change: MembershipChange, data: Bytes },
+    /// A committed change of membership was carried out by the state machine, or refused by it.
+    MembershipApplied { index: Index, accepted: bool },
     /// Everything handed out for persistence up to and with this number is durable.
     Persisted { number: u64 },
     /// Everything up to and with this entry is applied.
@@ -115,6 +133,10 @@ pub enum Input {
     Read { context: u64 },
     /// A message to this member could not be delivered.
     Unreachable { member: MemberId },
+    /// This state could be streamed to a member that needs a snapshot.
+    SnapshotOffered { to: MemberId, position: Position, conf_state: ConfState },
+    /// The snapshot that came with this message is whole and durable beside the present state.
+    Snapshot(Message),
     /// A snapshot on its way to this member arrived, or did not.
     SnapshotReported { member: MemberId, delivered: bool },
     /// Hand leadership over.
@@ -127,6 +149,12 @@ pub struct Output {
     pub persist: Option<Persist>,
     /// Messages that may go out at once.
     pub send: Vec<(MemberId, Message)>,
+    /// Members that need a snapshot, none of which was offered.
+    pub snapshots_wanted: BTreeSet<MemberId>,
+    /// Snapshots to be streamed, each as it was offered.
+    pub snapshots: Vec<(MemberId, Message)>,
+    /// The snapshot whose state takes the place of the present one, before anything of `commit`.
+    pub install: Option<Position>,
     /// Entries to apply, in order. They are durable here and on a majority.
     pub commit: Vec<LogEntry>,
     /// Reads by context, each with the index that must be applied before it is served.
@@ -144,9 +172,23 @@ impl Output {
     /// Whether there is nothing to do.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        let Self { persist, send, commit, reads, dropped_reads, proposed, status } = self;
+        let Self {
+            persist,
+            send,
+            snapshots_wanted,
+            snapshots,
+            install,
+            commit,
+            reads,
+            dropped_reads,
+            proposed,
+            status,
+        } = self;
         persist.is_none()
             && send.is_empty()
+            && snapshots_wanted.is_empty()
+            && snapshots.is_empty()
+            && install.is_none()
             && commit.is_empty()
             && reads.is_empty()
             && dropped_reads.is_empty()
@@ -161,6 +203,8 @@ impl Output {
 pub struct Persist {
     /// To be named by [`Input::Persisted`]. Rises.
     pub number: u64,
+    /// The log begins anew behind this snapshot.
+    pub snapshot: Option<Position>,
     /// Follow on the log, or replace its tail from the first one's index on.
     pub entries: Vec<LogEntry>,
     /// `None` when it is as it was last persisted.
@@ -179,6 +223,27 @@ pub enum ProposeRefusal {
     Transferring,
     #[error("too much is proposed and not yet committed")]
     Overloaded,
+    #[error("another change of membership is under way")]
+    MembershipChanging,
+}
+
+/// What a change of membership does in raft: one member at a time (Raft dissertation, 4.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MembershipChange {
+    AddLearner(MemberId),
+    /// Also makes a voter of a learner.
+    AddVoter(MemberId),
+    Remove(MemberId),
+}
+
+/// How far another member has come, as its leader knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    pub member: MemberId,
+    /// The last entry that is known to be durable there.
+    pub matched: Index,
+    /// Whether it was heard of within the last election timeout.
+    pub active: bool,
 }
 
 /// What a member is in its term (Raft dissertation, 3.3 and 9.6).

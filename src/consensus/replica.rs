@@ -5,18 +5,24 @@
 //! separately (`advance_append_async`, `on_persist_ready`, `advance_apply_to`); the election timeout is set after every
 //! input, because raft draws its own from a thread-local random source whenever it starts anew.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
+use protobuf::Message as _;
 use raft::eraftpb::{self, MessageType};
 use raft::{RawNode, ReadOnlyOption, Ready, SnapshotStatus, StateRole};
 
-use super::convert::{Message, from_raft_entry, from_raft_hard_state, from_raft_member, from_raft_role};
+use super::convert::{
+    Message, from_raft_change, from_raft_entry, from_raft_hard_state, from_raft_member, from_raft_role,
+    from_raft_snapshot, to_raft_change,
+};
 use super::log::Log;
 use super::reads::Reads;
 use super::window::{ApplyWindow, MAX_UNAPPLIED_BYTES};
-use super::{Config, Input, Output, Persist, Position, ProposeRefusal, Recovered, StartError, Status};
-use crate::model::{HardState, Index, MemberId, Term, limits};
+use super::{
+    Config, Input, MembershipChange, Output, Persist, Position, Progress, ProposeRefusal, Recovered, StartError, Status,
+};
+use crate::model::{HardState, Index, LogEntry, LogEntryKind, MemberId, Term, limits};
 
 /// The payload bytes of one message; a larger entry travels alone.
 const MAX_MESSAGE_BYTES: u64 = limits::MAX_ENTRY_BYTES as u64;
@@ -24,6 +30,11 @@ const MAX_MESSAGE_BYTES: u64 = limits::MAX_ENTRY_BYTES as u64;
 const MAX_INFLIGHT_MESSAGES: usize = 64;
 /// Payload bytes that a leader holds uncommitted: twice what the shell lets in, because entries frame proposals.
 const MAX_UNCOMMITTED_BYTES: u64 = 2 * limits::MAX_INFLIGHT_BYTES as u64;
+
+/// Payload bytes of applied entries that are kept for a member that lags behind; beyond that it gets a snapshot.
+const KEPT_FOR_LAGGARDS_BYTES: usize = 64 * 1024 * 1024;
+/// A member that does not lead keeps so many applied entries, since it may lead next.
+const KEPT_ENTRIES: u64 = 5000;
 
 /// One member's part in Raft. See the module for how to serve it.
 pub struct Replica {
@@ -38,6 +49,8 @@ pub struct Replica {
     stored: HardState,
     held: VecDeque<Held>,
     window: ApplyWindow,
+    /// Changes of membership handed out to be applied, by index.
+    changes: BTreeMap<Index, eraftpb::ConfChangeV2>,
     reads: Reads,
     /// What `step` has already found to tell.
     output: Output,
@@ -50,6 +63,8 @@ struct Held {
     /// The last of raft's readies that is durable with the batch: later ones may have nothing of their own to persist.
     through: u64,
     messages: Vec<eraftpb::Message>,
+    /// The snapshot that the batch makes good.
+    snapshot: Option<Position>,
 }
 
 impl Replica {
@@ -75,6 +90,7 @@ impl Replica {
             stored,
             held: VecDeque::new(),
             window: ApplyWindow::new(applied),
+            changes: BTreeMap::new(),
             output: Output::default(),
         };
         replica.settle();
@@ -94,13 +110,27 @@ impl Replica {
             Input::Tick => self.tick(),
             Input::Message(message) => self.receive(message),
             Input::Propose { token, data } => {
-                let answer = self.propose(data);
+                let answer = self.propose(eraftpb::Entry { data, ..Default::default() });
                 self.output.proposed.push((token, answer));
             }
+            Input::ChangeMembership { token, change, data } => {
+                let answer = self.change_membership(change, data);
+                self.output.proposed.push((token, answer));
+            }
+            Input::MembershipApplied { index, accepted } => self.membership_applied(index, accepted),
             Input::Persisted { number } => self.persisted(number),
             Input::Applied { index } => self.applied(index),
             Input::Read { context } => self.read(context),
             Input::Unreachable { member } => self.node.report_unreachable(member.get()),
+            Input::SnapshotOffered { to, position, conf_state } => {
+                self.node.mut_store().offer(to, position, conf_state);
+            }
+            Input::Snapshot(message) => {
+                if message.to() == self.config.member && message.snapshot().is_some() {
+                    // As with any message: one that is of no use is passed over.
+                    let _ = self.node.step(message.0);
+                }
+            }
             Input::SnapshotReported { member, delivered } => {
                 let status = if delivered { SnapshotStatus::Finish } else { SnapshotStatus::Failure };
                 self.node.report_snapshot(member.get(), status);
@@ -116,6 +146,8 @@ impl Replica {
             self.collect();
         }
         self.output.commit = self.window.take();
+        self.note_changes();
+        self.output.snapshots_wanted = self.node.mut_store().take_wanted();
         if self.status != self.told {
             self.told = self.status;
             self.output.status = Some(self.status);
@@ -123,10 +155,41 @@ impl Replica {
         std::mem::take(&mut self.output)
     }
 
-    /// Forgets the log up to and with `through`, as far as it is applied. Members that still need it get a snapshot.
-    pub fn truncate(&mut self, through: Index) {
-        let through = through.min(Index(self.node.raft.raft_log.applied));
-        self.node.mut_store().truncate(through);
+    /// Forgets the log up to and with `through`, as far as it is applied and nobody else is likely to need it. Whoever
+    /// lags further behind gets a snapshot. Returns how far the log is forgotten now.
+    pub fn truncate(&mut self, through: Index) -> Index {
+        let applied = Index(self.node.raft.raft_log.applied);
+        let laggard = self.laggard(applied);
+        self.node.mut_store().truncate(through.min(applied), laggard, KEPT_FOR_LAGGARDS_BYTES)
+    }
+
+    /// Up to where nobody else needs the log. A leader knows it of each member that it hears of; anybody else guesses.
+    fn laggard(&self, applied: Index) -> Index {
+        let prs = self.node.raft.prs();
+        let others = || prs.iter().filter(|(id, _)| **id != self.config.member.get());
+        if others().next().is_none() {
+            return applied;
+        }
+        if self.node.raft.state != StateRole::Leader {
+            return Index(applied.get().saturating_sub(KEPT_ENTRIES));
+        }
+        let matched = others().filter(|(_, progress)| progress.recent_active).map(|(_, progress)| progress.matched);
+        Index(matched.min().unwrap_or(applied.get()).min(applied.get().saturating_sub(KEPT_ENTRIES)))
+    }
+
+    /// How far the other members have come; nothing while this one does not lead.
+    pub fn progress(&self) -> Vec<Progress> {
+        if self.node.raft.state != StateRole::Leader {
+            return Vec::new();
+        }
+        let others = self.node.raft.prs().iter().filter(|(id, _)| **id != self.config.member.get());
+        others
+            .map(|(id, progress)| Progress {
+                member: MemberId(*id),
+                matched: Index(progress.matched),
+                active: progress.recent_active,
+            })
+            .collect()
     }
 
     /// How things stand.
@@ -155,19 +218,59 @@ impl Replica {
     }
 
     fn tick(&mut self) {
-        self.campaign_alone();
-        self.node.tick();
+        if !self.is_installing() {
+            self.campaign_alone();
+            self.node.tick();
+        }
         self.output.dropped_reads.extend(self.reads.tick());
     }
 
     fn receive(&mut self, message: Message) {
-        if message.to() == self.config.member && message.is_welcome() {
+        let is_call_to_campaign = message.0.get_msg_type() == MessageType::MsgTimeoutNow;
+        if message.to() == self.config.member
+            && message.is_welcome()
+            && !(is_call_to_campaign && self.is_installing())
+        {
             // An error says that the message is of no use here. Raft lives with any message lost.
             let _ = self.node.step(message.0);
         }
     }
 
-    fn propose(&mut self, data: Bytes) -> Result<Position, ProposeRefusal> {
+    fn change_membership(&mut self, change: MembershipChange, data: Bytes) -> Result<Position, ProposeRefusal> {
+        // Raft would put an empty entry in its place, and nobody would know what became of it.
+        if self.node.raft.has_pending_conf() {
+            return Err(ProposeRefusal::MembershipChanging);
+        }
+        let mut entry = eraftpb::Entry::default();
+        entry.set_entry_type(eraftpb::EntryType::EntryConfChangeV2);
+        entry.data = to_raft_change(change, data).write_to_bytes().map_err(|_| ProposeRefusal::Overloaded)?.into();
+        self.propose(entry)
+    }
+
+    /// Follows what the state machine made of a change. One that it refused never was.
+    fn membership_applied(&mut self, index: Index, accepted: bool) {
+        if let Some(change) = self.changes.remove(&index)
+            && accepted
+        {
+            // The state machine takes no change that raft would refuse.
+            let changed = self.node.apply_conf_change(&change);
+            debug_assert!(changed.is_ok(), "{changed:?}");
+        }
+    }
+
+    /// Keeps the changes of membership that are handed out, and hands out their content alone.
+    fn note_changes(&mut self) {
+        for LogEntry { index, kind, data, .. } in &mut self.output.commit {
+            if *kind == LogEntryKind::Membership
+                && let Some(mut change) = from_raft_change(data)
+            {
+                *data = std::mem::take(&mut change.context);
+                self.changes.insert(*index, change);
+            }
+        }
+    }
+
+    fn propose(&mut self, entry: eraftpb::Entry) -> Result<Position, ProposeRefusal> {
         let raft = &mut self.node.raft;
         if raft.state != StateRole::Leader {
             return Err(ProposeRefusal::NotLeader { leader: from_raft_member(raft.leader_id) });
@@ -175,7 +278,6 @@ impl Replica {
         if raft.lead_transferee.is_some() {
             return Err(ProposeRefusal::Transferring);
         }
-        let entry = eraftpb::Entry { data, ..Default::default() };
         let mut message = eraftpb::Message::default();
         message.set_msg_type(MessageType::MsgPropose);
         message.from = raft.id;
@@ -187,8 +289,19 @@ impl Replica {
     fn persisted(&mut self, number: u64) {
         while let Some(held) = self.held.pop_front_if(|held| held.number <= number) {
             self.node.on_persist_ready(held.through);
-            self.output.send.extend(held.messages.into_iter().map(outgoing));
+            self.send(held.messages);
+            if let Some(snapshot) = held.snapshot {
+                // For raft it counts as applied from here on; see `is_installing`.
+                self.node.advance_apply_to(snapshot.index.get());
+                self.output.install = Some(snapshot);
+            }
         }
+    }
+
+    /// Whether a snapshot is on its way to disk. Whoever stands for election reads the log from the entry last applied on,
+    /// which the log has not any more, and which only becomes the snapshot's once that is durable: raft would panic.
+    fn is_installing(&self) -> bool {
+        self.held.iter().any(|held| held.snapshot.is_some())
     }
 
     fn applied(&mut self, index: Index) {
@@ -250,7 +363,8 @@ impl Replica {
     fn collect(&mut self) {
         let mut ready = self.node.ready();
         let number = ready.number();
-        self.output.send.extend(ready.take_messages().into_iter().map(outgoing));
+        let messages = ready.take_messages();
+        self.send(messages);
         self.window.extend(ready.take_committed_entries().into_iter().map(from_raft_entry));
         for state in ready.take_read_states() {
             self.output.reads.extend(self.reads.close(&state.request_ctx).map(|context| (context, Index(state.index))));
@@ -258,6 +372,11 @@ impl Replica {
         let late = ready.take_persisted_messages();
         let persist = self.to_persist(&mut ready);
         if let Some(persist) = &persist {
+            if let Some(snapshot) = persist.snapshot {
+                self.node.mut_store().restore(snapshot);
+                self.window.install(snapshot.index);
+                self.changes.clear();
+            }
             self.node.mut_store().append(&persist.entries);
         }
         self.node.advance_append_async(ready);
@@ -269,8 +388,10 @@ impl Replica {
         let entries: Vec<_> = ready.take_entries().into_iter().map(from_raft_entry).collect();
         let now = from_raft_hard_state(&self.node.raft.hard_state());
         let voted = (now.term, now.vote) != (self.stored.term, self.stored.vote);
-        (voted || !entries.is_empty()).then(|| Persist {
+        let snapshot = (!ready.snapshot().is_empty()).then(|| from_raft_snapshot(ready.snapshot()));
+        (voted || snapshot.is_some() || !entries.is_empty()).then(|| Persist {
             number: ready.number(),
+            snapshot,
             entries,
             hard_state: (now != self.stored).then_some(now),
         })
@@ -280,14 +401,23 @@ impl Replica {
     fn hold(&mut self, number: u64, persist: Option<Persist>, messages: Vec<eraftpb::Message>) {
         if let Some(persist) = persist {
             self.stored = persist.hard_state.unwrap_or(self.stored);
-            self.held.push_back(Held { number, through: number, messages });
+            self.held.push_back(Held { number, through: number, messages, snapshot: persist.snapshot });
             self.hand_out(persist);
         } else if let Some(held) = self.held.back_mut() {
             held.through = number;
             held.messages.extend(messages);
         } else {
             self.node.on_persist_ready(number);
-            self.output.send.extend(messages.into_iter().map(outgoing));
+            self.send(messages);
+        }
+    }
+
+    /// Sends messages; that of a snapshot goes in front of its stream.
+    fn send(&mut self, messages: Vec<eraftpb::Message>) {
+        for message in messages {
+            let (to, message) = (MemberId(message.to), Message(message));
+            let lane = if message.snapshot().is_some() { &mut self.output.snapshots } else { &mut self.output.send };
+            lane.push((to, message));
         }
     }
 
@@ -297,6 +427,10 @@ impl Replica {
             self.output.persist = Some(persist);
             return;
         };
+        if persist.snapshot.is_some() {
+            before.entries.clear();
+            before.snapshot = persist.snapshot;
+        }
         if let Some(first) = persist.entries.first().map(|entry| entry.index) {
             before.entries.retain(|entry| entry.index < first);
         }
@@ -333,10 +467,6 @@ fn raft_config(config: &Config, applied: Index) -> raft::Config {
         max_committed_size_per_ready: MAX_UNAPPLIED_BYTES as u64,
         ..raft::Config::default()
     }
-}
-
-fn outgoing(message: eraftpb::Message) -> (MemberId, Message) {
-    (MemberId(message.to), Message(message))
 }
 
 /// From one to two times the configured ticks: another draw for each member and term (Raft dissertation, 3.4).

@@ -44,6 +44,12 @@ impl ApplyWindow {
         taken
     }
 
+    /// A snapshot takes the place of everything up to `index`: what waits below it is not handed out any more.
+    pub(super) fn install(&mut self, index: Index) {
+        self.waiting.retain(|entry| entry.index > index);
+        self.last_out = self.last_out.max(index);
+    }
+
     /// The payload bytes handed out and not yet applied.
     pub(super) fn out_bytes(&self) -> usize {
         self.out_bytes

@@ -62,6 +62,9 @@ impl<S: Snapshot> Work<'_, S> {
             Command::ExpireLease { id, term, renewals } => self.expire_lease(id, term, renewals),
             Command::CheckpointLeases { term, checkpoints } => self.checkpoint_leases(term, &checkpoints),
             Command::Compact(revision) => self.compact(revision),
+            Command::ChangeMember(change) => self.change_member(change),
+            Command::DescribeMember { id, name, client_urls } => self.describe_member(id, name, client_urls),
+            Command::MoveMember { id, peer_urls } => self.move_member(id, peer_urls),
         }
     }
 

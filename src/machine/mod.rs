@@ -13,6 +13,7 @@ mod clock;
 mod digest;
 mod idempotency;
 mod lease;
+mod member;
 mod number;
 mod patch;
 mod restore;
@@ -36,7 +37,7 @@ pub use snapshot::{SnapshotCheck, SnapshotError, SnapshotHead, SnapshotSource};
 
 use crate::model::codec::CodecError;
 use crate::model::{
-    Block, ConfState, Index, Lease, LogEntry, LogEntryKind, Payload, ProposalId, Reply, Revision, Term, Timestamp,
+    Block, Index, Lease, LogEntry, LogEntryKind, Members, Payload, ProposalId, Reply, Revision, Term, Timestamp,
 };
 use crate::mvcc::{Overlay, Progress, Sweep, View};
 use crate::storage::schema::{self, Meta};
@@ -44,15 +45,28 @@ use crate::storage::{Engine, Snapshot, StorageError, WriteBatch};
 use clock::Clock;
 use idempotency::Kept;
 use lease::Leases;
+use member::Changing;
 use work::Work;
 
 /// The blocks or deletions that one slice of the sweep looks at.
 const SWEEP_STEPS: usize = 1000;
 
-/// What a store without anything in it begins with.
-#[derive(Debug, Clone, Default)]
-pub struct Genesis {
-    pub conf_state: ConfState,
+/// The entry that every cluster begins behind. Nobody has it: a log begins after it, and a member that joins is given a
+/// snapshot.
+pub const GENESIS: (Index, Term) = (Index(1), Term(1));
+
+/// Makes the state that every first member of a cluster begins with, in an empty store: alike on all of them.
+///
+/// # Errors
+/// When the store cannot be written.
+pub fn begin(engine: &impl Engine, members: &Members) -> Result<(), StorageError> {
+    let mut batch = WriteBatch::new();
+    Meta::Format.put(&mut batch, &schema::FORMAT);
+    Meta::Members.put(&mut batch, members);
+    let (index, term) = GENESIS;
+    schema::put_applied(&mut batch, schema::Applied { index, term });
+    engine.commit(batch)?;
+    engine.sync()
 }
 
 /// Why a member has to stop. Nothing of it is the client's doing, and nothing of it may be retried.
@@ -86,6 +100,10 @@ pub struct Applied {
     pub blocks: Vec<Arc<Block>>,
     /// In the order in which they happened.
     pub leases: Vec<LeaseChange>,
+    /// Entries that would change membership, and whether they did. Raft has to follow.
+    pub membership: Vec<(Index, bool)>,
+    /// The members, where anything about them has changed.
+    pub members: Option<Members>,
 }
 
 /// The state machine over a store.
@@ -95,34 +113,31 @@ pub struct StateMachine<E: Engine> {
     revision: Revision,
     clock: Clock,
     digest: u128,
-    conf_state: ConfState,
+    members: Members,
     leases: Leases,
     kept: Kept,
     sweep: Sweep,
     /// Whether the store says already in which layout it is.
     labelled: bool,
-    /// Whether the store has who takes part.
-    conf_state_stored: bool,
     /// What is in memory may be ahead of the store.
     stopped: bool,
 }
 
 impl<E: Engine> StateMachine<E> {
-    /// Opens the state that a store holds; an empty store begins as `genesis` says.
+    /// Opens the state that a store holds. In an empty one there is nothing, and nobody takes part.
     ///
     /// # Errors
     /// When the store cannot be read, or its keyspaces are not all at the same log entry: then it has lost something.
-    pub fn open(engine: E, genesis: &Genesis) -> Result<Self, Fault> {
+    pub fn open(engine: E) -> Result<Self, Fault> {
         let snapshot = engine.snapshot();
         let applied = match schema::applied(&snapshot)? {
             Some(applied) => applied,
-            None => begin(&snapshot)?,
+            None => check_empty(&snapshot)?,
         };
         let labelled = check_format(Meta::Format.get(&snapshot)?)?;
         let clock = Meta::Clock.get(&snapshot)?.unwrap_or_default();
         let digest = Meta::Digest.get(&snapshot)?.unwrap_or_default();
-        let conf_state = Meta::ConfState.get(&snapshot)?;
-        let conf_state_stored = conf_state.is_some();
+        let members = Meta::Members.get(&snapshot)?.unwrap_or_default();
         let leases = Leases::open(&snapshot)?;
         let kept = Kept::open(&snapshot)?;
         let revision = View::open(snapshot)?.revision();
@@ -133,12 +148,11 @@ impl<E: Engine> StateMachine<E> {
             revision,
             clock,
             digest,
-            conf_state: conf_state.unwrap_or_else(|| genesis.conf_state.clone()),
+            members,
             leases,
             kept,
             sweep: Sweep::new(),
             labelled,
-            conf_state_stored,
             stopped: false,
         })
     }
@@ -153,15 +167,9 @@ impl<E: Engine> StateMachine<E> {
         self.revision
     }
 
-    /// Who takes part, as of the last entry applied.
-    pub fn conf_state(&self) -> &ConfState {
-        &self.conf_state
-    }
-
-    /// Who takes part after a membership entry. To be called before that entry is applied, and stored with it.
-    pub fn set_conf_state(&mut self, conf_state: ConfState) {
-        self.conf_state = conf_state;
-        self.conf_state_stored = false;
+    /// The members, as of the last entry applied.
+    pub fn members(&self) -> &Members {
+        &self.members
     }
 
     /// The chained digest over all events so far: equal on all members at the same index.
@@ -209,11 +217,13 @@ impl<E: Engine> StateMachine<E> {
             snapshot,
             leases: &mut self.leases,
             kept: &mut self.kept,
+            members: Changing::new(&mut self.members),
             now: self.clock.now(),
             term: self.applied.1,
             author: None,
         };
         let mut replies = Vec::new();
+        let mut membership = Vec::new();
         let mut clock_clamped = false;
         let already = self.applied.0;
         for entry in entries.iter().skip_while(|entry| entry.index <= already) {
@@ -221,23 +231,34 @@ impl<E: Engine> StateMachine<E> {
                 return Err(Fault::Gap { applied: self.applied.0, found: entry.index });
             }
             self.applied = (entry.index, entry.term);
+            work.members.entry = entry.kind;
             let Some(payload) = read_payload(entry)? else { continue };
             clock_clamped |= self.clock.read(entry.term, payload.time);
             work.now = self.clock.now();
             work.term = entry.term;
             work.kept.forget(work.now);
+            let before = replies.len();
             for proposal in payload.proposals {
                 replies.push(work.propose(proposal)?);
             }
+            if entry.kind == LogEntryKind::Membership {
+                let accepted = replies.iter().skip(before).any(|(_, reply)| reply.result.is_ok());
+                membership.push((entry.index, accepted));
+            }
         }
         self.revision = work.overlay.revision();
+        let members_changed = work.members.changed;
         let mut batch = WriteBatch::new();
         let blocks = work.overlay.finish(&mut batch);
         let leases = self.leases.finish(&mut batch);
         self.kept.finish(&mut batch);
+        let members = members_changed.then(|| self.members.clone());
+        if let Some(members) = &members {
+            Meta::Members.put(&mut batch, members);
+        }
         self.finish(batch, &blocks)?;
-        let ((index, term), revision) = (self.applied, self.revision);
-        Ok(Applied { index, term, revision, time: self.clock.now(), clock_clamped, replies, blocks, leases })
+        let ((index, term), revision, time) = (self.applied, self.revision, self.clock.now());
+        Ok(Applied { index, term, revision, time, clock_clamped, replies, blocks, leases, membership, members })
     }
 
     /// Takes the events into the digest, and commits with the marks that say how far the store is.
@@ -249,9 +270,6 @@ impl<E: Engine> StateMachine<E> {
         Meta::Clock.put(&mut batch, &self.clock);
         if !blocks.is_empty() {
             Meta::Digest.put(&mut batch, &self.digest);
-        }
-        if !std::mem::replace(&mut self.conf_state_stored, true) {
-            Meta::ConfState.put(&mut batch, &self.conf_state);
         }
         self.commit(batch)
     }
@@ -297,8 +315,8 @@ impl<E: Engine> fmt::Debug for StateMachine<E> {
     }
 }
 
-/// Where a store begins that nothing was applied to: it must hold nothing.
-fn begin<S: Snapshot>(snapshot: &S) -> Result<schema::Applied, StorageError> {
+/// Where a store stands that nothing was applied to: it must hold nothing.
+fn check_empty<S: Snapshot>(snapshot: &S) -> Result<schema::Applied, StorageError> {
     match restore::first_in_use(snapshot)? {
         None => Ok(schema::Applied::default()),
         Some(keyspace) => {
@@ -324,15 +342,12 @@ fn check_format(found: Option<u32>) -> Result<bool, StorageError> {
     }
 }
 
-/// The proposals of an entry: none in the one with which a leader opens its term, nor in a change of membership.
+/// The proposals of an entry: none in the one with which a leader opens its term.
 fn read_payload(entry: &LogEntry) -> Result<Option<Payload>, Fault> {
-    match entry.kind {
-        LogEntryKind::Normal if !entry.data.is_empty() => {
-            let payload = Payload::decode(&entry.data);
-            payload.map(Some).map_err(|source| Fault::Entry { index: entry.index, source })
-        }
-        LogEntryKind::Normal | LogEntryKind::Membership => Ok(None),
+    if entry.data.is_empty() {
+        return Ok(None);
     }
+    Payload::decode(&entry.data).map(Some).map_err(|source| Fault::Entry { index: entry.index, source })
 }
 
 #[cfg(test)]

@@ -58,14 +58,14 @@ impl<E: Engine> Restore<E> {
     pub fn finish(self) -> Result<SnapshotHead, SnapshotError> {
         let Self { engine, check, leases: _, events } = self;
         let head = check.finish()?;
-        let SnapshotHead { index, term, conf_state, revision, compacted, digest, clock } = &head;
+        let SnapshotHead { index, term, members, revision, compacted, digest, clock } = &head;
         let mut batch = WriteBatch::new();
         KeySpace::events(&mut batch, events);
         KeySpace::revisions(&mut batch, *revision, *compacted);
         Meta::Format.put(&mut batch, &schema::FORMAT);
         Meta::Clock.put(&mut batch, clock);
         Meta::Digest.put(&mut batch, digest);
-        Meta::ConfState.put(&mut batch, conf_state);
+        Meta::Members.put(&mut batch, members);
         schema::put_applied(&mut batch, schema::Applied { index: *index, term: *term });
         engine.commit(batch)?;
         engine.sync()?;

@@ -13,13 +13,13 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::clock::Clock;
 use super::lease;
-use crate::model::{ConfState, Event, Index, Key, KeyRange, KeyValue, Lease, Revision, Term, codec};
+use crate::model::{Event, Index, Key, KeyRange, KeyValue, Lease, Members, Revision, Term, codec};
 use crate::mvcc::{ReadError, ReplayBudget, View};
 use crate::storage::schema::{self, Meta};
 use crate::storage::{Keyspace, Snapshot, StorageError};
 
 /// What a stream begins with; the last byte is the version of the format.
-const MAGIC: [u8; 8] = *b"vardrsn\x01";
+const MAGIC: [u8; 8] = *b"vardrsn\x02";
 /// A frame's length and CRC.
 const FRAME_HEADER_BYTES: usize = 8;
 /// A frame is closed at about this many bytes; a larger item makes a larger frame.
@@ -37,7 +37,7 @@ pub struct SnapshotHead {
     /// The last entry applied.
     pub index: Index,
     pub term: Term,
-    pub conf_state: ConfState,
+    pub members: Members,
     pub revision: Revision,
     pub compacted: Revision,
     /// The chained digest: [`StateMachine::digest`](super::StateMachine::digest).
@@ -76,13 +76,13 @@ impl<S: Snapshot> SnapshotSource<S> {
     /// When the store cannot be read.
     pub fn open(snapshot: S) -> Result<Self, StorageError> {
         let applied = schema::applied(&snapshot)?.unwrap_or_default();
-        let conf_state = Meta::ConfState.get(&snapshot)?.unwrap_or_default();
+        let members = Meta::Members.get(&snapshot)?.unwrap_or_default();
         let digest = Meta::Digest.get(&snapshot)?.unwrap_or_default();
         let clock = Meta::Clock.get(&snapshot)?.unwrap_or_default();
         let view = View::open(snapshot)?;
         let (revision, compacted) = (view.revision(), view.compacted());
         let schema::Applied { index, term } = applied;
-        let head = SnapshotHead { index, term, conf_state, revision, compacted, digest, clock };
+        let head = SnapshotHead { index, term, members, revision, compacted, digest, clock };
         Ok(Self { view, head })
     }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::Fault;
 use super::idempotency::Kept;
 use super::lease::Leases;
+use super::member::Changing;
 use crate::model::{
     Action, Attach, Condition, EventKind, Key, KeyValue, LeaseId, Operation, Record, Refusal, Term, Timestamp,
 };
@@ -50,6 +51,7 @@ pub(super) struct Work<'a, S: Snapshot> {
     pub(super) overlay: Overlay<S>,
     pub(super) leases: &'a mut Leases,
     pub(super) kept: &'a mut Kept,
+    pub(super) members: Changing<'a>,
     pub(super) now: Timestamp,
     /// The term of the entry that carries the command.
     pub(super) term: Term,

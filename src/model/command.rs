@@ -8,7 +8,9 @@ use std::sync::Arc;
 use borsh::{BorshDeserialize, BorshSerialize};
 use bytes::Bytes;
 
-use super::{ContentType, Key, KeyRange, LeaseId, ProposalId, RangeQuery, Revision, Term, Ttl};
+use super::{
+    ContentType, Key, KeyRange, LeaseId, MemberChange, MemberId, ProposalId, RangeQuery, Revision, Term, Ttl,
+};
 
 /// A command on its way through the log.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -79,6 +81,19 @@ pub enum Command {
     },
     /// Forgets what was before the revision; states at the revision and after it stay readable.
     Compact(Revision),
+    /// Only in an entry of [`LogEntryKind::Membership`](super::LogEntryKind::Membership), by itself. Makes no revision.
+    ChangeMember(MemberChange),
+    /// What a member says about itself when it has started. Makes no revision.
+    DescribeMember {
+        id: MemberId,
+        name: String,
+        client_urls: Vec<String>,
+    },
+    /// Where the other members are to reach one from now on. Makes no revision.
+    MoveMember {
+        id: MemberId,
+        peer_urls: Vec<String>,
+    },
 }
 
 /// Replaces the record at a key.

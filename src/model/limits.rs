@@ -65,3 +65,20 @@ pub const SOCKET_MESSAGE_BYTES: usize = 1536 * 1024;
 pub const SOCKET_FRAME_BYTES: usize = 256 * 1024;
 /// What may wait to be written to a WebSocket. One event has to fit: value and previous value, each escaped.
 pub const SOCKET_WRITE_BYTES: usize = 24 * 1024 * 1024;
+/// The largest frame between members: the largest entry that can come about, with what surrounds it. A larger one is not
+/// queued, and ends the connection on which it comes.
+pub const MAX_PEER_FRAME_BYTES: usize = MAX_INFLIGHT_BYTES + 2 * MAX_ENTRY_BYTES;
+/// What may wait to be sent to one member, in bytes of entries and of forwarded proposals: not queued beyond, and raft
+/// sends it again. One message may always wait, however large.
+pub const PEER_BULK_BYTES: usize = 32 * 1024 * 1024;
+/// See [`PEER_BULK_BYTES`]: the number of messages.
+pub const PEER_BULK_MESSAGES: usize = 4096;
+/// The small messages that may wait to be sent to one member: not queued beyond.
+pub const PEER_URGENT_MESSAGES: usize = 1024;
+/// Connections of other members that have not yet said who they are: further ones wait to be accepted.
+pub const MAX_PEER_HANDSHAKES: usize = 64;
+/// The largest piece of a snapshot between members; larger ones are cut up by the sender, and end the connection at the
+/// receiver.
+pub const SNAPSHOT_CHUNK_BYTES: usize = 1024 * 1024;
+/// The pieces of a snapshot in memory at each end: whoever makes them waits.
+pub const SNAPSHOT_CHUNKS_WAITING: usize = 4;

@@ -23,7 +23,7 @@ pub use event::{Action, Block, Event, EventKind, Operation};
 pub use ids::{ClusterId, Incarnation, Index, LeaseId, MemberId, ProposalId, Revision, Term, Timestamp, Ttl};
 pub use key::{Key, KeyRange};
 pub use log::{ConfState, HardState, LogEntry, LogEntryKind, Payload};
-pub use member::{Member, Members};
+pub use member::{Member, MemberChange, Members};
 pub use outcome::{OpOutcome, Outcome, Refusal, Reply};
 pub use query::{RangeQuery, RangeResult, SortBy};
 pub use record::{ContentType, KeyValue, Lease, Record};

@@ -3,7 +3,7 @@
 use borsh::{BorshDeserialize, BorshSerialize};
 use thiserror::Error;
 
-use super::{KeyValue, Lease, LeaseId, RangeResult, Record, Revision, Ttl};
+use super::{KeyValue, Lease, LeaseId, MemberId, RangeResult, Record, Revision, Ttl};
 
 /// What one command came to.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -114,6 +114,16 @@ pub enum Refusal {
     /// An expiry or checkpoint decided by a leader, or before a renewal, that is no more.
     #[error("decided on a state that has moved on")]
     Stale,
+    #[error("there is no member {0}")]
+    MemberNotFound(MemberId),
+    #[error("the member {0} exists, or was removed; an id is used once")]
+    MemberExists(MemberId),
+    #[error("the member {0} is a voter already")]
+    NotALearner(MemberId),
+    #[error("the member {0} is the last voter")]
+    LastVoter(MemberId),
+    #[error("another member has the peer URL {0}")]
+    PeerUrlTaken(String),
     #[error("the idempotency key was used for a different request")]
     IdempotencyMismatch,
     #[error("too many idempotency keys are being kept")]

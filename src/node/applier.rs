@@ -1,19 +1,18 @@
 //! The thread that owns the state machine: applies what is committed, publishes it, answers who waits.
 
-use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
-use tokio::runtime::Handle;
-use tokio::sync::oneshot;
-
 use super::checkpoint::Request;
-use super::handle::{Permit, ProposeError};
+use super::lessor::Lessor;
 use super::runner::{Event, Runner};
+use super::waiters::Told;
 use super::{Options, Published, Shared};
+use crate::consensus::Position;
 use crate::machine::{Applied, Fault, StateMachine};
-use crate::model::{Index, LogEntry, ProposalId, Reply, Term};
+use crate::model::{Index, LogEntry, Term};
 use crate::mvcc::Progress;
 use crate::storage::fjall::FjallEngine;
 
@@ -29,26 +28,17 @@ const SWEEP_AT_LEAST: Duration = Duration::from_millis(500);
 
 /// What the runner gives to the applier, in order.
 pub(super) enum Work {
-    Commit(Commit),
+    Commit(Vec<LogEntry>),
+    Install(Install),
     Stop,
 }
 
-/// Entries to apply, and who waits for them.
-#[derive(Default)]
-pub(super) struct Commit {
-    pub(super) entries: Vec<LogEntry>,
-    pub(super) waiters: Waiters,
-}
-
-/// Who waits for entries, by where a leader placed them: two that led one after another may both have placed one at the same
-/// index.
-pub(super) type Waiters = BTreeMap<(Index, Term), Vec<Waiter>>;
-
-/// One who waits for a reply.
-pub(super) struct Waiter {
-    pub(super) id: ProposalId,
-    pub(super) reply: oneshot::Sender<Result<Reply, ProposeError>>,
-    pub(super) permit: Permit,
+/// The state of a snapshot that takes the place of the present one. The log names it already.
+pub(super) struct Install {
+    pub(super) position: Position,
+    /// The name of its directory.
+    pub(super) store: String,
+    pub(super) engine: FjallEngine,
 }
 
 pub(super) struct Applier {
@@ -57,7 +47,10 @@ pub(super) struct Applier {
     runner: Arc<Runner>,
     checkpoints: SyncSender<Request>,
     works: Receiver<Work>,
-    runtime: Handle,
+    /// The directory of the present store.
+    store: PathBuf,
+    /// A store whose place was taken, until the last one who reads from it is done.
+    retired: Option<(FjallEngine, PathBuf)>,
     /// Entries applied since the last checkpoint was asked for, and their bytes.
     since_checkpoint: (u64, u64),
     /// So many of them bring the next one.
@@ -76,6 +69,7 @@ impl Applier {
         runner: Arc<Runner>,
         checkpoints: SyncSender<Request>,
         works: Receiver<Work>,
+        store: PathBuf,
         options: &Options,
     ) -> Self {
         Self {
@@ -84,7 +78,8 @@ impl Applier {
             runner,
             checkpoints,
             works,
-            runtime: Handle::current(),
+            store,
+            retired: None,
             since_checkpoint: (0, 0),
             since_write_back: 0,
             checkpoint_after: (options.checkpoint_entries, options.checkpoint_bytes),
@@ -125,51 +120,105 @@ impl Applier {
 
     /// Takes what waits, as much as one engine batch may hold. False when told to stop.
     fn drain(&mut self, first: Work) -> Result<bool, Fault> {
-        let mut all = Commit::default();
+        let mut entries = Vec::new();
         let mut bytes = 0;
         let mut next = Some(first);
         while let Some(work) = next {
             match work {
-                Work::Commit(Commit { entries, mut waiters }) => {
-                    bytes += entries.iter().map(|entry| entry.data.len()).sum::<usize>();
-                    all.entries.extend(entries);
-                    all.waiters.append(&mut waiters);
+                Work::Commit(committed) => {
+                    bytes += committed.iter().map(|entry| entry.data.len()).sum::<usize>();
+                    entries.extend(committed);
+                }
+                Work::Install(install) => {
+                    self.apply(&entries, bytes)?;
+                    self.install(install)?;
+                    return Ok(true);
                 }
                 Work::Stop => {
-                    self.apply(all, bytes)?;
+                    self.apply(&entries, bytes)?;
                     return Ok(false);
                 }
             }
-            if all.entries.len() >= MAX_BATCH_ENTRIES || bytes >= MAX_BATCH_BYTES {
+            if entries.len() >= MAX_BATCH_ENTRIES || bytes >= MAX_BATCH_BYTES {
                 break;
             }
             next = self.works.try_recv().ok();
         }
-        self.apply(all, bytes)?;
+        self.apply(&entries, bytes)?;
         Ok(true)
     }
 
-    fn apply(&mut self, Commit { entries, waiters }: Commit, bytes: usize) -> Result<(), Fault> {
+    fn apply(&mut self, entries: &[LogEntry], bytes: usize) -> Result<(), Fault> {
         let Some(last) = entries.last() else { return Ok(()) };
         let start = Instant::now();
-        let applied = self.machine.apply(&entries)?;
+        let mut applied = self.machine.apply(entries)?;
         if applied.clock_clamped {
             tracing::warn!(time = %applied.time, "the leader's clock has jumped ahead by over an hour: look at it");
         }
         self.publish(&applied, last.term)?;
         self.shared.metrics.apply.commands.inc_by(applied.replies.len() as u64);
-        let (revision, blocks) = (applied.revision, applied.blocks.clone());
-        let answers = answers(&entries, waiters, applied.replies);
-        self.hand_out(answers);
-        self.shared.hub.publish(revision, &blocks);
+        let replies = std::mem::take(&mut applied.replies);
+        self.tell(self.shared.waiters.applied(entries, replies));
+        self.shared.hub.publish(applied.revision, &applied.blocks);
+        self.follow_members(&mut applied);
         // A runner that is gone has stopped already.
         let _ = self.runner.handle(Event::Applied { index: last.index, term: last.term });
         self.shared.metrics.apply.seconds.observe(start.elapsed());
         self.count(entries.len(), bytes, last.index);
+        self.remove_retired();
         if self.sweeping && self.last_sweep.elapsed() >= SWEEP_AT_LEAST {
             self.sweep()?;
         }
         Ok(())
+    }
+
+    /// Raft follows what became of the members; it hears of it before it hears that it was applied.
+    fn follow_members(&self, applied: &mut Applied) {
+        for (index, accepted) in applied.membership.drain(..) {
+            // A runner that is gone has stopped already; so below.
+            let _ = self.runner.handle(Event::MembershipApplied { index, accepted });
+        }
+        if let Some(members) = applied.members.take() {
+            *self.shared.members.write() = Arc::new(members);
+            let _ = self.runner.handle(Event::MembersChanged);
+        }
+    }
+
+    /// Goes on from the state of a snapshot.
+    fn install(&mut self, Install { position, store, engine }: Install) -> Result<(), Fault> {
+        let machine = StateMachine::open(engine.clone())?;
+        let (index, term) = machine.applied();
+        if (index, term) != (position.index, position.term) {
+            return Err(Fault::Gap { applied: index, found: position.index });
+        }
+        self.machine = machine;
+        let retired = std::mem::replace(&mut *self.shared.engine.write(), engine);
+        let path = self.store.with_file_name(store);
+        self.retired = Some((retired, std::mem::replace(&mut self.store, path)));
+        let published = Published { view: self.machine.view()?, index, term };
+        let revision = published.revision();
+        *self.shared.published.write() = Arc::new(published);
+        self.shared.applied.send_replace(index);
+        *self.shared.lessor.lock() = Lessor::armed(self.machine.leases(), Instant::now());
+        self.tell(self.shared.waiters.skipped(index));
+        self.shared.hub.jump(revision);
+        *self.shared.members.write() = Arc::new(self.machine.members().clone());
+        let _ = self.runner.handle(Event::MembersChanged);
+        let _ = self.runner.handle(Event::Applied { index, term });
+        (self.since_checkpoint, self.sweeping) = ((0, 0), true);
+        tracing::info!(%index, %revision, "the snapshot of another member is in place");
+        Ok(())
+    }
+
+    /// Removes the store whose place was taken, once nobody reads from it.
+    fn remove_retired(&mut self) {
+        if let Some((engine, path)) = self.retired.take_if(|(engine, _)| engine.is_last_handle()) {
+            drop(engine);
+            // What is left of it is removed at the next start.
+            if let Err(error) = std::fs::remove_dir_all(&path) {
+                tracing::warn!(path = %path.display(), %error, "a store that is of no use any more is still there");
+            }
+        }
     }
 
     /// Makes the new state visible to reads. Replies and watchers come after, so that nobody hears of a change that
@@ -191,17 +240,10 @@ impl Applier {
     }
 
     /// Answers from within the runtime: a wake-up there costs a fraction of one from a thread outside.
-    fn hand_out(&self, answers: Vec<(Waiter, Result<Reply, ProposeError>)>) {
-        if answers.is_empty() {
-            return;
+    fn tell(&self, told: Vec<Told>) {
+        if !told.is_empty() {
+            self.shared.runtime.spawn(async move { told.into_iter().for_each(Told::tell) });
         }
-        self.runtime.spawn(async move {
-            for (waiter, result) in answers {
-                // Who waits no longer has its answer: the outcome was unknown by its deadline.
-                let _ = waiter.reply.send(result);
-                drop(waiter.permit);
-            }
-        });
     }
 
     fn count(&mut self, entries: usize, bytes: usize, index: Index) {
@@ -224,26 +266,4 @@ impl Applier {
         self.sweeping = self.machine.sweep()? == Progress::More;
         Ok(())
     }
-}
-
-/// Gives each reply to who waits for it. An entry of another term at an awaited index means that the awaited one is
-/// certainly never applied.
-fn answers(
-    entries: &[LogEntry],
-    waiters: Waiters,
-    replies: Vec<(ProposalId, Reply)>,
-) -> Vec<(Waiter, Result<Reply, ProposeError>)> {
-    let mut answers = Vec::with_capacity(replies.len());
-    let mut replies = replies.into_iter().peekable();
-    for ((index, term), waiters) in waiters {
-        let at = entries.partition_point(|entry| entry.index < index);
-        let stands = entries.get(at).is_some_and(|entry| entry.index == index && entry.term == term);
-        for waiter in waiters {
-            // Those of entries that nobody here waits for come in between.
-            while stands && replies.next_if(|(id, _)| *id != waiter.id).is_some() {}
-            let reply = if stands { replies.next() } else { None };
-            answers.push((waiter, reply.map(|(_, reply)| reply).ok_or(ProposeError::NoLeader)));
-        }
-    }
-    answers
 }

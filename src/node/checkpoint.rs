@@ -61,7 +61,8 @@ impl Checkpoint {
         if self.shared.failed() {
             return false;
         }
-        let Err(error) = act(&self.shared.engine) else { return true };
+        let engine = self.shared.engine.read().clone();
+        let Err(error) = act(&engine) else { return true };
         self.shared.fail(&format!("the store in {} could not be synced", self.data_dir.display()), &error);
         let _ = self.runner.handle(Event::Stop);
         false

@@ -10,11 +10,12 @@ use super::runner::{Event, Runner};
 use super::zeros::Zeros;
 use crate::consensus::Persist;
 use crate::model::Index;
-use crate::wal::{Batch, Directory, FileDirectory, Wal, WalError};
+use crate::wal::{Batch, Directory, FileDirectory, SnapshotMark, Wal, WalError};
 
 /// What the runner asks of the disk, in order.
 pub(super) enum Order {
-    Persist(Persist),
+    /// With the name of the store, where the batch makes a snapshot good.
+    Persist(Persist, Option<String>),
     /// The log below this index is needed no more.
     Truncate(Index),
     Stop,
@@ -46,14 +47,14 @@ impl Disk {
             return;
         }
         while let Ok(first) = self.orders.recv() {
-            let mut merged: Option<Persist> = None;
+            let mut merged: Option<(Persist, Option<String>)> = None;
             let mut next = Some(first);
             while let Some(order) = next {
                 match order {
-                    Order::Persist(persist) => match merged.as_mut() {
-                        Some(waiting) if follows(waiting, &persist) => merge(waiting, persist),
+                    Order::Persist(persist, store) => match merged.as_mut() {
+                        Some((waiting, _)) if store.is_none() && follows(waiting, &persist) => merge(waiting, persist),
                         _ => {
-                            if !self.write(merged.replace(persist)) {
+                            if !self.write(merged.replace((persist, store))) {
                                 return;
                             }
                         }
@@ -77,10 +78,14 @@ impl Disk {
     }
 
     /// Makes one batch durable and says so. False when the member has to stop.
-    fn write(&mut self, persist: Option<Persist>) -> bool {
-        let Some(persist) = persist else { return true };
+    fn write(&mut self, waiting: Option<(Persist, Option<String>)>) -> bool {
+        let Some((persist, store)) = waiting else { return true };
         let start = Instant::now();
-        let batch = Batch { entries: &persist.entries, hard_state: persist.hard_state, snapshot: None };
+        let mark = |store| {
+            persist.snapshot.map(|position| SnapshotMark { index: position.index, term: position.term, store })
+        };
+        let snapshot = store.and_then(mark);
+        let batch = Batch { entries: &persist.entries, hard_state: persist.hard_state, snapshot };
         let appended = match self.wal.append(&batch) {
             Err(WalError::Lent) => {
                 if !self.take_back(true) {

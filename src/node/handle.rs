@@ -11,12 +11,13 @@ use thiserror::Error;
 use tokio::sync::oneshot;
 use tokio::time::timeout_at;
 
-use super::runner::{Event, Pending, Runner};
+use super::forwards::Pending;
+use super::runner::{Event, Runner};
 use super::watch::Watcher;
 use super::{Identity, Published, Shared};
 use crate::model::codec::encode_into;
 use crate::model::limits::{MAX_INFLIGHT_BYTES, MAX_INFLIGHT_PROPOSALS};
-use crate::model::{Command, Idempotency, Index, LeaseId, MemberId, Proposal, Reply, Revision, Term, Ttl};
+use crate::model::{Command, Idempotency, Index, LeaseId, MemberId, Members, Proposal, Reply, Revision, Term, Ttl};
 use crate::observe::Metrics;
 use crate::watch::Filter;
 
@@ -85,15 +86,20 @@ impl NodeHandle {
         let mut encoded = Vec::with_capacity(512);
         encode_into(&mut encoded, &Proposal { id, author, idempotency, command });
         let permit = Permit::take(&self.shared, encoded.len()).ok_or(ProposeError::Overloaded)?;
-        let (reply, answer) = oneshot::channel();
-        let pending = Pending { id, encoded: Bytes::from(encoded), reply, permit };
+        let number = id.sequence;
+        let waiting = Waiting { shared: &self.shared, number };
+        let answer = self.shared.waiters.add(number, permit);
+        let pending = Pending { number, encoded: Bytes::from(encoded), awaited: true };
         if self.runner.propose(pending).is_err() {
             return Err(ProposeError::Stopped(self.failure()));
         }
         match timeout_at(deadline.into(), answer).await {
-            Ok(Ok(result)) => result,
-            // Dropped by a member that stopped with the proposal under way.
-            Ok(Err(_)) | Err(_) => Err(ProposeError::OutcomeUnknown),
+            Ok(Ok(result)) => {
+                // There is nothing left to give up.
+                std::mem::forget(waiting);
+                result
+            }
+            Ok(Err(_)) | Err(_) => Err(self.shared.waiters.give_up(number)),
         }
     }
 
@@ -164,6 +170,12 @@ impl NodeHandle {
         self.shared.identity
     }
 
+    /// The members, as far as applied here.
+    #[must_use]
+    pub fn members(&self) -> Arc<Members> {
+        self.shared.members()
+    }
+
     /// The member that leads, as far as known here.
     #[must_use]
     pub fn leader(&self) -> Option<MemberId> {
@@ -193,7 +205,7 @@ impl NodeHandle {
     #[must_use]
     pub fn disk_bytes(&self) -> (u64, u64) {
         use crate::storage::Engine as _;
-        (self.shared.engine.disk_bytes().unwrap_or(0), self.shared.wal_bytes.load(Ordering::Relaxed))
+        (self.shared.engine.read().disk_bytes().unwrap_or(0), self.shared.wal_bytes.load(Ordering::Relaxed))
     }
 
     /// Whether the log can go on when its present segment is full.
@@ -236,6 +248,18 @@ impl NodeHandle {
     pub(super) fn stop(&self) {
         // A runner that is gone has stopped already.
         let _ = self.runner.handle(Event::Stop);
+    }
+}
+
+/// Somebody who waits for a proposal, and gives it up when dropped.
+struct Waiting<'a> {
+    shared: &'a Shared,
+    number: u64,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.shared.waiters.give_up(self.number);
     }
 }
 

@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use crate::machine::LeaseChange;
-use crate::model::{LeaseCheckpoint, LeaseId, Ttl};
+use crate::model::{Lease, LeaseCheckpoint, LeaseId, Ttl};
 
 /// How long to wait before proposing an expiry again that has not been applied.
 const RETRY: Duration = Duration::from_secs(1);
@@ -41,6 +41,15 @@ pub(super) struct Expired {
 }
 
 impl Lessor {
+    /// Deadlines for the leases that a state holds.
+    pub(super) fn armed<'a>(leases: impl Iterator<Item = &'a Lease>, now: Instant) -> Self {
+        let mut lessor = Self::default();
+        for lease in leases {
+            lessor.arm(lease.id, lease.remaining, lease.renewals, now);
+        }
+        lessor
+    }
+
     /// Follows what was applied.
     pub(super) fn apply(&mut self, change: &LeaseChange, now: Instant) {
         match *change {

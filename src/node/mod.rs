@@ -12,11 +12,17 @@
 mod applier;
 mod checkpoint;
 mod disk;
+mod driver;
+mod forwards;
 mod handle;
+mod inbox;
 mod lessor;
 mod open;
 mod restore;
 mod runner;
+mod streams;
+pub mod transport;
+mod waiters;
 mod watch;
 mod zeros;
 
@@ -29,6 +35,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
+use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::sync::watch as channel;
 
 pub use handle::{NodeHandle, ProposeError, ReadError};
@@ -36,10 +44,11 @@ pub use open::{OpenError, lone_identity, member_identity};
 pub use restore::{RestoreError, restore};
 pub use watch::{Delivery, Watcher};
 
-use crate::model::{ClusterId, Incarnation, Index, MemberId, ProposalId, Revision, Term};
+use crate::model::{ClusterId, Incarnation, Index, MemberId, Members, ProposalId, Revision, Term};
 use crate::mvcc::View;
 use crate::observe::Metrics;
 use crate::storage::fjall::{FjallEngine, FjallSnapshot};
+use transport::Transport;
 
 /// The view of the store that a running member serves from.
 pub type StoreView = View<FjallSnapshot>;
@@ -49,6 +58,11 @@ pub type StoreView = View<FjallSnapshot>;
 pub struct Options {
     pub data_dir: PathBuf,
     pub identity: Identity,
+    /// What an empty data directory becomes.
+    pub beginning: Beginning,
+    /// What the cluster is to know of this member.
+    pub name: String,
+    pub client_urls: Vec<String>,
     /// How often raft's clock ticks; see `election_ticks`.
     pub tick: Duration,
     /// Ticks without a leader before a follower campaigns.
@@ -58,6 +72,15 @@ pub struct Options {
     /// The log is cut, after a sync of the store, when it has grown by this many entries or bytes.
     pub checkpoint_entries: u64,
     pub checkpoint_bytes: u64,
+}
+
+/// How a member without any data begins.
+#[derive(Debug, Clone)]
+pub enum Beginning {
+    /// As one of these, the first members of a new cluster, all of which begin alike.
+    New(Members),
+    /// As one that the cluster has added: it waits for a snapshot.
+    Join,
 }
 
 /// Who a member is. Ids are computed as etcd computes them.
@@ -96,6 +119,12 @@ struct Shared {
     term: AtomicU64,
     hub: watch::SharedHub,
     lessor: Mutex<lessor::Lessor>,
+    waiters: waiters::Waiters,
+    /// As applied here.
+    members: RwLock<Arc<Members>>,
+    /// What the cluster is to know of this member.
+    name: String,
+    client_urls: Vec<String>,
     /// Proposals taken and not yet answered.
     inflight: AtomicUsize,
     inflight_bytes: AtomicUsize,
@@ -105,13 +134,19 @@ struct Shared {
     /// Whether the segment that the log needs next is there already.
     log_has_room: AtomicBool,
     metrics: Metrics,
-    engine: FjallEngine,
+    engine: RwLock<FjallEngine>,
     data_dir: PathBuf,
+    /// The runtime that answers those who wait, and that the sockets are in.
+    runtime: Handle,
 }
 
 impl Shared {
     fn published(&self) -> Arc<Published> {
         self.published.read().clone()
+    }
+
+    fn members(&self) -> Arc<Members> {
+        self.members.read().clone()
     }
 
     fn next_proposal(&self) -> ProposalId {
@@ -161,22 +196,23 @@ pub struct Node {
 }
 
 impl Node {
-    /// Opens or makes the data directory and starts the member.
+    /// Opens or makes the data directory and starts the member. Other members reach it at `listeners`; without any it
+    /// talks to none.
     ///
     /// # Errors
     /// When the directory cannot be used or does not agree with itself: see [`OpenError`].
     ///
     /// # Panics
     /// Outside of a tokio runtime: it is what answers those who wait.
-    pub fn start(options: &Options, metrics: Metrics) -> Result<Self, OpenError> {
+    pub fn start(options: &Options, metrics: Metrics, listeners: Vec<TcpListener>) -> Result<Self, OpenError> {
         let opened = open::open(options)?;
         let (stop_clock, clock_stopped) = mpsc::channel();
         let (orders, to_disk) = mpsc::channel();
         let (works, to_apply) = mpsc::channel();
         let (checkpoints, to_checkpoint) = mpsc::sync_channel(1);
         let shared = Arc::new(opened.shared(options, metrics));
-        let runner = runner::Runner::new(opened.replica, Arc::clone(&shared), orders, works, opened.sole_voter);
-        let runner = Arc::new(runner);
+        let driver = driver::Driver::new(opened.replica, Arc::clone(&shared), orders, works);
+        let runner = Arc::new(runner::Runner::new(driver));
         let handle = NodeHandle::new(Arc::clone(&shared), Arc::clone(&runner));
         let (zeros, zero_writer) = zeros::pair();
         let disk = disk::Disk::new(opened.wal, zeros, Arc::clone(&shared), Arc::clone(&runner), to_disk);
@@ -186,10 +222,17 @@ impl Node {
             Arc::clone(&runner),
             checkpoints,
             to_apply,
+            opened.store,
             options,
         );
-        let checkpoint = checkpoint::Checkpoint::new(shared, Arc::clone(&runner), to_checkpoint, options);
+        let checkpoint =
+            checkpoint::Checkpoint::new(Arc::clone(&shared), Arc::clone(&runner), to_checkpoint, options);
         runner.begin();
+        if !listeners.is_empty() {
+            let inbox = inbox::Peers::new(Arc::clone(&shared), Arc::clone(&runner), opened.incarnation);
+            let transport = Transport::start(shared.identity, shared.start, listeners, Arc::new(inbox));
+            runner.connect(transport);
+        }
         let tick = options.tick;
         let threads = vec![
             spawn("clock", move || runner.tick(tick, &clock_stopped))?,
@@ -229,13 +272,20 @@ mod tests {
 
     use super::*;
     use crate::machine::SnapshotSource;
-    use crate::model::{Attach, Command, Condition, Key, KeyRange, LeaseId, Outcome, Put, Refusal, Reply, Ttl};
+    use crate::model::{Attach, Command, Condition, Key, KeyRange, LeaseId, Member, Outcome, Put, Refusal, Reply, Ttl};
     use crate::watch::Filter;
 
     fn options(dir: &Path) -> Options {
+        let peer_urls = vec!["http://localhost:2380".to_owned()];
+        let identity = member_identity(&peer_urls, "etcd-cluster");
+        let (name, client_urls) = ("one".to_owned(), Vec::new());
+        let member = Member { id: identity.member, name, peer_urls, client_urls, learner: false };
         Options {
             data_dir: dir.join("data"),
-            identity: member_identity(&["http://localhost:2380".to_owned()], "etcd-cluster"),
+            identity,
+            name: member.name.clone(),
+            client_urls: Vec::new(),
+            beginning: Beginning::New(Members::from_iter([member])),
             tick: Duration::from_millis(10),
             election_ticks: 10,
             cache_bytes: 1 << 20,
@@ -270,14 +320,14 @@ mod tests {
     #[tokio::test]
     async fn what_was_acknowledged_is_read_at_once_and_after_a_restart() {
         let dir = tempfile::tempdir().unwrap();
-        let node = Node::start(&options(dir.path()), Metrics::new()).unwrap();
+        let node = Node::start(&options(dir.path()), Metrics::new(), Vec::new()).unwrap();
         for number in 0..200 {
             let reply = propose(&node, put(&format!("/k/{number}"), "v", Attach::Detach)).await;
             assert_eq!(reply.revision, Revision(number + 2));
         }
         assert_eq!(value(&node, "/k/199").await.unwrap(), b"v");
         node.stop();
-        let node = Node::start(&options(dir.path()), Metrics::new()).unwrap();
+        let node = Node::start(&options(dir.path()), Metrics::new(), Vec::new()).unwrap();
         assert_eq!(value(&node, "/k/199").await.unwrap(), b"v");
         assert_eq!(node.handle().revision(), Revision(201));
         node.stop();
@@ -286,7 +336,7 @@ mod tests {
     #[tokio::test]
     async fn a_lease_that_is_not_renewed_takes_its_keys_with_it() {
         let dir = tempfile::tempdir().unwrap();
-        let node = Node::start(&options(dir.path()), Metrics::new()).unwrap();
+        let node = Node::start(&options(dir.path()), Metrics::new(), Vec::new()).unwrap();
         let (watcher, _) = node.handle().watch(Filter::new(KeyRange::prefix("/")), Revision::ZERO);
         watcher.skip_through(Revision::FIRST);
         let start = Instant::now();
@@ -310,7 +360,7 @@ mod tests {
     #[tokio::test]
     async fn the_log_is_cut_when_the_store_holds_what_it_says() {
         let dir = tempfile::tempdir().unwrap();
-        let node = Node::start(&options(dir.path()), Metrics::new()).unwrap();
+        let node = Node::start(&options(dir.path()), Metrics::new(), Vec::new()).unwrap();
         let big = "x".repeat(256 * 1024);
         for _ in 0..200 {
             propose(&node, put("/big", &big, Attach::Detach)).await;
@@ -321,7 +371,7 @@ mod tests {
             propose(&node, Command::Noop).await;
         }
         node.stop();
-        let node = Node::start(&options(dir.path()), Metrics::new()).unwrap();
+        let node = Node::start(&options(dir.path()), Metrics::new(), Vec::new()).unwrap();
         assert_eq!(value(&node, "/big").await.unwrap().len(), big.len());
         node.stop();
     }
@@ -329,7 +379,7 @@ mod tests {
     #[tokio::test]
     async fn what_a_snapshot_holds_is_served_from_the_directory_made_of_it() {
         let dir = tempfile::tempdir().unwrap();
-        let node = Node::start(&options(dir.path()), Metrics::new()).unwrap();
+        let node = Node::start(&options(dir.path()), Metrics::new(), Vec::new()).unwrap();
         for number in 0..50 {
             propose(&node, put(&format!("/k/{number}"), "v", Attach::Detach)).await;
         }
@@ -344,7 +394,7 @@ mod tests {
         let options = options(again.path());
         assert!(restore(&mut &file[..file.len() - 1], &again.path().join("cut"), options.identity).is_err());
         assert!(matches!(
-            Node::start(&Options { data_dir: again.path().join("cut"), ..options.clone() }, Metrics::new()),
+            Node::start(&Options { data_dir: again.path().join("cut"), ..options.clone() }, Metrics::new(), Vec::new()),
             Err(OpenError::NoLog { .. })
         ));
         restore(&mut file.as_slice(), &options.data_dir, options.identity).unwrap();
@@ -353,7 +403,7 @@ mod tests {
             Err(RestoreError::NotEmpty { .. })
         ));
         for start in 0..2 {
-            let node = Node::start(&options, Metrics::new()).unwrap();
+            let node = Node::start(&options, Metrics::new(), Vec::new()).unwrap();
             assert_eq!(value(&node, "/k/49").await.unwrap(), b"v");
             assert_eq!(propose(&node, put("/more", "v", Attach::Detach)).await.revision, Revision(52 + start));
             node.stop();
@@ -363,16 +413,16 @@ mod tests {
     #[tokio::test]
     async fn a_directory_serves_one_process_and_one_member() {
         let dir = tempfile::tempdir().unwrap();
-        let node = Node::start(&options(dir.path()), Metrics::new()).unwrap();
-        assert!(matches!(Node::start(&options(dir.path()), Metrics::new()), Err(OpenError::InUse { .. })));
+        let node = Node::start(&options(dir.path()), Metrics::new(), Vec::new()).unwrap();
+        assert!(matches!(Node::start(&options(dir.path()), Metrics::new(), Vec::new()), Err(OpenError::InUse { .. })));
         assert!(matches!(propose(&node, put("/a", "1", Attach::Detach)).await.result, Ok(Outcome::Written { .. })));
         node.stop();
         let other = Options {
             identity: member_identity(&["http://other:2380".to_owned()], "etcd-cluster"),
             ..options(dir.path())
         };
-        assert!(matches!(Node::start(&other, Metrics::new()), Err(OpenError::OtherMember { .. })));
+        assert!(matches!(Node::start(&other, Metrics::new(), Vec::new()), Err(OpenError::OtherMember { .. })));
         std::fs::remove_dir_all(dir.path().join("data/wal")).unwrap();
-        assert!(matches!(Node::start(&options(dir.path()), Metrics::new()), Err(OpenError::NoLog { .. })));
+        assert!(matches!(Node::start(&options(dir.path()), Metrics::new(), Vec::new()), Err(OpenError::NoLog { .. })));
     }
 }

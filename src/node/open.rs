@@ -10,18 +10,20 @@ use std::time::Instant;
 use parking_lot::{Mutex, RwLock};
 use sha1::{Digest as _, Sha1};
 use thiserror::Error;
+use tokio::runtime::Handle;
 use tokio::sync::watch as channel;
 
 use super::lessor::Lessor;
+use super::waiters::Waiters;
 use super::watch::SharedHub;
-use super::{Identity, Options, Published, Shared};
+use super::{Beginning, Identity, Options, Published, Shared};
 use crate::consensus::{self, Position, Replica};
-use crate::machine::{Fault, Genesis, LeaseChange, StateMachine};
-use crate::model::{ClusterId, ConfState, HardState, Incarnation, Index, MemberId, Revision};
+use crate::machine::{self, Fault, GENESIS, StateMachine};
+use crate::model::{ClusterId, HardState, Incarnation, Index, MemberId, Members, Revision};
 use crate::observe::Metrics;
 use crate::storage::StorageError;
 use crate::storage::fjall::{self, FjallEngine};
-use crate::wal::{self, FileDirectory, Recovered, Wal, WalError};
+use crate::wal::{self, Batch, FileDirectory, Recovered, SnapshotMark, Wal, WalError};
 use crate::watch::{Hub, Limits};
 
 /// What etcd computes ids from when it is told nothing else.
@@ -86,10 +88,13 @@ pub(super) struct Opened {
     pub(super) machine: StateMachine<FjallEngine>,
     pub(super) replica: Replica,
     engine: FjallEngine,
+    /// The directory of the store.
+    pub(super) store: PathBuf,
     published: Published,
     /// This start of the process.
     start: Incarnation,
-    pub(super) sole_voter: bool,
+    /// Of the log.
+    pub(super) incarnation: Incarnation,
     /// Held for as long as the member runs.
     pub(super) lock: File,
 }
@@ -115,26 +120,31 @@ pub(super) fn open(options: &Options) -> Result<Opened, OpenError> {
     let directory = |source| OpenError::Directory { path: path.clone(), source };
     fs::create_dir_all(path).map_err(directory)?;
     let lock = lock(path)?;
-    let (wal, recovered) = open_wal(options)?;
+    let (mut wal, mut recovered) = open_wal(options)?;
     check_identity(options, &recovered)?;
     let incarnation = recovered.identity.incarnation;
-    let name = store_name(incarnation);
-    if let Some(found) = stores(path).map_err(directory)?.into_iter().find(|found| *found != name) {
-        return Err(OpenError::Mixed { path: path.clone(), incarnation, found });
+    let is_blank = recovered.snapshot.is_none() && recovered.entries.is_empty();
+    let name = match &recovered.snapshot {
+        Some(mark) => mark.store.clone(),
+        None => store_name(incarnation),
+    };
+    let store = path.join(&name);
+    if is_blank {
+        check_unused(path, &store)?;
     }
-    let store = path.join(name);
+    clear_stores(path, incarnation, (!is_blank).then_some(&*name))?;
     let engine = FjallEngine::open(&store, fjall::Options { cache_bytes: options.cache_bytes })
         .map_err(|source| OpenError::Store { path: store.clone(), source })?;
-    let genesis = Genesis { conf_state: ConfState { voters: vec![options.identity.member], learners: Vec::new() } };
-    let machine = StateMachine::open(engine.clone(), &genesis)
+    if is_blank && let Beginning::New(members) = &options.beginning {
+        begin(&mut wal, &mut recovered, &engine, name, members, &store)?;
+    }
+    let machine = StateMachine::open(engine.clone())
         .map_err(|source| OpenError::Machine { path: store.clone(), source })?;
     let (applied, term) = machine.applied();
     let start = Incarnation(rand::random_range(1..u64::MAX));
     let hard_state = agree(path, &recovered, applied)?;
-    let view = machine.view().map_err(|source| OpenError::Store { path: store, source })?;
-    let conf_state = machine.conf_state().clone();
+    let view = machine.view().map_err(|source| OpenError::Store { path: store.clone(), source })?;
     let snapshot = recovered.snapshot.as_ref().map(|mark| Position { index: mark.index, term: mark.term });
-    let sole_voter = conf_state.voters == [options.identity.member];
     let replica = Replica::new(
         consensus::Config {
             member: options.identity.member,
@@ -148,25 +158,71 @@ pub(super) fn open(options: &Options) -> Result<Opened, OpenError> {
             snapshot,
             entries: recovered.entries,
             applied: Position { index: applied, term },
-            conf_state,
+            conf_state: machine.members().conf_state(),
         },
     )
     .map_err(|source| OpenError::Consensus { path: path.clone(), source })?;
-    Ok(Opened {
-        wal,
-        machine,
-        replica,
-        engine,
-        published: Published { view, index: applied, term },
-        start,
-        sole_voter,
-        lock,
-    })
+    let published = Published { view, index: applied, term };
+    Ok(Opened { wal, machine, replica, engine, store, published, start, incarnation, lock })
 }
 
-/// The name of the store that belongs to the log of an incarnation.
+/// Makes the first state of a new cluster. The log names it last, and is the point from which the directory counts.
+fn begin(
+    wal: &mut Wal<FileDirectory>,
+    recovered: &mut Recovered,
+    engine: &FjallEngine,
+    name: String,
+    members: &Members,
+    store: &Path,
+) -> Result<(), OpenError> {
+    machine::begin(engine, members).map_err(|source| OpenError::Store { path: store.to_owned(), source })?;
+    let (index, term) = GENESIS;
+    let mark = SnapshotMark { index, term, store: name };
+    let HardState { term: known, vote, .. } = recovered.hard_state;
+    let hard_state = HardState { term: known.max(term), vote, commit: index };
+    wal.append(&Batch { snapshot: Some(mark.clone()), entries: &[], hard_state: Some(hard_state) })
+        .map_err(|source| OpenError::Wal { path: store.to_owned(), source })?;
+    recovered.snapshot = Some(mark);
+    recovered.hard_state = hard_state;
+    Ok(())
+}
+
+/// The name of the first store of the log of an incarnation.
 pub(super) fn store_name(incarnation: Incarnation) -> String {
     format!("{STORE}{incarnation}")
+}
+
+/// The name of a store that came with a snapshot.
+pub(super) fn installed_name(incarnation: Incarnation, index: Index) -> String {
+    format!("{STORE}{incarnation}-{index}")
+}
+
+/// A log without anything in it has a store without anything in it, or one that was never finished.
+fn check_unused(path: &Path, store: &Path) -> Result<(), OpenError> {
+    let machine = FjallEngine::open(store, fjall::Options::default()).ok().and_then(|it| StateMachine::open(it).ok());
+    match machine.map(|machine| machine.applied().0) {
+        Some(applied) if applied > GENESIS.0 => {
+            Err(OpenError::LogBehind { path: path.to_owned(), applied, last: Index::ZERO })
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Removes the stores of this log that it does not name: their place was taken, or they were never finished. Those of
+/// another log were put here by mistake.
+fn clear_stores(path: &Path, incarnation: Incarnation, named: Option<&str>) -> Result<(), OpenError> {
+    let directory = |source| OpenError::Directory { path: path.to_owned(), source };
+    let own = store_name(incarnation);
+    let is_own = |name: &str| name.strip_prefix(&own).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'));
+    for name in stores(path).map_err(directory)? {
+        if !is_own(&name) {
+            return Err(OpenError::Mixed { path: path.to_owned(), incarnation, found: name });
+        }
+        if Some(&*name) != named {
+            fs::remove_dir_all(path.join(&name)).map_err(directory)?;
+        }
+    }
+    Ok(())
 }
 
 /// The ids of the member of a cluster of one that was told nothing else: those of an etcd started without any flag.
@@ -175,7 +231,7 @@ pub fn lone_identity() -> Identity {
     member_identity(&[DEFAULT_PEER_URL.to_owned()], DEFAULT_TOKEN)
 }
 
-/// The stores in a data directory. There is one, named after the incarnation of the log that it belongs to.
+/// The stores in a data directory, named after the incarnation of the log that they belong to.
 fn stores(path: &Path) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in fs::read_dir(path)? {
@@ -246,6 +302,11 @@ fn check_identity(options: &Options, recovered: &Recovered) -> Result<(), OpenEr
 /// was applied, since a commit index need not be on disk before what it commits is applied.
 fn agree(path: &Path, recovered: &Recovered, applied: Index) -> Result<HardState, OpenError> {
     let mut hard_state = recovered.hard_state;
+    if let Some(mark) = &recovered.snapshot
+        && applied < mark.index
+    {
+        return Err(OpenError::StoreBehind { path: path.to_owned(), applied, first: mark.index.next() });
+    }
     if let (Some(first), Some(last)) = (recovered.entries.first(), recovered.entries.last()) {
         if applied.next() < first.index {
             return Err(OpenError::StoreBehind { path: path.to_owned(), applied, first: first.index });
@@ -263,11 +324,7 @@ fn agree(path: &Path, recovered: &Recovered, applied: Index) -> Result<HardState
 impl Opened {
     pub(super) fn shared(&self, options: &Options, metrics: Metrics) -> Shared {
         let now = Instant::now();
-        let mut lessor = Lessor::default();
-        for lease in self.machine.leases() {
-            let armed = LeaseChange::Armed { id: lease.id, remaining: lease.remaining, renewals: lease.renewals };
-            lessor.apply(&armed, now);
-        }
+        let lessor = Lessor::armed(self.machine.leases(), now);
         let revision: Revision = self.published.revision();
         Shared {
             identity: options.identity,
@@ -286,8 +343,13 @@ impl Opened {
             wal_bytes: AtomicU64::new(self.wal.disk_bytes()),
             log_has_room: AtomicBool::new(self.wal.has_reserve()),
             metrics,
-            engine: self.engine.clone(),
+            engine: RwLock::new(self.engine.clone()),
             data_dir: options.data_dir.clone(),
+            waiters: Waiters::new(options.identity.member, self.start),
+            members: RwLock::new(Arc::new(self.machine.members().clone())),
+            name: options.name.clone(),
+            client_urls: options.client_urls.clone(),
+            runtime: Handle::current(),
         }
     }
 }

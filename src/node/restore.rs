@@ -53,7 +53,7 @@ pub fn restore(snapshot: &mut dyn Read, data_dir: &Path, identity: Identity) -> 
     let store = store_name(incarnation);
     let engine = FjallEngine::open(&data_dir.join(&store), Options::default())?;
     let head = fill(snapshot, &engine)?;
-    if !head.conf_state.voters.contains(&identity.member) {
+    if head.members.get(identity.member).is_none_or(|member| member.learner) {
         return Err(RestoreError::OtherCluster { member: identity.member });
     }
     engine.sync()?;

@@ -27,11 +27,20 @@ impl SharedHub {
     }
 
     pub(super) fn publish(&self, revision: Revision, blocks: &[Arc<Block>]) {
+        self.wake(|hub| hub.publish(revision, blocks));
+    }
+
+    /// Goes on at the revision of another state, which the watchers bring themselves up to.
+    pub(super) fn jump(&self, revision: Revision) {
+        self.wake(|hub| hub.jump(revision));
+    }
+
+    fn wake(&self, act: impl FnOnce(&mut Hub) -> Vec<WatcherId>) {
         let mut wakers = Vec::new();
         {
             let mut inner = self.0.lock();
             let Inner { hub, wakers: waiting } = &mut *inner;
-            for id in hub.publish(revision, blocks) {
+            for id in act(hub) {
                 wakers.extend(waiting.remove(&id));
             }
         }

@@ -37,7 +37,10 @@ pub(super) fn grows(command: &Command) -> bool {
         | Command::RenewLeases(_)
         | Command::ExpireLease { .. }
         | Command::CheckpointLeases { .. }
-        | Command::Compact(_) => false,
+        | Command::Compact(_)
+        | Command::ChangeMember(_)
+        | Command::DescribeMember { .. }
+        | Command::MoveMember { .. } => false,
     }
 }
 
@@ -81,9 +84,11 @@ impl Limits {
             Command::Rollback(rollback) => range(&rollback.range),
             Command::GrantLease { id: _, ttl: asked } => ttl(*asked),
             Command::RenewLeases(leases) => at_most("leases renewed at once", leases.len(), MAX_TXN_OPS),
-            Command::ExpireLease { .. } | Command::CheckpointLeases { .. } => {
-                Err(Error::InvalidArgument("only a leader proposes this".to_owned()))
-            }
+            Command::ExpireLease { .. }
+            | Command::CheckpointLeases { .. }
+            | Command::ChangeMember(_)
+            | Command::DescribeMember { .. }
+            | Command::MoveMember { .. } => Err(Error::InvalidArgument("only a member proposes this".to_owned())),
         }
     }
 

@@ -229,6 +229,10 @@ impl Service {
                 () = self.0.shutdown.cancelled() => return,
                 _ = ticks.tick() => {}
             }
+            // One compacts for all.
+            if self.0.node.leader() != Some(self.0.node.identity().member) {
+                continue;
+            }
             match self.forget(retention).await {
                 Ok(None) => {}
                 Ok(Some(revision)) => tracing::info!(%revision, "compacted by retention"),

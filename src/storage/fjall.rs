@@ -116,6 +116,11 @@ impl FjallEngine {
         meta.rotate_memtable_and_wait().map_err(|error| self.translate(error))
     }
 
+    /// Whether no other handle and no snapshot is left of this store.
+    pub fn is_last_handle(&self) -> bool {
+        Arc::strong_count(&self.inner) == 1
+    }
+
     /// Gives what the journal holds to the disk, ahead of the syncs that are asked for: fjall syncs under the lock that
     /// commits take, and what is on disk by then holds nobody up. Commits go on beside it.
     ///

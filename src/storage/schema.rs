@@ -25,7 +25,7 @@ use crate::model::codec;
 use crate::model::{Index, KeyRange, Lease, LeaseId, Revision, Term};
 
 /// The version of the layout, stored under [`Meta::Format`].
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// The version of the values written here, their first byte.
 const VERSION: u8 = 1;
@@ -92,8 +92,8 @@ pub enum Meta {
     Clock,
     /// The chained digest of every event so far.
     Digest,
-    /// Who takes part in raft, a [`ConfState`](crate::model::ConfState).
-    ConfState,
+    /// The [`Members`](crate::model::Members).
+    Members,
 }
 
 impl Meta {
@@ -108,7 +108,7 @@ impl Meta {
             Self::Swept => "swept",
             Self::Clock => "clock",
             Self::Digest => "digest",
-            Self::ConfState => "conf-state",
+            Self::Members => "members",
         }
     }
 

@@ -1,7 +1,7 @@
 //! Starting, stopping, and what is left in between: the operator, the disk and the end of the run.
 
 use vardr::consensus::{Config, Position, Recovered, Replica};
-use vardr::machine::{Genesis, LeaseChange, StateMachine};
+use vardr::machine::{LeaseChange, StateMachine};
 use vardr::model::{ConfState, Incarnation, Index, Lease};
 use vardr::storage::memory::Call;
 use vardr::storage::{Engine, StorageError};
@@ -45,7 +45,7 @@ impl World {
         }
         let engine =
             SimEngine { memory: self.store.clone(), splits_batches: self.bug == Some(Bug::AppliedIndexInAnotherBatch) };
-        let machine = StateMachine::open(engine, &genesis()).map_err(|fault| refused("the state machine", &fault))?;
+        let machine = StateMachine::open(engine).map_err(|fault| refused("the state machine", &fault))?;
         let (index, term) = machine.applied();
         let (starts, entries) = (self.starts, opened.entries.len());
         self.tell(|| format!("start {starts} with {entries} entries, applied {index}"));
@@ -54,7 +54,7 @@ impl World {
             snapshot: opened.snapshot,
             entries: opened.entries,
             applied: Position { index, term },
-            conf_state: genesis().conf_state,
+            conf_state: ConfState { voters: vec![MEMBER], learners: Vec::new() },
         };
         let config = Config::new(MEMBER, Incarnation(self.starts), 7);
         let replica = Replica::new(config, recovered).map_err(|error| refused("the replica", &error))?;
@@ -204,10 +204,6 @@ impl World {
         self.check_state()?;
         self.check_watchers_caught_up()
     }
-}
-
-fn genesis() -> Genesis {
-    Genesis { conf_state: ConfState { voters: vec![MEMBER], learners: Vec::new() } }
 }
 
 fn arm(lease: &Lease) -> LeaseChange {

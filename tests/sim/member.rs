@@ -127,7 +127,7 @@ impl World {
     }
 
     pub fn serve(&mut self, output: Output) -> Checked {
-        let Output { persist, send, commit, reads, dropped_reads, proposed, status } = output;
+        let Output { persist, send, commit, reads, dropped_reads, proposed, status, .. } = output;
         ensure!(send.is_empty(), "a lone member speaks: {send:?}");
         if let Some(status) = status {
             self.tell(|| format!("{status:?}"));

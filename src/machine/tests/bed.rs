@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::machine::{Applied, Genesis, StateMachine};
+use crate::machine::{Applied, StateMachine};
 use crate::model::{
     Append, Attach, Command, Condition, CreateDirectory, Delete, DeleteTarget, Event, Idempotency, Increment, Index,
     Key, KeyRange, LeaseId, LogEntry, LogEntryKind, Op, Outcome, Payload, Proposal, ProposalId, Put, Record, Refusal,
@@ -32,7 +32,7 @@ impl Bed {
 
 impl<E: Engine> Bed<E> {
     pub(super) fn on(engine: E) -> Self {
-        let machine = StateMachine::open(engine, &Genesis::default()).unwrap();
+        let machine = StateMachine::open(engine).unwrap();
         Self { machine, term: Term(1), time: START, last: None, sequence: 0 }
     }
 

@@ -1,7 +1,7 @@
 //! Claims about log entries: order, replay, faults, clock.
 
 use super::bed::*;
-use crate::machine::{Fault, Genesis, StateMachine};
+use crate::machine::{Fault, StateMachine};
 use crate::model::{Command, ConfState, Index, LogEntry, LogEntryKind, MemberId, Term, Timestamp, limits};
 use crate::storage::memory::{Call, MemoryEngine};
 use crate::storage::{Engine, Keyspace, StorageError, WriteBatch, schema};
@@ -56,18 +56,13 @@ fn a_store_that_fails_is_a_fault_and_the_machine_stops() {
 }
 
 #[test]
-fn empty_and_membership_entries_move_the_applied_index() {
+fn an_empty_entry_moves_the_applied_index_and_nothing_else() {
     let mut bed = Bed::new();
     let empty = LogEntry { data: bytes(""), ..entry(1, Term(4), START, vec![]) };
-    let membership = LogEntry { kind: LogEntryKind::Membership, data: bytes("raft's"), ..entry(2, Term(4), 0, vec![]) };
-    let conf_state = ConfState { voters: vec![MemberId(3)], learners: vec![] };
-    bed.machine.apply(&[empty]).unwrap();
-    bed.machine.set_conf_state(conf_state.clone());
-    let applied = bed.machine.apply(&[membership]).unwrap();
-    assert_eq!((applied.index, applied.term, applied.revision.get()), (Index(2), Term(4), 1));
-    let engine = bed.machine.engine().crash(2);
-    let reopened = StateMachine::open(engine, &Genesis::default()).unwrap();
-    assert_eq!((reopened.applied(), reopened.conf_state()), ((Index(2), Term(4)), &conf_state));
+    let applied = bed.machine.apply(&[empty]).unwrap();
+    assert_eq!((applied.index, applied.term, applied.revision.get()), (Index(1), Term(4), 1));
+    let reopened = StateMachine::open(bed.machine.engine().crash(2)).unwrap();
+    assert_eq!(reopened.applied(), (Index(1), Term(4)));
 }
 
 #[test]
@@ -79,7 +74,7 @@ fn keyspaces_at_different_entries_are_refused_at_open() {
         let mut batch = WriteBatch::new();
         batch.delete(keyspace, &[0_u8][..]);
         engine.commit(batch).unwrap();
-        let opened = StateMachine::open(engine, &Genesis::default());
+        let opened = StateMachine::open(engine);
         assert!(matches!(opened, Err(Fault::Storage(StorageError::Corrupt { .. }))), "{}", keyspace.name());
     }
 }
@@ -90,7 +85,7 @@ fn a_store_with_data_and_no_mark_or_of_another_layout_is_refused_at_open() {
     let mut batch = WriteBatch::new();
     batch.put(Keyspace::Kv, schema::user(b"/a"), bytes("x"));
     engine.commit(batch).unwrap();
-    let opened = StateMachine::open(engine, &Genesis::default());
+    let opened = StateMachine::open(engine);
     assert!(matches!(opened, Err(Fault::Storage(StorageError::Corrupt { .. }))));
 
     let mut bed = Bed::new();
@@ -98,7 +93,7 @@ fn a_store_with_data_and_no_mark_or_of_another_layout_is_refused_at_open() {
     let mut batch = WriteBatch::new();
     schema::Meta::Format.put(&mut batch, &(schema::FORMAT + 1));
     bed.machine.engine().commit(batch).unwrap();
-    let opened = StateMachine::open(bed.machine.engine().clone(), &Genesis::default());
+    let opened = StateMachine::open(bed.machine.engine().clone());
     assert!(matches!(opened, Err(Fault::Storage(StorageError::Format { .. }))));
 }
 

@@ -1,7 +1,7 @@
 //! Claims about leases.
 
 use super::bed::*;
-use crate::machine::{Genesis, LeaseChange, StateMachine};
+use crate::machine::{LeaseChange, StateMachine};
 use crate::model::{
     Action, Attach, Command, Condition, DeleteTarget, EventKind, LeaseCheckpoint, LeaseId, Operation, Outcome, Refresh,
     Refusal, Term, Ttl,
@@ -226,7 +226,7 @@ fn leases_and_their_keys_are_there_after_a_restart() {
     assert_eq!(bed.lease_ids(), [7]);
     assert_eq!(deleted(&bed.ok(Command::RevokeLease(LeaseId(7)))), 1);
     let engine = bed.machine.engine().clone();
-    assert!(StateMachine::open(engine, &Genesis::default()).is_ok());
+    assert!(StateMachine::open(engine).is_ok());
 }
 
 #[test]

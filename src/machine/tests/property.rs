@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 
 use super::bed::*;
-use crate::machine::{Genesis, StateMachine};
+use crate::machine::{StateMachine};
 use crate::model::{
     Attach, Command, Compare, CompareTarget, Condition, Delete, DeleteTarget, Event, Idempotency, KeyRange,
     LeaseCheckpoint, LeaseId, LogEntry, Op, Operator, Patch, PatchKind, Proposal, ProposalId, Put, RangeQuery, Refresh,
@@ -152,7 +152,7 @@ impl Seen {
 }
 
 fn open<E: Engine>(engine: E) -> StateMachine<E> {
-    StateMachine::open(engine, &Genesis::default()).unwrap()
+    StateMachine::open(engine).unwrap()
 }
 
 fn digests<E: Engine>(machine: &StateMachine<E>) -> (u128, u128) {

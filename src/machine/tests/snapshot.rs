@@ -1,7 +1,7 @@
 //! Claims about snapshots, restore and digests.
 
 use super::bed::*;
-use crate::machine::{Fault, Genesis, Restore, SnapshotCheck, SnapshotError, SnapshotSource, StateMachine};
+use crate::machine::{Fault, Restore, SnapshotCheck, SnapshotError, SnapshotSource, StateMachine};
 use crate::model::{Command, DeleteTarget, KeyRange, Revision};
 use crate::mvcc::{Progress, ReplayBudget};
 use crate::storage::memory::MemoryEngine;
@@ -156,6 +156,6 @@ fn an_interrupted_restore_leaves_a_store_that_does_not_open() {
     let mut restore = Restore::new(engine.clone()).unwrap();
     restore.push(&bytes[..bytes.len() - 1]).unwrap();
     assert!(matches!(restore.finish(), Err(SnapshotError::Truncated { .. })));
-    let opened = StateMachine::open(engine, &Genesis::default());
+    let opened = StateMachine::open(engine);
     assert!(matches!(opened, Err(Fault::Storage(StorageError::Corrupt { .. }))));
 }

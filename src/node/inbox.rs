@@ -1,0 +1,98 @@
+//! What this member makes of what other members send.
+
+use std::fs;
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+
+use super::Shared;
+use super::driver::Arrived;
+use super::open::installed_name;
+use super::runner::{Event, Runner};
+use super::transport::{Inbox, PeerMessage, Refusal, SnapshotBody};
+use crate::consensus::{Message, Position};
+use crate::machine::Restore;
+use crate::model::{Incarnation, MemberId};
+use crate::storage::fjall::{FjallEngine, Options};
+
+pub(super) struct Peers {
+    shared: Arc<Shared>,
+    runner: Arc<Runner>,
+    /// Of the log that a store belongs to.
+    incarnation: Incarnation,
+}
+
+impl Peers {
+    pub(super) fn new(shared: Arc<Shared>, runner: Arc<Runner>, incarnation: Incarnation) -> Self {
+        Self { shared, runner, incarnation }
+    }
+}
+
+impl Inbox for Peers {
+    fn admits(&self, from: MemberId) -> Result<(), Refusal> {
+        let members = self.shared.members();
+        if members.was_removed(from) {
+            return Err(Refusal::Removed);
+        }
+        // Who has no state yet learns from whoever speaks to it; they have the same cluster's id.
+        if members.is_empty() || members.get(from).is_some() { Ok(()) } else { Err(Refusal::Unknown) }
+    }
+
+    fn receive(&self, from: MemberId, message: PeerMessage) {
+        self.runner.receive(from, message);
+    }
+
+    fn unreachable(&self, member: MemberId) {
+        // A member that has stopped is told nothing more.
+        let _ = self.runner.handle(Event::Unreachable(member));
+    }
+
+    fn refused(&self, member: MemberId, reason: Refusal) {
+        if reason == Refusal::Removed {
+            self.shared.fail(&format!("member {member} says of this one"), &reason);
+            let _ = self.runner.handle(Event::Stop);
+        }
+    }
+
+    fn snapshot(&self, from: MemberId, message: Message, body: SnapshotBody) -> BoxFuture<'static, Result<(), String>> {
+        let Some(position) = message.snapshot() else {
+            return Box::pin(async { Err("it is no snapshot".to_owned()) });
+        };
+        tracing::info!(%from, index = %position.index, "a snapshot comes in");
+        let name = installed_name(self.incarnation, position.index);
+        let path = self.shared.data_dir.join(&name);
+        let runner = Arc::clone(&self.runner);
+        let task = self.shared.runtime.spawn_blocking(move || {
+            let installed = receive(&path, position, body)
+                .and_then(|engine| match runner.install(message, Arrived { store: name, engine }) {
+                    true => Ok(()),
+                    false => Err("it is of no use any more".to_owned()),
+                });
+            if installed.is_err() {
+                // What is left of it is removed at the next start.
+                let _ = fs::remove_dir_all(&path);
+            }
+            installed
+        });
+        Box::pin(async move { task.await.unwrap_or_else(|_| Err("the member is stopping".to_owned())) })
+    }
+}
+
+/// Builds the state beside the present one, durable when it is whole.
+fn receive(path: &std::path::Path, position: Position, mut body: SnapshotBody) -> Result<FjallEngine, String> {
+    let failed = |error: &dyn std::fmt::Display| error.to_string();
+    if path.exists() {
+        // Of an attempt that broke off.
+        fs::remove_dir_all(path).map_err(|error| failed(&error))?;
+    }
+    let engine = FjallEngine::open(path, Options::default()).map_err(|error| failed(&error))?;
+    let mut restore = Restore::new(engine.clone()).map_err(|error| failed(&error))?;
+    while let Some(chunk) = body.blocking_next().map_err(|error| failed(&error))? {
+        restore.push(&chunk).map_err(|error| failed(&error))?;
+    }
+    let head = restore.finish().map_err(|error| failed(&error))?;
+    if (head.index, head.term) != (position.index, position.term) {
+        return Err(format!("the snapshot is of entry {}, and was announced as of {}", head.index, position.index));
+    }
+    Ok(engine)
+}

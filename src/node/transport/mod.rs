@@ -1,0 +1,313 @@
+//! The peer transport: what members say to each other, over TCP on their peer URLs.
+//!
+//! It carries and never decides: what comes in goes to an [`Inbox`], and what cannot be sent is said to be lost, for
+//! raft to send again. Nothing is sent twice, a message may be lost, and two may arrive in another order than they left.
+//!
+//! - `handshake.rs` is how a connection begins, `frame.rs` how bytes are cut into pieces, `message.rs` what these say.
+//! - `dial.rs` keeps a connection to each other member, for what this one sends; `outbox.rs` is what waits for it.
+//! - `listen.rs` takes the connections that the others dialed, for what this one receives.
+//! - `snapshot.rs` carries a snapshot, on a connection of its own, past everything else.
+//!
+//! A connection carries one way only. So each side knows by its own doing alone whether what it says has a way.
+
+mod dial;
+mod error;
+mod frame;
+mod handshake;
+mod listen;
+mod message;
+mod outbox;
+mod snapshot;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use parking_lot::RwLock;
+use rustix::net::sockopt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
+use tokio::sync::{Semaphore, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use error::ConnectionError;
+pub use handshake::Refusal;
+pub use message::{Forward, ForwardRefusal, Forwarded, PeerMessage};
+pub use snapshot::{BrokenOff, SnapshotBody, SnapshotSendError, SnapshotSink};
+
+use super::Identity;
+use crate::consensus::Message;
+use crate::model::limits::MAX_PEER_HANDSHAKES;
+use crate::model::{Incarnation, MemberId, Members};
+use outbox::Outbox;
+
+/// How often a connection at rest is probed, in seconds as the kernel counts.
+const PROBE_EVERY: Duration = Duration::from_secs(1);
+
+/// Who takes what comes in. Called from tokio's threads, with no lock of the transport held: it may take a lock of its
+/// own for microseconds, and must not wait for more. It may call the transport.
+pub trait Inbox: Send + Sync + 'static {
+    /// Whether this member speaks with the one of this id.
+    ///
+    /// # Errors
+    /// Why not: [`Refusal::Unknown`] or [`Refusal::Removed`].
+    fn admits(&self, from: MemberId) -> Result<(), Refusal>;
+
+    /// A message came in. A raft message is from `from` and to this member.
+    fn receive(&self, from: MemberId, message: PeerMessage);
+
+    /// A connection to this member was lost, and perhaps messages with it.
+    fn unreachable(&self, member: MemberId);
+
+    /// This member does not speak with us. Said each time that it says so: about once a second.
+    fn refused(&self, member: MemberId, reason: Refusal);
+
+    /// A snapshot comes in: raft's announcement of it, and the state itself in `body`. The answer goes to the sender.
+    /// The future is driven to its end even when the sender is gone, and dropped only when the transport stops. While
+    /// it runs, no other snapshot is taken.
+    fn snapshot(&self, from: MemberId, message: Message, body: SnapshotBody) -> BoxFuture<'static, Result<(), String>>;
+}
+
+/// How long what may take.
+#[derive(Debug, Clone, Copy)]
+struct Patience {
+    /// To reach one URL.
+    connect: Duration,
+    /// To agree on who speaks with whom; and to read last words.
+    handshake: Duration,
+    /// For something of what is written to get on its way.
+    stall: Duration,
+    /// The same for a snapshot, and for its receiver to give a sign of life.
+    snapshot_stall: Duration,
+    /// Between two tries to reach a member: at first, and at most.
+    redial_first: Duration,
+    redial_most: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(2),
+            handshake: Duration::from_secs(5),
+            stall: Duration::from_secs(5),
+            snapshot_stall: Duration::from_secs(30),
+            redial_first: Duration::from_millis(50),
+            redial_most: Duration::from_secs(1),
+        }
+    }
+}
+
+/// The connections of a member with the others. Stops when dropped; an inbox that holds the transport in turn keeps it
+/// from that.
+pub struct Transport {
+    shared: Arc<Shared>,
+}
+
+/// What the tasks of a transport have in common.
+struct Shared {
+    identity: Identity,
+    start: Incarnation,
+    inbox: Arc<dyn Inbox>,
+    patience: Patience,
+    runtime: Handle,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+    peers: RwLock<BTreeMap<MemberId, Peer>>,
+    incoming: listen::Incoming,
+    /// One permit for each connection that may be in its handshake.
+    handshakes: Arc<Semaphore>,
+    /// The permit to send this member a snapshot.
+    receiving: Semaphore,
+}
+
+/// Another member, as one to send to.
+struct Peer {
+    outbox: Arc<Outbox>,
+    urls: watch::Sender<Vec<String>>,
+    stop: CancellationToken,
+}
+
+impl Transport {
+    /// Begins to take connections on `listeners`. Nobody is dialed before [`set_peers`](Self::set_peers).
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    #[must_use]
+    pub fn start(
+        identity: Identity,
+        start: Incarnation,
+        listeners: Vec<TcpListener>,
+        inbox: Arc<dyn Inbox>,
+    ) -> Self {
+        Self::start_with(identity, start, listeners, inbox, Patience::default())
+    }
+
+    fn start_with(
+        identity: Identity,
+        start: Incarnation,
+        listeners: Vec<TcpListener>,
+        inbox: Arc<dyn Inbox>,
+        patience: Patience,
+    ) -> Self {
+        let shared = Arc::new(Shared {
+            identity,
+            start,
+            inbox,
+            patience,
+            runtime: Handle::current(),
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            peers: RwLock::default(),
+            incoming: listen::Incoming::default(),
+            handshakes: Arc::new(Semaphore::new(MAX_PEER_HANDSHAKES)),
+            receiving: Semaphore::new(1),
+        });
+        for listener in listeners {
+            shared.spawn(&shared.stop, listen::accept(listener, Arc::clone(&shared)));
+        }
+        Self { shared }
+    }
+
+    /// Who belongs to the cluster from now on. New members are dialed, also where their URLs have changed, and the
+    /// connections of those that are gone end. Callable from any thread.
+    pub fn set_peers(&self, members: &Members) {
+        let shared = &self.shared;
+        if shared.stop.is_cancelled() {
+            return;
+        }
+        let mut peers = shared.peers.write();
+        peers.retain(|id, peer| {
+            let stays = members.get(*id).is_some();
+            if !stays {
+                peer.stop.cancel();
+            }
+            stays
+        });
+        for member in members.iter().filter(|member| member.id != shared.identity.member) {
+            let peer = peers.entry(member.id).or_insert_with(|| shared.peer(member.id));
+            peer.urls.send_if_modified(|urls| {
+                let changed = *urls != member.peer_urls;
+                if changed {
+                    urls.clone_from(&member.peer_urls);
+                }
+                changed
+            });
+        }
+        drop(peers);
+        shared.incoming.retain(|from| members.get(from).is_some());
+    }
+
+    /// Queues a message, and returns whether it will be sent. Never waits and never calls the inbox. What is queued may
+    /// still be lost with its connection; then [`Inbox::unreachable`] is called. A raft message that is not from this
+    /// member to that one is not sent, nor is raft's announcement of a snapshot, which has a lane of its own.
+    ///
+    /// While there is no connection, only the newest heartbeat and the newest vote are kept, with the answers to such.
+    #[must_use]
+    pub fn send(&self, to: MemberId, message: PeerMessage) -> bool {
+        if let PeerMessage::Raft(message) = &message
+            && (message.from(), message.to()) != (self.shared.identity.member, to)
+        {
+            return false;
+        }
+        self.shared.peers.read().get(&to).is_some_and(|peer| peer.outbox.push(message))
+    }
+
+    /// Sends a snapshot on a connection of its own: raft's announcement of it, then what `read` puts into the sink it
+    /// is given. `read` runs on a thread where it may wait; it ends early once the sink takes no more. The future
+    /// ends when the receiver has installed the snapshot, and dropping it gives the snapshot up.
+    ///
+    /// # Errors
+    /// When the member did not take the snapshot, or not all of it: see [`SnapshotSendError`].
+    pub fn send_snapshot<R, E>(
+        &self,
+        to: MemberId,
+        message: Message,
+        read: R,
+    ) -> impl Future<Output = Result<(), SnapshotSendError>> + Send + 'static + use<R, E>
+    where
+        R: FnOnce(&SnapshotSink) -> Result<(), E> + Send + 'static,
+        E: fmt::Display + 'static,
+    {
+        let shared = Arc::clone(&self.shared);
+        let peer = shared.peers.read().get(&to).map(|peer| (peer.urls.borrow().clone(), peer.stop.clone()));
+        async move {
+            let (urls, stop) = peer.ok_or(SnapshotSendError::NoMember)?;
+            let sent = snapshot::send(&shared, to, &urls, &message, read);
+            stop.run_until_cancelled(sent).await.unwrap_or(Err(SnapshotSendError::Stopped))
+        }
+    }
+
+    /// Whether there is a connection to this member.
+    pub fn connected(&self, member: MemberId) -> bool {
+        self.shared.peers.read().get(&member).is_some_and(|peer| peer.outbox.is_open())
+    }
+
+    /// The other members, each with whether there is a connection to it.
+    pub fn peers(&self) -> BTreeMap<MemberId, bool> {
+        self.shared.peers.read().iter().map(|(id, peer)| (*id, peer.outbox.is_open())).collect()
+    }
+
+    /// Ends all connections and takes no more. Does not wait; see [`stopped`](Self::stopped).
+    pub fn stop(&self) {
+        self.shared.stop.cancel();
+        self.shared.tasks.close();
+        self.shared.peers.write().clear();
+    }
+
+    /// Waits until everything has ended after [`stop`](Self::stop): from then on the inbox is not called any more, and
+    /// the addresses are free.
+    pub async fn stopped(&self) {
+        self.shared.tasks.wait().await;
+    }
+}
+
+impl Drop for Transport {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl fmt::Debug for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Shared { identity, start, .. } = &*self.shared;
+        f.debug_struct("Transport")
+            .field("identity", identity)
+            .field("start", start)
+            .field("peers", &self.peers())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    /// Runs a task until it ends or is stopped.
+    fn spawn(&self, stop: &CancellationToken, task: impl Future<Output = ()> + Send + 'static) {
+        let stop = stop.clone();
+        self.tasks.spawn_on(async move { _ = stop.run_until_cancelled(task).await }, &self.runtime);
+    }
+
+    /// Begins to keep a connection to a member.
+    fn peer(self: &Arc<Self>, member: MemberId) -> Peer {
+        let (outbox, stop) = (Arc::new(Outbox::default()), self.stop.child_token());
+        let (urls, to_dial) = watch::channel(Vec::new());
+        self.spawn(&stop, dial::Link::new(Arc::clone(self), member, Arc::clone(&outbox), to_dial).run());
+        Peer { outbox, urls, stop }
+    }
+}
+
+/// Sends small pieces at once, and finds out when the other end is gone without a word. The kernel alone would go on
+/// for a quarter of an hour, and then wait for minutes before it tried again after a partition.
+fn tune(stream: &TcpStream, stall: Duration) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    sockopt::set_socket_keepalive(stream, true)?;
+    sockopt::set_tcp_keepidle(stream, PROBE_EVERY)?;
+    sockopt::set_tcp_keepintvl(stream, PROBE_EVERY)?;
+    sockopt::set_tcp_user_timeout(stream, u32::try_from(stall.as_millis()).unwrap_or(u32::MAX))?;
+    Ok(())
+}

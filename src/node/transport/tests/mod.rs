@@ -1,0 +1,1 @@
+//! Claims about the transport, over real sockets.
