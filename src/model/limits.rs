@@ -65,3 +65,7 @@ pub const SOCKET_MESSAGE_BYTES: usize = 1536 * 1024;
 pub const SOCKET_FRAME_BYTES: usize = 256 * 1024;
 /// What may wait to be written to a WebSocket. One event has to fit: value and previous value, each escaped.
 pub const SOCKET_WRITE_BYTES: usize = 24 * 1024 * 1024;
+/// The voters that a cluster begins with: the member does not start beyond. Each more makes every write wait for more disks.
+pub const MAX_INITIAL_VOTERS: usize = 7;
+/// The records that a name of `--discovery-srv` may have: the member does not start beyond.
+pub const MAX_SRV_RECORDS: usize = 64;

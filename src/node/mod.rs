@@ -13,6 +13,7 @@ mod applier;
 mod checkpoint;
 mod disk;
 mod handle;
+mod ids;
 mod lessor;
 mod open;
 mod restore;
@@ -32,7 +33,8 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch as channel;
 
 pub use handle::{NodeHandle, ProposeError, ReadError};
-pub use open::{OpenError, lone_identity, member_identity};
+pub use ids::{cluster_id, lone_identity, member_id, member_identity};
+pub use open::OpenError;
 pub use restore::{RestoreError, restore};
 pub use watch::{Delivery, Watcher};
 

@@ -8,13 +8,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::time::Instant;
 
 use parking_lot::{Mutex, RwLock};
-use sha1::{Digest as _, Sha1};
 use thiserror::Error;
 use tokio::sync::watch as channel;
 
 use super::lessor::Lessor;
 use super::watch::SharedHub;
-use super::{Identity, Options, Published, Shared};
+use super::{Options, Published, Shared};
 use crate::consensus::{self, Position, Replica};
 use crate::machine::{Fault, Genesis, LeaseChange, StateMachine};
 use crate::model::{ClusterId, ConfState, HardState, Incarnation, Index, MemberId, Revision};
@@ -24,9 +23,6 @@ use crate::storage::fjall::{self, FjallEngine};
 use crate::wal::{self, FileDirectory, Recovered, Wal, WalError};
 use crate::watch::{Hub, Limits};
 
-/// What etcd computes ids from when it is told nothing else.
-const DEFAULT_PEER_URL: &str = "http://localhost:2380";
-const DEFAULT_TOKEN: &str = "etcd-cluster";
 /// What the name of a store's directory begins with.
 const STORE: &str = "store-";
 
@@ -94,22 +90,6 @@ pub(super) struct Opened {
     pub(super) lock: File,
 }
 
-/// The ids of a member, computed as etcd computes them: the member's from its peer URLs and the cluster's token, the
-/// cluster's from its members'.
-#[must_use]
-pub fn member_identity(peer_urls: &[String], token: &str) -> Identity {
-    let mut urls = peer_urls.to_vec();
-    urls.sort();
-    let member = first_bytes(Sha1::new().chain_update(urls.concat()).chain_update(token));
-    let cluster = first_bytes(Sha1::new().chain_update(member.to_be_bytes()));
-    Identity { cluster: ClusterId(cluster), member: MemberId(member) }
-}
-
-fn first_bytes(hash: Sha1) -> u64 {
-    let digest: [u8; 20] = hash.finalize().into();
-    digest.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
-}
-
 pub(super) fn open(options: &Options) -> Result<Opened, OpenError> {
     let path = &options.data_dir;
     let directory = |source| OpenError::Directory { path: path.clone(), source };
@@ -167,12 +147,6 @@ pub(super) fn open(options: &Options) -> Result<Opened, OpenError> {
 /// The name of the store that belongs to the log of an incarnation.
 pub(super) fn store_name(incarnation: Incarnation) -> String {
     format!("{STORE}{incarnation}")
-}
-
-/// The ids of the member of a cluster of one that was told nothing else: those of an etcd started without any flag.
-#[must_use]
-pub fn lone_identity() -> Identity {
-    member_identity(&[DEFAULT_PEER_URL.to_owned()], DEFAULT_TOKEN)
 }
 
 /// The stores in a data directory. There is one, named after the incarnation of the log that it belongs to.
@@ -289,18 +263,5 @@ impl Opened {
             engine: self.engine.clone(),
             data_dir: options.data_dir.clone(),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ids_are_those_that_etcd_computes() {
-        // What an etcd started without any flag shows.
-        let identity = lone_identity();
-        assert_eq!(identity.member.to_string(), "8e9e05c52164694d");
-        assert_eq!(identity.cluster.to_string(), "cdf818194e3a8c32");
     }
 }
