@@ -22,6 +22,8 @@ pub mod observe;
 
 pub mod node;
 
+pub mod cluster;
+
 pub mod service;
 
 pub mod api;

@@ -26,9 +26,9 @@ use url::Url;
 
 use crate::api::edge::Access;
 use crate::api::{ApiSettings, Face};
+use crate::cluster::{self, Given, Start};
 use crate::config::{AutoCompaction, ListenUrl, Settings};
-use crate::model::{Member, Members};
-use crate::node::{self, Beginning, Node};
+use crate::node::{self, Beginning, Identity, Node};
 use crate::observe::{Metrics, logging};
 use crate::service::{Limits, Retention, Service};
 
@@ -85,11 +85,12 @@ impl Shutdown {
 pub async fn start(settings: Settings) -> anyhow::Result<Running> {
     let metrics = Metrics::new();
     // Addresses first: a second server on the same ones is told so before it looks at any data.
-    let listeners = bind(&settings.listen_client_urls).await?;
+    let listeners = bind(&settings.listen_client_urls, "--listen-client-urls").await?;
+    let peer_listeners = bind(&settings.peer_listen(), "--listen-peer-urls").await?;
     let addresses = listeners.iter().map(TcpListener::local_addr).collect::<io::Result<Vec<_>>>()?;
-    let options = node_options(&settings);
+    let options = node_options(&settings, &addresses).await?;
     let node_metrics = metrics.clone();
-    let node = tokio::task::spawn_blocking(move || Node::start(&options, node_metrics, Vec::new())).await??;
+    let node = tokio::task::spawn_blocking(move || Node::start(&options, node_metrics, peer_listeners)).await??;
     let shutdown = Shutdown::default();
     let limits = Limits { max_request_bytes: settings.max_request_bytes };
     let service = Service::new(node.handle(), settings.name.clone(), limits, metrics.clone(), shutdown.token.clone());
@@ -103,36 +104,53 @@ pub async fn start(settings: Settings) -> anyhow::Result<Running> {
     Ok(Running { addresses, node, service, shutdown, tasks })
 }
 
-async fn bind(urls: &[ListenUrl]) -> anyhow::Result<Vec<TcpListener>> {
+async fn bind(urls: &[ListenUrl], setting: &str) -> anyhow::Result<Vec<TcpListener>> {
     let mut listeners = Vec::with_capacity(urls.len());
     for url in urls {
-        let listener = TcpListener::bind((url.host(), url.port())).await.with_context(|| {
-            format!("cannot listen on {url}: is another server running there? see --listen-client-urls")
-        })?;
+        let listener = TcpListener::bind((url.host(), url.port()))
+            .await
+            .with_context(|| format!("cannot listen on {url}: is another server running there? see {setting}"))?;
         listeners.push(listener);
     }
     Ok(listeners)
 }
 
-fn node_options(settings: &Settings) -> node::Options {
-    let identity = node::lone_identity();
-    node::Options {
+async fn node_options(settings: &Settings, addresses: &[SocketAddr]) -> anyhow::Result<node::Options> {
+    let given = settings.cluster();
+    let (identity, beginning) = first_start(settings, &given).await?;
+    Ok(node::Options {
         data_dir: settings.data_dir.clone(),
         identity,
-        beginning: Beginning::New(Members::from_iter([Member {
-            id: identity.member,
-            name: settings.name.clone(),
-            peer_urls: vec!["http://localhost:2380".to_owned()],
-            client_urls: Vec::new(),
-            learner: false,
-        }])),
+        peer_urls: given.advertised(),
+        beginning,
         name: settings.name.clone(),
-        client_urls: Vec::new(),
+        client_urls: settings.advertised(addresses),
         tick: settings.heartbeat_interval,
         election_ticks: settings.election_ticks(),
         cache_bytes: CACHE_BYTES,
         checkpoint_entries: settings.snapshot_count,
         checkpoint_bytes: CHECKPOINT_BYTES,
+    })
+}
+
+/// What the settings make of an empty data directory. Where there is data, they only tell whether it may be another
+/// member's.
+async fn first_start(settings: &Settings, given: &Given) -> anyhow::Result<(Option<Identity>, Beginning)> {
+    let plan = match cluster::plan(given).await {
+        // As in etcd: what a running cluster looks like now is not in its members' settings.
+        Err(_) if node::is_begun(&settings.data_dir) => return Ok((None, Beginning::Join)),
+        planned => planned?,
+    };
+    if let Some(warning) = plan.warning() {
+        tracing::warn!("{warning}");
+    }
+    match plan.start {
+        Start::New { identity, members } => Ok((Some(identity), Beginning::New(members))),
+        Start::Existing if node::is_begun(&settings.data_dir) => Ok((None, Beginning::Join)),
+        Start::Existing => bail!(
+            "--initial-cluster-state is existing, and {} is empty: this version cannot join a running cluster",
+            settings.data_dir.display()
+        ),
     }
 }
 

@@ -15,6 +15,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::cluster::{self, ClusterState, Entry, Given, Service, Source};
 use crate::model::limits::DEFAULT_MAX_REQUEST_BYTES;
 use crate::observe::{LogFormat, LogLevel};
 
@@ -33,6 +34,19 @@ pub struct Settings {
     pub listen_client_urls: Vec<ListenUrl>,
     /// What clients are told to connect to; empty: where the member listens, see [`Settings::advertised`].
     pub advertise_client_urls: Vec<String>,
+    /// Where the other members are listened for; empty: see [`Settings::peer_listen`].
+    pub listen_peer_urls: Vec<ListenUrl>,
+    /// Where the other members reach this one; empty: [`cluster::DEFAULT_PEER_URL`].
+    pub initial_advertise_peer_urls: Vec<String>,
+    /// The members that the cluster begins with; empty: this one alone, or those that DNS names.
+    pub initial_cluster: Vec<Entry>,
+    pub initial_cluster_state: ClusterState,
+    /// A word that ids are computed from.
+    pub initial_cluster_token: String,
+    /// The domain whose SRV records name the members. Never set together with `initial_cluster`.
+    pub discovery_srv: Option<String>,
+    /// Tells clusters of that domain apart; empty: there is one.
+    pub discovery_srv_name: String,
     pub auto_compaction: AutoCompaction,
     /// The largest request body, in bytes.
     pub max_request_bytes: usize,
@@ -70,6 +84,13 @@ impl Default for Settings {
             data_dir: PathBuf::from("./vardr.data"),
             listen_client_urls: vec![ListenUrl::new("127.0.0.1", 2379)],
             advertise_client_urls: Vec::new(),
+            listen_peer_urls: Vec::new(),
+            initial_advertise_peer_urls: Vec::new(),
+            initial_cluster: Vec::new(),
+            initial_cluster_state: ClusterState::New,
+            initial_cluster_token: cluster::DEFAULT_TOKEN.to_owned(),
+            discovery_srv: None,
+            discovery_srv_name: String::new(),
             auto_compaction: AutoCompaction::Periodic(Duration::from_hours(24)),
             max_request_bytes: DEFAULT_MAX_REQUEST_BYTES,
             cors: Vec::new(),
@@ -109,6 +130,35 @@ impl Settings {
         bound.iter().map(|address| format!("http://{}", reachable(*address))).collect()
     }
 
+    /// Where the other members are listened for: where the settings say, else on etcd's port of this machine once any
+    /// setting says that there may be others. Nowhere for a member that is alone: it starts also where that port is taken.
+    #[must_use]
+    pub fn peer_listen(&self) -> Vec<ListenUrl> {
+        let among_others = !self.initial_cluster.is_empty()
+            || !self.initial_advertise_peer_urls.is_empty()
+            || self.discovery_srv.is_some();
+        if self.listen_peer_urls.is_empty() && among_others {
+            return vec![ListenUrl::new("localhost", 2380)];
+        }
+        self.listen_peer_urls.clone()
+    }
+
+    /// What the member was told about its cluster.
+    #[must_use]
+    pub fn cluster(&self) -> Given {
+        let source = match &self.discovery_srv {
+            Some(domain) => Source::Srv(Service { domain: domain.clone(), name: self.discovery_srv_name.clone() }),
+            None => Source::List(self.initial_cluster.clone()),
+        };
+        Given {
+            name: self.name.clone(),
+            advertised: self.initial_advertise_peer_urls.clone(),
+            source,
+            state: self.initial_cluster_state,
+            token: self.initial_cluster_token.clone(),
+        }
+    }
+
     /// The election timeout in ticks of the heartbeat interval, at least 1.
     #[must_use]
     pub fn election_ticks(&self) -> usize {
@@ -135,6 +185,25 @@ mod tests {
         assert_eq!(settings.advertised(&bound), expected);
         settings.advertise_client_urls = vec!["http://config.example:80".to_owned()];
         assert_eq!(settings.advertised(&bound), ["http://config.example:80"]);
+    }
+
+    #[test]
+    fn a_member_that_is_alone_listens_for_nobody() {
+        let alone = Settings::default();
+        assert_eq!(alone.peer_listen(), []);
+        let usual = [ListenUrl::new("localhost", 2380)];
+        let entry = Entry { name: "default".to_owned(), url: cluster::DEFAULT_PEER_URL.to_owned() };
+        let urls = vec![cluster::DEFAULT_PEER_URL.to_owned()];
+        let listed = Settings { initial_cluster: vec![entry], ..alone.clone() };
+        let advertised = Settings { initial_advertise_peer_urls: urls, ..alone.clone() };
+        let found = Settings { discovery_srv: Some("example.org".to_owned()), ..alone.clone() };
+        for settings in [listed, advertised, found] {
+            assert_eq!(settings.peer_listen(), usual, "{settings:?}");
+            let told = vec![ListenUrl::new("127.0.0.2", 1)];
+            assert_eq!(Settings { listen_peer_urls: told.clone(), ..settings }.peer_listen(), told);
+        }
+        let token = Settings { initial_cluster_token: "x".to_owned(), ..alone };
+        assert_eq!(token.peer_listen(), []);
     }
 
     #[test]

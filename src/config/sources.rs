@@ -84,7 +84,9 @@ pub fn load(
         apply(&mut settings, setting, text, origin.clone())?;
         origins.insert(setting.name, origin);
     }
-    check_together(&settings, &origins)?;
+    check_elections(&settings, &origins)?;
+    check_members(&settings, &origins)?;
+    warn_of_useless(&settings, &mut warnings);
     warn_of_ignored(flags, environment, &from_file, &mut warnings);
     warn_of_unknown_variables(environment, &mut warnings);
     Ok(Loaded { settings, warnings })
@@ -109,7 +111,7 @@ fn apply(settings: &mut Settings, setting: &Setting, text: &str, origin: Origin)
 }
 
 /// What no single value shows: elections must outlast heartbeats, as in etcd (`Config.Validate`).
-fn check_together(settings: &Settings, origins: &BTreeMap<&'static str, Origin>) -> Result<(), ConfigError> {
+fn check_elections(settings: &Settings, origins: &BTreeMap<&'static str, Origin>) -> Result<(), ConfigError> {
     let least = settings.heartbeat_interval * 5;
     if settings.election_timeout >= least {
         return Ok(());
@@ -126,6 +128,27 @@ fn check_together(settings: &Settings, origins: &BTreeMap<&'static str, Origin>)
         ),
         allowed: format!("{} or more", duration_text(least)),
     })
+}
+
+/// The members come from one place, as in etcd (`Config.Validate`).
+fn check_members(settings: &Settings, origins: &BTreeMap<&'static str, Origin>) -> Result<(), ConfigError> {
+    let Some(domain) = settings.discovery_srv.as_ref().filter(|_| !settings.initial_cluster.is_empty()) else {
+        return Ok(());
+    };
+    let origin_of = |name| origins.get(name).cloned().unwrap_or(Origin::Default);
+    Err(ConfigError::Value {
+        name: "discovery-srv",
+        value: domain.clone(),
+        origin: origin_of("discovery-srv"),
+        problem: format!("--initial-cluster names the members too ({})", origin_of("initial-cluster")),
+        allowed: "one of the two".to_owned(),
+    })
+}
+
+fn warn_of_useless(settings: &Settings, warnings: &mut Vec<String>) {
+    if settings.discovery_srv.is_none() && !settings.discovery_srv_name.is_empty() {
+        warnings.push("--discovery-srv-name has no effect: --discovery-srv is not given".to_owned());
+    }
 }
 
 fn warn_of_ignored(
@@ -204,6 +227,7 @@ mod tests {
     use tempfile::NamedTempFile;
 
     use super::*;
+    use crate::cluster::Source;
     use crate::config::ListenUrl;
 
     fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
@@ -275,6 +299,62 @@ mod tests {
         assert!(error.contains("--election-timeout: `1000` (the default)"), "{error}");
         assert!(error.contains("300ms (given as a flag)"), "{error}");
         assert!(error.ends_with("allowed: 1500ms or more"), "{error}");
+    }
+
+    #[test]
+    fn a_cluster_is_described_as_for_etcd() {
+        let flags = map(&[
+            ("name", "n1"),
+            ("initial-advertise-peer-urls", "http://10.0.0.17:2380"),
+            ("listen-peer-urls", "http://10.0.0.17:2380"),
+            ("initial-cluster", "n1=http://10.0.0.17:2380,n2=http://10.0.0.18:2380,n3=http://10.0.0.19:2380"),
+            ("initial-cluster-state", "new"),
+        ]);
+        let environment = map(&[("ETCD_INITIAL_CLUSTER_TOKEN", "token-01")]);
+        let settings = load(&flags, &environment, None).unwrap().settings;
+        assert_eq!(settings.peer_listen(), [ListenUrl::new("10.0.0.17", 2380)]);
+        let given = settings.cluster();
+        assert_eq!((given.name.as_str(), given.token.as_str()), ("n1", "token-01"));
+        assert_eq!(given.advertised, ["http://10.0.0.17:2380"]);
+        let Source::List(list) = given.source else { panic!("{given:?}") };
+        assert_eq!(list.len(), 3);
+    }
+
+    #[test]
+    fn a_wrong_setting_of_the_cluster_is_refused_with_what_is_wrong() {
+        for (name, value, problem) in [
+            ("listen-peer-urls", "http://localhost", "it names no port"),
+            ("listen-peer-urls", "http://localhost:0", "port 0 is not one"),
+            ("listen-peer-urls", "http://a:1,http://a:1/", "http://a:1 stands twice"),
+            ("initial-advertise-peer-urls", "https://localhost:2380", "TLS between members is not"),
+            ("initial-advertise-peer-urls", "http://localhost:2380/x", "something stands behind"),
+            ("initial-cluster", "n1=http://a:1,n2", "`n2` is not NAME=URL"),
+            ("initial-cluster", "n1=http://a:1,n2=b:1", "the URL of `n2`, `b:1`: it does not begin with http://"),
+            ("initial-cluster-state", "old", "it is not a state; allowed: new or existing"),
+            ("initial-cluster-token", "", "it is empty, too long or not one word"),
+            ("discovery-srv", "127.0.0.1", "it is an address"),
+            ("discovery-srv-name", "a.b", "it is not a name that DNS knows"),
+        ] {
+            let error = load(&map(&[(name, value)]), &map(&[]), None).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("--{name}: `{value}` (given as a flag)")), "{error}");
+            assert!(error.contains(problem), "{name}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_members_come_from_one_place() {
+        let flags = map(&[("initial-cluster", "n1=http://a:1")]);
+        let environment = map(&[("ETCD_DISCOVERY_SRV", "example.org")]);
+        let error = load(&flags, &environment, None).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "--discovery-srv: `example.org` (given by the environment variable ETCD_DISCOVERY_SRV) cannot be used: \
+             --initial-cluster names the members too (given as a flag); allowed: one of the two"
+        );
+        let settings = load(&map(&[]), &environment, None).unwrap().settings;
+        assert!(matches!(settings.cluster().source, Source::Srv(service) if service.domain == "example.org"));
+        let loaded = load(&map(&[("discovery-srv-name", "blue")]), &map(&[]), None).unwrap();
+        assert!(loaded.warnings.concat().contains("--discovery-srv is not given"), "{:?}", loaded.warnings);
     }
 
     #[test]

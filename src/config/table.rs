@@ -7,8 +7,12 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::values::{client_url, duration, duration_text, host_name, list, millis, number, origin};
+use super::values::{
+    client_url, cluster_entry, domain, duration, duration_text, host_name, list, millis, number, origin,
+    peer_listen_url, peer_url, service_suffix, without_repeats, word,
+};
 use super::{AutoCompaction, ListenUrl, Settings};
+use crate::cluster::ClusterState;
 use crate::observe::{LogFormat, LogLevel};
 
 /// A group of settings in the help and in the reference.
@@ -16,6 +20,7 @@ use crate::observe::{LogFormat, LogLevel};
 pub enum Topic {
     Member,
     Clients,
+    Cluster,
     History,
     Logging,
     Raft,
@@ -23,7 +28,7 @@ pub enum Topic {
 
 impl Topic {
     /// Every topic, in the order of the help.
-    pub const ALL: [Self; 5] = [Self::Member, Self::Clients, Self::History, Self::Logging, Self::Raft];
+    pub const ALL: [Self; 6] = [Self::Member, Self::Clients, Self::Cluster, Self::History, Self::Logging, Self::Raft];
 
     /// The heading.
     #[must_use]
@@ -31,6 +36,7 @@ impl Topic {
         match self {
             Self::Member => "Member",
             Self::Clients => "Clients",
+            Self::Cluster => "Cluster",
             Self::History => "History",
             Self::Logging => "Logging",
             Self::Raft => "Raft",
@@ -109,11 +115,7 @@ pub const SETTINGS: &[Setting] = &[
         help: "The name of this member, for people",
         allowed: "1 to 128 printable characters without blanks",
         set: |settings, text| {
-            let printable = text.chars().all(|c| !c.is_whitespace() && !c.is_control());
-            if text.is_empty() || text.chars().count() > 128 || !printable {
-                return Err("it is not a name".to_owned());
-            }
-            text.clone_into(&mut settings.name);
+            word(text)?.clone_into(&mut settings.name);
             Ok(())
         },
         get: |settings| settings.name.clone(),
@@ -205,6 +207,107 @@ pub const SETTINGS: &[Setting] = &[
         },
         get: |settings| join(&settings.host_whitelist),
         is_list: true,
+    },
+    Setting {
+        name: "listen-peer-urls",
+        topic: Topic::Cluster,
+        placeholder: "URLS",
+        help: "Where to listen for the other members; by default http://localhost:2380 once --initial-cluster, \
+               --initial-advertise-peer-urls or --discovery-srv is given, and nowhere otherwise, since a member that \
+               is alone has nobody to listen to",
+        allowed: "http://HOST:PORT, several with commas",
+        set: |settings, text| {
+            let urls = list(text).map(peer_listen_url).collect::<Result<_, _>>()?;
+            settings.listen_peer_urls = without_repeats(urls)?;
+            Ok(())
+        },
+        get: |settings| join(&settings.listen_peer_urls),
+        is_list: true,
+    },
+    Setting {
+        name: "initial-advertise-peer-urls",
+        topic: Topic::Cluster,
+        placeholder: "URLS",
+        help: "Where the other members reach this one, as --initial-cluster says it too; http://localhost:2380 when \
+               left out; like every setting named initial, it counts at the first start only",
+        allowed: "http://HOST:PORT, several with commas",
+        set: |settings, text| {
+            let urls = list(text).map(peer_url).collect::<Result<_, _>>()?;
+            settings.initial_advertise_peer_urls = without_repeats(urls)?;
+            Ok(())
+        },
+        get: |settings| join(&settings.initial_advertise_peer_urls),
+        is_list: true,
+    },
+    Setting {
+        name: "initial-cluster",
+        topic: Topic::Cluster,
+        placeholder: "MEMBERS",
+        help: "All members that the cluster begins with, this one too, alike on each of them; a name that stands \
+               twice is one member with two URLs; when left out, this member is alone",
+        allowed: "NAME=http://HOST:PORT, several with commas, at most 7 members",
+        set: |settings, text| {
+            settings.initial_cluster = list(text).map(cluster_entry).collect::<Result<_, _>>()?;
+            Ok(())
+        },
+        get: |settings| join(&settings.initial_cluster),
+        is_list: true,
+    },
+    Setting {
+        name: "initial-cluster-state",
+        topic: Topic::Cluster,
+        placeholder: "STATE",
+        help: "Whether the cluster begins with this start, or runs already and this member was added to it",
+        allowed: "new or existing",
+        set: |settings, text| {
+            settings.initial_cluster_state = ClusterState::ALL
+                .into_iter()
+                .find(|state| state.name() == text)
+                .ok_or_else(|| "it is not a state".to_owned())?;
+            Ok(())
+        },
+        get: |settings| settings.initial_cluster_state.name().to_owned(),
+        is_list: false,
+    },
+    Setting {
+        name: "initial-cluster-token",
+        topic: Topic::Cluster,
+        placeholder: "TOKEN",
+        help: "A word that ids are computed from, alike on all members; another one makes another cluster of members \
+               with the same URLs",
+        allowed: "1 to 128 printable characters without blanks",
+        set: |settings, text| {
+            word(text)?.clone_into(&mut settings.initial_cluster_token);
+            Ok(())
+        },
+        get: |settings| settings.initial_cluster_token.clone(),
+        is_list: false,
+    },
+    Setting {
+        name: "discovery-srv",
+        topic: Topic::Cluster,
+        placeholder: "DOMAIN",
+        help: "The domain whose SRV records _etcd-server._tcp.DOMAIN name the members, in place of --initial-cluster",
+        allowed: "a domain of DNS",
+        set: |settings, text| {
+            settings.discovery_srv = domain(text)?;
+            Ok(())
+        },
+        get: |settings| settings.discovery_srv.clone().unwrap_or_default(),
+        is_list: false,
+    },
+    Setting {
+        name: "discovery-srv-name",
+        topic: Topic::Cluster,
+        placeholder: "NAME",
+        help: "Tells clusters of one domain apart: the records are then those of _etcd-server-NAME._tcp.DOMAIN",
+        allowed: "letters, digits and hyphens, at most 46",
+        set: |settings, text| {
+            settings.discovery_srv_name = service_suffix(text)?;
+            Ok(())
+        },
+        get: |settings| settings.discovery_srv_name.clone(),
+        is_list: false,
     },
     Setting {
         name: "auto-compaction-mode",

@@ -2,10 +2,13 @@
 //!
 //! A parser answers with the value or with what is wrong with the text; the table says what is allowed.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
 use url::Url;
+
+use crate::cluster::Entry;
 
 /// Where to listen: `http://host:port`. The host is an address or a name that is looked up when binding.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,9 +43,14 @@ impl ListenUrl {
             Some(url::Host::Ipv6(address)) => address.to_string(),
             None => return Err("it names no host".to_owned()),
         };
-        let port = url.port().ok_or("it names no port")?;
+        let port = url.port().or_else(|| default_port(text)).ok_or("it names no port")?;
         Ok(Self { host, port })
     }
+}
+
+/// Port 80 where the text names it: a parsed URL does not tell that from no port at all.
+fn default_port(text: &str) -> Option<u16> {
+    text.trim_end_matches('/').ends_with(":80").then_some(80)
 }
 
 impl fmt::Display for ListenUrl {
@@ -132,6 +140,66 @@ pub(super) fn number(text: &str, min: u64, max: u64) -> Result<u64, String> {
 pub(super) fn client_url(text: &str) -> Result<String, String> {
     let url = http_url(text)?;
     Ok(url.as_str().trim_end_matches('/').to_owned())
+}
+
+/// Where the others listen for a member, or it for them: `http://host:port`.
+pub(super) fn peer_listen_url(text: &str) -> Result<ListenUrl, String> {
+    if text.starts_with("https:") {
+        return Err("TLS between members is not available".to_owned());
+    }
+    let url = ListenUrl::parse(text)?;
+    if url.port == 0 { Err("port 0 is not one that others can be told of".to_owned()) } else { Ok(url) }
+}
+
+/// Where a member is reached by the others: `http://host:port`, in the one form that all members compute ids from.
+pub(super) fn peer_url(text: &str) -> Result<String, String> {
+    Ok(peer_listen_url(text)?.to_string())
+}
+
+/// One `name=http://host:port` of a list of members.
+pub(super) fn cluster_entry(text: &str) -> Result<Entry, String> {
+    let (name, url) = text.split_once('=').ok_or_else(|| format!("`{text}` is not NAME=URL"))?;
+    let url = peer_url(url).map_err(|problem| format!("the URL of `{name}`, `{url}`: {problem}"))?;
+    let name = word(name).map_err(|problem| format!("the name in `{text}`: {problem}"))?;
+    Ok(Entry { name: name.to_owned(), url })
+}
+
+/// The same items, or which of them stands twice.
+pub(super) fn without_repeats<T: fmt::Display>(items: Vec<T>) -> Result<Vec<T>, String> {
+    let mut seen = BTreeSet::new();
+    match items.iter().map(ToString::to_string).find(|item| !seen.insert(item.clone())) {
+        Some(twice) => Err(format!("{twice} stands twice")),
+        None => Ok(items),
+    }
+}
+
+/// A name or token: 1 to 128 printable characters without blanks.
+pub(super) fn word(text: &str) -> Result<&str, String> {
+    let printable = text.chars().all(|c| !c.is_whitespace() && !c.is_control());
+    if text.is_empty() || text.chars().count() > 128 || !printable {
+        return Err("it is empty, too long or not one word".to_owned());
+    }
+    Ok(text)
+}
+
+/// A domain of DNS. Empty: none.
+pub(super) fn domain(text: &str) -> Result<Option<String>, String> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    match url::Host::parse(text) {
+        Ok(url::Host::Domain(name)) => Ok(Some(name)),
+        Ok(url::Host::Ipv4(_) | url::Host::Ipv6(_)) => Err("it is an address, not a domain".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// The part of a label of DNS behind `_etcd-server-ssl-`, all of which must fit into 63 characters. Empty: none.
+pub(super) fn service_suffix(text: &str) -> Result<String, String> {
+    if text.len() > 46 || !text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-') {
+        return Err("it is not a name that DNS knows".to_owned());
+    }
+    Ok(text.to_owned())
 }
 
 /// An origin as browsers send it (RFC 6454, section 7), or `*`.
@@ -231,6 +299,47 @@ mod tests {
         ] {
             assert!(ListenUrl::parse(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn port_80_is_a_port_like_any_other() {
+        assert_eq!(ListenUrl::parse("http://0.0.0.0:80").unwrap(), ListenUrl::new("0.0.0.0", 80));
+        assert_eq!(ListenUrl::parse("http://[::1]:80/").unwrap().to_string(), "http://[::1]:80");
+        assert!(ListenUrl::parse("http://[2001::80]").unwrap_err().contains("no port"));
+    }
+
+    #[test]
+    fn a_url_of_a_peer_has_one_form_and_a_port_that_others_can_use() {
+        assert_eq!(peer_url("http://LocalHost:2380/").unwrap(), "http://localhost:2380");
+        assert_eq!(peer_url("http://[0:0::1]:80").unwrap(), "http://[::1]:80");
+        for text in ["http://localhost", "http://localhost:0", "https://localhost:2380", "localhost:2380"] {
+            assert!(peer_url(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_member_of_a_list_is_a_name_and_a_url() {
+        assert_eq!(cluster_entry("n1=http://a:1").unwrap().to_string(), "n1=http://a:1");
+        for (text, problem) in [
+            ("http://a:1", "is not NAME=URL"),
+            ("n1=a:1", "the URL of `n1`, `a:1`: it does not begin with http://"),
+            ("n1=https://a:1", "TLS between members is not available"),
+            ("n1=http://a", "names no port"),
+            ("=http://a:1", "the name in `=http://a:1`: it is empty"),
+        ] {
+            let error = cluster_entry(text).unwrap_err();
+            assert!(error.contains(problem), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_domain_is_a_name_of_dns() {
+        assert_eq!(domain("Example.org"), Ok(Some("example.org".to_owned())));
+        assert_eq!(domain(""), Ok(None));
+        assert!(domain("127.0.0.1").unwrap_err().contains("address"));
+        assert!(domain("http://example.org").is_err());
+        assert_eq!(service_suffix("blue-1").unwrap(), "blue-1");
+        assert!(service_suffix("blue.1").is_err());
     }
 
     #[test]

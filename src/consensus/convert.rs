@@ -105,9 +105,7 @@ impl Message {
         while entries.peek().is_some() {
             let mut piece = message.clone();
             let (mut taken, mut size) = (Vec::new(), 0);
-            while let Some(entry) =
-                entries.next_if(|entry| taken.is_empty() || size + entry_bytes(entry) <= most)
-            {
+            while let Some(entry) = entries.next_if(|entry| taken.is_empty() || size + entry_bytes(entry) <= most) {
                 size += entry_bytes(&entry);
                 // What comes next follows on this entry.
                 (message.index, message.log_term) = (entry.index, entry.term);

@@ -227,9 +227,7 @@ impl Replica {
 
     fn receive(&mut self, message: Message) {
         let is_call_to_campaign = message.0.get_msg_type() == MessageType::MsgTimeoutNow;
-        if message.to() == self.config.member
-            && message.is_welcome()
-            && !(is_call_to_campaign && self.is_installing())
+        if message.to() == self.config.member && message.is_welcome() && !(is_call_to_campaign && self.is_installing())
         {
             // An error says that the message is of no use here. Raft lives with any message lost.
             let _ = self.node.step(message.0);

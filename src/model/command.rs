@@ -8,9 +8,7 @@ use std::sync::Arc;
 use borsh::{BorshDeserialize, BorshSerialize};
 use bytes::Bytes;
 
-use super::{
-    ContentType, Key, KeyRange, LeaseId, MemberChange, MemberId, ProposalId, RangeQuery, Revision, Term, Ttl,
-};
+use super::{ContentType, Key, KeyRange, LeaseId, MemberChange, MemberId, ProposalId, RangeQuery, Revision, Term, Ttl};
 
 /// A command on its way through the log.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]

@@ -82,3 +82,7 @@ pub const MAX_PEER_HANDSHAKES: usize = 64;
 pub const SNAPSHOT_CHUNK_BYTES: usize = 1024 * 1024;
 /// The pieces of a snapshot in memory at each end: whoever makes them waits.
 pub const SNAPSHOT_CHUNKS_WAITING: usize = 4;
+/// The voters that a cluster begins with: the member does not start beyond. Each more makes every write wait for more disks.
+pub const MAX_INITIAL_VOTERS: usize = 7;
+/// The records that a name of `--discovery-srv` may have: the member does not start beyond.
+pub const MAX_SRV_RECORDS: usize = 64;

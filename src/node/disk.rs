@@ -81,9 +81,8 @@ impl Disk {
     fn write(&mut self, waiting: Option<(Persist, Option<String>)>) -> bool {
         let Some((persist, store)) = waiting else { return true };
         let start = Instant::now();
-        let mark = |store| {
-            persist.snapshot.map(|position| SnapshotMark { index: position.index, term: position.term, store })
-        };
+        let mark =
+            |store| persist.snapshot.map(|position| SnapshotMark { index: position.index, term: position.term, store });
         let snapshot = store.and_then(mark);
         let batch = Batch { entries: &persist.entries, hard_state: persist.hard_state, snapshot };
         let appended = match self.wal.append(&batch) {

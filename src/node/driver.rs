@@ -5,9 +5,9 @@
 //! back to gather until it can.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Weak};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Sender;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
@@ -406,13 +406,7 @@ impl Driver {
         }
     }
 
-    fn answer_forward(
-        &self,
-        to: MemberId,
-        start: Incarnation,
-        number: u64,
-        answer: Result<Position, ForwardRefusal>,
-    ) {
+    fn answer_forward(&self, to: MemberId, start: Incarnation, number: u64, answer: Result<Position, ForwardRefusal>) {
         if let Some(peers) = &self.peers {
             // One that is lost is asked for again.
             let _ = peers.transport.send(to, PeerMessage::Forwarded(Forwarded { start, number, answer }));

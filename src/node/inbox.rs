@@ -63,11 +63,12 @@ impl Inbox for Peers {
         let path = self.shared.data_dir.join(&name);
         let runner = Arc::clone(&self.runner);
         let task = self.shared.runtime.spawn_blocking(move || {
-            let installed = receive(&path, position, body)
-                .and_then(|engine| match runner.install(message, Arrived { store: name, engine }) {
+            let installed = receive(&path, position, body).and_then(|engine| {
+                match runner.install(message, Arrived { store: name, engine }) {
                     true => Ok(()),
                     false => Err("it is of no use any more".to_owned()),
-                });
+                }
+            });
             if installed.is_err() {
                 // What is left of it is removed at the next start.
                 let _ = fs::remove_dir_all(&path);

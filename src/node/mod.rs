@@ -15,6 +15,7 @@ mod disk;
 mod driver;
 mod forwards;
 mod handle;
+mod ids;
 mod inbox;
 mod lessor;
 mod open;
@@ -40,7 +41,8 @@ use tokio::runtime::Handle;
 use tokio::sync::watch as channel;
 
 pub use handle::{NodeHandle, ProposeError, ReadError};
-pub use open::{OpenError, lone_identity, member_identity};
+pub use ids::{cluster_id, lone_identity, member_id, member_identity};
+pub use open::{OpenError, is_begun};
 pub use restore::{RestoreError, restore};
 pub use watch::{Delivery, Watcher};
 
@@ -57,7 +59,11 @@ pub type StoreView = View<FjallSnapshot>;
 #[derive(Debug, Clone)]
 pub struct Options {
     pub data_dir: PathBuf,
-    pub identity: Identity,
+    /// Who the member is by its settings; `None` where they do not say. A data directory says it too, and is believed
+    /// if it has this id or the settings' peer URLs.
+    pub identity: Option<Identity>,
+    /// Where the other members reach this one by its settings.
+    pub peer_urls: Vec<String>,
     /// What an empty data directory becomes.
     pub beginning: Beginning,
     /// What the cluster is to know of this member.
@@ -225,8 +231,7 @@ impl Node {
             opened.store,
             options,
         );
-        let checkpoint =
-            checkpoint::Checkpoint::new(Arc::clone(&shared), Arc::clone(&runner), to_checkpoint, options);
+        let checkpoint = checkpoint::Checkpoint::new(Arc::clone(&shared), Arc::clone(&runner), to_checkpoint, options);
         runner.begin();
         if !listeners.is_empty() {
             let inbox = inbox::Peers::new(Arc::clone(&shared), Arc::clone(&runner), opened.incarnation);
@@ -279,10 +284,11 @@ mod tests {
         let peer_urls = vec!["http://localhost:2380".to_owned()];
         let identity = member_identity(&peer_urls, "etcd-cluster");
         let (name, client_urls) = ("one".to_owned(), Vec::new());
-        let member = Member { id: identity.member, name, peer_urls, client_urls, learner: false };
+        let member = Member { id: identity.member, name, peer_urls: peer_urls.clone(), client_urls, learner: false };
         Options {
             data_dir: dir.join("data"),
-            identity,
+            identity: Some(identity),
+            peer_urls,
             name: member.name.clone(),
             client_urls: Vec::new(),
             beginning: Beginning::New(Members::from_iter([member])),
@@ -392,14 +398,15 @@ mod tests {
 
         let again = tempfile::tempdir().unwrap();
         let options = options(again.path());
-        assert!(restore(&mut &file[..file.len() - 1], &again.path().join("cut"), options.identity).is_err());
+        let identity = options.identity.unwrap();
+        assert!(restore(&mut &file[..file.len() - 1], &again.path().join("cut"), identity).is_err());
         assert!(matches!(
             Node::start(&Options { data_dir: again.path().join("cut"), ..options.clone() }, Metrics::new(), Vec::new()),
             Err(OpenError::NoLog { .. })
         ));
-        restore(&mut file.as_slice(), &options.data_dir, options.identity).unwrap();
+        restore(&mut file.as_slice(), &options.data_dir, identity).unwrap();
         assert!(matches!(
-            restore(&mut file.as_slice(), &options.data_dir, options.identity),
+            restore(&mut file.as_slice(), &options.data_dir, identity),
             Err(RestoreError::NotEmpty { .. })
         ));
         for start in 0..2 {
@@ -418,7 +425,8 @@ mod tests {
         assert!(matches!(propose(&node, put("/a", "1", Attach::Detach)).await.result, Ok(Outcome::Written { .. })));
         node.stop();
         let other = Options {
-            identity: member_identity(&["http://other:2380".to_owned()], "etcd-cluster"),
+            identity: Some(member_identity(&["http://other:2380".to_owned()], "etcd-cluster")),
+            peer_urls: vec!["http://other:2380".to_owned()],
             ..options(dir.path())
         };
         assert!(matches!(Node::start(&other, Metrics::new(), Vec::new()), Err(OpenError::OtherMember { .. })));

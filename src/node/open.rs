@@ -1,5 +1,6 @@
 //! Opening a data directory: make it or recover it, and refuse one that does not agree with itself.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -8,7 +9,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::time::Instant;
 
 use parking_lot::{Mutex, RwLock};
-use sha1::{Digest as _, Sha1};
 use thiserror::Error;
 use tokio::runtime::Handle;
 use tokio::sync::watch as channel;
@@ -26,9 +26,6 @@ use crate::storage::fjall::{self, FjallEngine};
 use crate::wal::{self, Batch, FileDirectory, Recovered, SnapshotMark, Wal, WalError};
 use crate::watch::{Hub, Limits};
 
-/// What etcd computes ids from when it is told nothing else.
-const DEFAULT_PEER_URL: &str = "http://localhost:2380";
-const DEFAULT_TOKEN: &str = "etcd-cluster";
 /// What the name of a store's directory begins with.
 const STORE: &str = "store-";
 
@@ -78,6 +75,8 @@ pub enum OpenError {
     LogBehind { path: PathBuf, applied: Index, last: Index },
     #[error("raft cannot start from {path}: {source}")]
     Consensus { path: PathBuf, source: consensus::StartError },
+    #[error("the data directory {path} is empty, and nothing says which member it is to be; see --initial-cluster")]
+    NoIdentity { path: PathBuf },
     #[error("a thread cannot be started: {0}")]
     Thread(io::Error),
 }
@@ -91,6 +90,7 @@ pub(super) struct Opened {
     /// The directory of the store.
     pub(super) store: PathBuf,
     published: Published,
+    identity: Identity,
     /// This start of the process.
     start: Incarnation,
     /// Of the log.
@@ -99,20 +99,12 @@ pub(super) struct Opened {
     pub(super) lock: File,
 }
 
-/// The ids of a member, computed as etcd computes them: the member's from its peer URLs and the cluster's token, the
-/// cluster's from its members'.
+/// Whether a data directory holds a member already: then it says itself which.
 #[must_use]
-pub fn member_identity(peer_urls: &[String], token: &str) -> Identity {
-    let mut urls = peer_urls.to_vec();
-    urls.sort();
-    let member = first_bytes(Sha1::new().chain_update(urls.concat()).chain_update(token));
-    let cluster = first_bytes(Sha1::new().chain_update(member.to_be_bytes()));
-    Identity { cluster: ClusterId(cluster), member: MemberId(member) }
-}
-
-fn first_bytes(hash: Sha1) -> u64 {
-    let digest: [u8; 20] = hash.finalize().into();
-    digest.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
+pub fn is_begun(data_dir: &Path) -> bool {
+    fs::read_dir(data_dir.join("wal")).is_ok_and(|mut entries| {
+        entries.any(|entry| entry.is_ok_and(|entry| entry.path().extension().is_some_and(|end| end == "wal")))
+    })
 }
 
 pub(super) fn open(options: &Options) -> Result<Opened, OpenError> {
@@ -121,7 +113,6 @@ pub(super) fn open(options: &Options) -> Result<Opened, OpenError> {
     fs::create_dir_all(path).map_err(directory)?;
     let lock = lock(path)?;
     let (mut wal, mut recovered) = open_wal(options)?;
-    check_identity(options, &recovered)?;
     let incarnation = recovered.identity.incarnation;
     let is_blank = recovered.snapshot.is_none() && recovered.entries.is_empty();
     let name = match &recovered.snapshot {
@@ -138,8 +129,9 @@ pub(super) fn open(options: &Options) -> Result<Opened, OpenError> {
     if is_blank && let Beginning::New(members) = &options.beginning {
         begin(&mut wal, &mut recovered, &engine, name, members, &store)?;
     }
-    let machine = StateMachine::open(engine.clone())
-        .map_err(|source| OpenError::Machine { path: store.clone(), source })?;
+    let machine =
+        StateMachine::open(engine.clone()).map_err(|source| OpenError::Machine { path: store.clone(), source })?;
+    check_identity(options, &recovered, machine.members())?;
     let (applied, term) = machine.applied();
     let start = Incarnation(rand::random_range(1..u64::MAX));
     let hard_state = agree(path, &recovered, applied)?;
@@ -147,7 +139,7 @@ pub(super) fn open(options: &Options) -> Result<Opened, OpenError> {
     let snapshot = recovered.snapshot.as_ref().map(|mark| Position { index: mark.index, term: mark.term });
     let replica = Replica::new(
         consensus::Config {
-            member: options.identity.member,
+            member: recovered.identity.member,
             incarnation: start,
             seed: incarnation.get(),
             election_ticks: options.election_ticks,
@@ -163,7 +155,8 @@ pub(super) fn open(options: &Options) -> Result<Opened, OpenError> {
     )
     .map_err(|source| OpenError::Consensus { path: path.clone(), source })?;
     let published = Published { view, index: applied, term };
-    Ok(Opened { wal, machine, replica, engine, store, published, start, incarnation, lock })
+    let identity = Identity { cluster: recovered.identity.cluster, member: recovered.identity.member };
+    Ok(Opened { identity, wal, machine, replica, engine, store, published, start, incarnation, lock })
 }
 
 /// Makes the first state of a new cluster. The log names it last, and is the point from which the directory counts.
@@ -225,12 +218,6 @@ fn clear_stores(path: &Path, incarnation: Incarnation, named: Option<&str>) -> R
     Ok(())
 }
 
-/// The ids of the member of a cluster of one that was told nothing else: those of an etcd started without any flag.
-#[must_use]
-pub fn lone_identity() -> Identity {
-    member_identity(&[DEFAULT_PEER_URL.to_owned()], DEFAULT_TOKEN)
-}
-
 /// The stores in a data directory, named after the incarnation of the log that they belong to.
 fn stores(path: &Path) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
@@ -273,29 +260,36 @@ fn open_wal(options: &Options) -> Result<(Wal<FileDirectory>, Recovered), OpenEr
     if !stores(&options.data_dir).map_err(directory)?.is_empty() {
         return Err(OpenError::NoLog { path: options.data_dir.clone() });
     }
-    let identity = wal::Identity {
-        cluster: options.identity.cluster,
-        member: options.identity.member,
-        incarnation: Incarnation(rand::random_range(1..u64::MAX)),
+    let Some(Identity { cluster, member }) = options.identity else {
+        return Err(OpenError::NoIdentity { path: options.data_dir.clone() });
     };
+    let identity = wal::Identity { cluster, member, incarnation: Incarnation(rand::random_range(1..u64::MAX)) };
     let (hard_state, entries) = (HardState::default(), Vec::new());
     let recovered = Recovered { identity, hard_state, entries, snapshot: None, cut_off: None };
     let wal = Wal::create(FileDirectory::open(&path).map_err(failed)?, identity).map_err(failed)?;
     Ok((wal, recovered))
 }
 
-fn check_identity(options: &Options, recovered: &Recovered) -> Result<(), OpenError> {
-    let found = recovered.identity;
-    if (found.cluster, found.member) == (options.identity.cluster, options.identity.member) {
+/// Refuses the data of another member. What a running cluster says about a member is known only to its state, so that a
+/// member whose peer URLs have changed since it began is told by those.
+fn check_identity(options: &Options, recovered: &Recovered, members: &Members) -> Result<(), OpenError> {
+    let found = Identity { cluster: recovered.identity.cluster, member: recovered.identity.member };
+    let Some(expected) = options.identity.filter(|expected| *expected != found) else { return Ok(()) };
+    if members.get(found.member).is_some_and(|member| same(&member.peer_urls, &options.peer_urls)) {
         return Ok(());
     }
     Err(OpenError::OtherMember {
         path: options.data_dir.clone(),
         found_member: found.member,
         found_cluster: found.cluster,
-        member: options.identity.member,
-        cluster: options.identity.cluster,
+        member: expected.member,
+        cluster: expected.cluster,
     })
+}
+
+fn same(one: &[String], other: &[String]) -> bool {
+    let sorted = |urls: &[String]| urls.iter().cloned().collect::<BTreeSet<_>>();
+    sorted(one) == sorted(other)
 }
 
 /// Holds the store's progress against the log's, and gives the hard state to start from: the commit raised to what
@@ -327,7 +321,7 @@ impl Opened {
         let lessor = Lessor::armed(self.machine.leases(), now);
         let revision: Revision = self.published.revision();
         Shared {
-            identity: options.identity,
+            identity: self.identity,
             start: self.start,
             sequence: AtomicU64::new(0),
             published: RwLock::new(Arc::new(self.published.clone())),
@@ -345,24 +339,11 @@ impl Opened {
             metrics,
             engine: RwLock::new(self.engine.clone()),
             data_dir: options.data_dir.clone(),
-            waiters: Waiters::new(options.identity.member, self.start),
+            waiters: Waiters::new(self.identity.member, self.start),
             members: RwLock::new(Arc::new(self.machine.members().clone())),
             name: options.name.clone(),
             client_urls: options.client_urls.clone(),
             runtime: Handle::current(),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ids_are_those_that_etcd_computes() {
-        // What an etcd started without any flag shows.
-        let identity = lone_identity();
-        assert_eq!(identity.member.to_string(), "8e9e05c52164694d");
-        assert_eq!(identity.cluster.to_string(), "cdf818194e3a8c32");
     }
 }

@@ -24,7 +24,10 @@ pub(super) struct Streams {
 
 enum Stage {
     /// Raft knows that this state could be sent.
-    Offered { source: Box<SnapshotSource<FjallSnapshot>>, ticks: u32 },
+    Offered {
+        source: Box<SnapshotSource<FjallSnapshot>>,
+        ticks: u32,
+    },
     Sending,
 }
 

@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 
 use super::bed::*;
-use crate::machine::{StateMachine};
+use crate::machine::StateMachine;
 use crate::model::{
     Attach, Command, Compare, CompareTarget, Condition, Delete, DeleteTarget, Event, Idempotency, KeyRange,
     LeaseCheckpoint, LeaseId, LogEntry, Op, Operator, Patch, PatchKind, Proposal, ProposalId, Put, RangeQuery, Refresh,

@@ -38,10 +38,7 @@ pub(super) fn append(bytes: &mut Vec<u8>, parts: &[&[u8]], most: usize) -> Resul
 ///
 /// # Errors
 /// When the stream fails or ends within the frame, or the frame is damaged or longer than `most`.
-pub(super) async fn read<R: AsyncRead + Unpin>(
-    reader: &mut R,
-    most: usize,
-) -> Result<Option<Bytes>, ConnectionError> {
+pub(super) async fn read<R: AsyncRead + Unpin>(reader: &mut R, most: usize) -> Result<Option<Bytes>, ConnectionError> {
     let mut first = [0; 1];
     if reader.read(&mut first).await? == 0 {
         return Ok(None);

@@ -18,8 +18,7 @@ pub(super) const VERSION: u8 = 1;
 /// A frame of the handshake is small.
 const MAX_FRAME_BYTES: usize = 1024;
 /// How the requests of HTTP begin, HTTP/2 included.
-const HTTP: &[&[u8; 4]] =
-    &[b"GET ", b"POST", b"PUT ", b"HEAD", b"PRI ", b"DELE", b"OPTI", b"PATC", b"CONN", b"TRAC"];
+const HTTP: &[&[u8; 4]] = &[b"GET ", b"POST", b"PUT ", b"HEAD", b"PRI ", b"DELE", b"OPTI", b"PATC", b"CONN", b"TRAC"];
 const HTTP_NOTICE: &str = "This is Vardr's peer port, for the other members of the cluster. Clients belong on the \
                            client URL, which --listen-client-urls names.\n";
 

@@ -100,7 +100,7 @@ impl PeerMessage {
         let body = match self {
             Self::Raft(message) => message.encoded_bytes(),
             Self::Forward(Forward { start: _, term: _, number: _, proposals }) => {
-                20 + proposals.iter().map(|proposal| 4 + proposal.len()).sum::<usize>()
+                28 + proposals.iter().map(|proposal| 4 + proposal.len()).sum::<usize>()
             }
             Self::Forwarded(_) => size_of::<ForwardedParts>(),
         };

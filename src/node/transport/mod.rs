@@ -140,12 +140,7 @@ impl Transport {
     /// # Panics
     /// Outside of a tokio runtime.
     #[must_use]
-    pub fn start(
-        identity: Identity,
-        start: Incarnation,
-        listeners: Vec<TcpListener>,
-        inbox: Arc<dyn Inbox>,
-    ) -> Self {
+    pub fn start(identity: Identity, start: Incarnation, listeners: Vec<TcpListener>, inbox: Arc<dyn Inbox>) -> Self {
         Self::start_with(identity, start, listeners, inbox, Patience::default())
     }
 
