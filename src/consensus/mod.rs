@@ -6,7 +6,8 @@
 //!
 //! - `replica.rs` drives the `raft` crate; `log.rs` is the log that it reads; `convert.rs` translates to and from its
 //!   types, which nothing outside this folder sees.
-//! - `reads.rs` keeps account of linearizable reads, `window.rs` of entries handed out to be applied.
+//! - `reads.rs` keeps account of linearizable reads, `window.rs` of entries handed out to be applied, `forward.rs` of
+//!   proposals on their way to the member that leads.
 //!
 //! How the owner of a replica serves it:
 //!
@@ -29,6 +30,7 @@
 //!    follows. Where not, nothing comes of it.
 
 mod convert;
+pub mod forward;
 mod log;
 mod reads;
 mod replica;

@@ -15,11 +15,12 @@ use bytes::Bytes;
 use super::Shared;
 use super::applier::{Install, Work};
 use super::disk::Order;
-use super::forwards::{Found, Incoming, MAX_UNANSWERED, Outgoing, Pending};
 use super::handle::ProposeError;
 use super::runner::{Event, PendingRead, Runner};
 use super::streams::Streams;
-use super::transport::{Forward, ForwardRefusal, Forwarded, PeerMessage, Transport};
+use super::transport::{Forward, Forwarded, PeerMessage, Transport};
+use super::waiters::Pending;
+use crate::consensus::forward::{ForwardAnswer, ForwardRefusal, Found, Incoming, MAX_UNANSWERED, Outgoing};
 use crate::consensus::{Input, Message, MessageKind, Output, Persist, Position, ProposeRefusal, Replica, Role, Status};
 use crate::model::codec::encode_into;
 use crate::model::limits::MAX_ENTRY_BYTES;
@@ -56,7 +57,7 @@ pub(super) struct Driver {
     returned: Vec<Pending>,
     /// Proposals were refused just now and would be again: they go no earlier than with the next tick.
     held_back: bool,
-    outgoing: Outgoing,
+    outgoing: Outgoing<Vec<Pending>>,
     incoming: Incoming,
     /// What was proposed and not yet placed in the log, by token.
     proposed: BTreeMap<u64, Proposed>,
@@ -195,7 +196,7 @@ impl Driver {
                 if start == self.shared.start
                     && let Some(sent) = self.outgoing.answered(number, from)
                 {
-                    self.forwarded(sent.proposals, answer);
+                    self.forwarded(sent.batch, answer);
                 }
             }
         }
@@ -353,7 +354,7 @@ impl Driver {
                 && let Some(sent) = self.outgoing.answered(number, leader)
             {
                 self.held_back = true;
-                self.give_back(sent.proposals);
+                self.give_back(sent.batch);
             }
         }
     }
@@ -369,7 +370,7 @@ impl Driver {
             .outgoing
             .tick()
             .map(|(number, sent)| {
-                let encoded = sent.proposals.iter().map(|pending| pending.encoded.clone()).collect();
+                let encoded = sent.batch.iter().map(|pending| pending.encoded.clone()).collect();
                 (sent.to, sent.term, number, encoded)
             })
             .collect();
@@ -389,8 +390,6 @@ impl Driver {
         let Forward { start, term, number, proposals } = forward;
         match self.incoming.look(from, start, number) {
             Found::Answered(answer) => self.answer_forward(from, start, number, answer),
-            // The sender has long given up.
-            Found::Forgotten => {}
             Found::New if self.leads(term) => {
                 self.last_proposal = Instant::now();
                 let data = Payload::assemble(now(), proposals.iter().map(|proposal| &**proposal));
@@ -402,11 +401,12 @@ impl Driver {
                 self.incoming.keep(from, number, answer);
                 self.answer_forward(from, start, number, answer);
             }
-            Found::New => {}
+            // Nobody can say any more what became of it.
+            Found::New | Found::Forgotten => {}
         }
     }
 
-    fn answer_forward(&self, to: MemberId, start: Incarnation, number: u64, answer: Result<Position, ForwardRefusal>) {
+    fn answer_forward(&self, to: MemberId, start: Incarnation, number: u64, answer: ForwardAnswer) {
         if let Some(peers) = &self.peers {
             // One that is lost is asked for again.
             let _ = peers.transport.send(to, PeerMessage::Forwarded(Forwarded { start, number, answer }));
@@ -414,7 +414,7 @@ impl Driver {
     }
 
     /// What the leader said about a batch.
-    fn forwarded(&mut self, proposals: Vec<Pending>, answer: Result<Position, ForwardRefusal>) {
+    fn forwarded(&mut self, proposals: Vec<Pending>, answer: ForwardAnswer) {
         match answer {
             Ok(position) => self.note_placed(position, &proposals),
             Err(ForwardRefusal::NotLeader { .. }) => {

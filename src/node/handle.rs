@@ -11,8 +11,8 @@ use thiserror::Error;
 use tokio::sync::oneshot;
 use tokio::time::timeout_at;
 
-use super::forwards::Pending;
 use super::runner::{Event, Runner};
+use super::waiters::Pending;
 use super::watch::Watcher;
 use super::{Identity, Published, Shared};
 use crate::model::codec::encode_into;

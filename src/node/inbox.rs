@@ -1,6 +1,8 @@
 //! What this member makes of what other members send.
 
+use std::fmt::Display;
 use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
@@ -64,10 +66,8 @@ impl Inbox for Peers {
         let runner = Arc::clone(&self.runner);
         let task = self.shared.runtime.spawn_blocking(move || {
             let installed = receive(&path, position, body).and_then(|engine| {
-                match runner.install(message, Arrived { store: name, engine }) {
-                    true => Ok(()),
-                    false => Err("it is of no use any more".to_owned()),
-                }
+                let taken = runner.install(message, Arrived { store: name, engine });
+                taken.then_some(()).ok_or_else(|| "it is of no use any more".to_owned())
             });
             if installed.is_err() {
                 // What is left of it is removed at the next start.
@@ -80,8 +80,8 @@ impl Inbox for Peers {
 }
 
 /// Builds the state beside the present one, durable when it is whole.
-fn receive(path: &std::path::Path, position: Position, mut body: SnapshotBody) -> Result<FjallEngine, String> {
-    let failed = |error: &dyn std::fmt::Display| error.to_string();
+fn receive(path: &Path, position: Position, mut body: SnapshotBody) -> Result<FjallEngine, String> {
+    let failed = |error: &dyn Display| error.to_string();
     if path.exists() {
         // Of an attempt that broke off.
         fs::remove_dir_all(path).map_err(|error| failed(&error))?;

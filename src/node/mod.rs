@@ -13,7 +13,6 @@ mod applier;
 mod checkpoint;
 mod disk;
 mod driver;
-mod forwards;
 mod handle;
 mod ids;
 mod inbox;

@@ -156,7 +156,7 @@ pub(super) fn open(options: &Options) -> Result<Opened, OpenError> {
     .map_err(|source| OpenError::Consensus { path: path.clone(), source })?;
     let published = Published { view, index: applied, term };
     let identity = Identity { cluster: recovered.identity.cluster, member: recovered.identity.member };
-    Ok(Opened { identity, wal, machine, replica, engine, store, published, start, incarnation, lock })
+    Ok(Opened { wal, machine, replica, engine, store, published, identity, start, incarnation, lock })
 }
 
 /// Makes the first state of a new cluster. The log names it last, and is the point from which the directory counts.

@@ -13,9 +13,9 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use super::driver::{Arrived, Driver};
-use super::forwards::Pending;
 use super::handle::ReadError;
 use super::transport::{PeerMessage, Transport};
+use super::waiters::Pending;
 use crate::consensus::Message;
 use crate::model::{Index, MemberId, Term};
 
@@ -212,7 +212,9 @@ impl Runner {
             // They may wait for long, and those who brought them do not.
             let mut proposals = gathered.take_proposals();
             driver.keep_awaited(&mut proposals);
-            proposals.into_iter().for_each(|pending| gathered.push(pending));
+            for pending in proposals {
+                gathered.push(pending);
+            }
         }
         gathered.proposals_go_at = go_at;
         gathered.reads_may_go = may_read;

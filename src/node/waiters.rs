@@ -5,10 +5,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-use super::forwards::Pending;
 use super::handle::{Permit, ProposeError};
 use crate::model::{Incarnation, Index, LogEntry, MemberId, ProposalId, Reply, Term};
 
@@ -140,6 +140,15 @@ impl Inner {
         let later = self.placed.split_off(&(through.next(), Term::ZERO));
         std::mem::replace(&mut self.placed, later)
     }
+}
+
+/// A proposal that waits for its turn.
+#[derive(Debug, Clone)]
+pub(super) struct Pending {
+    pub(super) number: u64,
+    pub(super) encoded: Bytes,
+    /// Whether somebody waits for its reply. What this member proposes of itself is sent once.
+    pub(super) awaited: bool,
 }
 
 /// An answer, and who is to hear it.

@@ -2,7 +2,7 @@
 
 use super::bed::*;
 use crate::machine::{Fault, StateMachine};
-use crate::model::{Command, ConfState, Index, LogEntry, LogEntryKind, MemberId, Term, Timestamp, limits};
+use crate::model::{Command, Index, LogEntry, Term, Timestamp, limits};
 use crate::storage::memory::{Call, MemoryEngine};
 use crate::storage::{Engine, Keyspace, StorageError, WriteBatch, schema};
 

@@ -6,9 +6,10 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use bytes::{Buf as _, Bytes};
 
 use super::{ConnectionError, frame};
+use crate::consensus::forward::{ForwardAnswer, ForwardRefusal};
 use crate::consensus::{Message, Position};
 use crate::model::limits::MAX_PEER_FRAME_BYTES;
-use crate::model::{Incarnation, Index, MemberId, Term};
+use crate::model::{Incarnation, Index, Term};
 
 const RAFT: u8 = 0;
 const FORWARD: u8 = 1;
@@ -46,19 +47,7 @@ pub struct Forwarded {
     /// As in the [`Forward`].
     pub number: u64,
     /// Where the proposals stand in the leader's log. With a refusal, they are in nobody's and never will be.
-    pub answer: Result<Position, ForwardRefusal>,
-}
-
-/// Why proposals were not appended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
-pub enum ForwardRefusal {
-    /// The member does not lead, or is handing leadership over.
-    NotLeader {
-        /// Who leads, as far as it knows.
-        leader: Option<MemberId>,
-    },
-    /// Too much is in flight already.
-    Overloaded,
+    pub answer: ForwardAnswer,
 }
 
 /// A [`Forwarded`] as it travels.
@@ -124,6 +113,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::model::MemberId;
 
     fn payload(message: &PeerMessage) -> Bytes {
         let mut bytes = Vec::new();

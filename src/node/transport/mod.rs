@@ -39,7 +39,7 @@ use tokio_util::task::TaskTracker;
 
 pub use error::ConnectionError;
 pub use handshake::Refusal;
-pub use message::{Forward, ForwardRefusal, Forwarded, PeerMessage};
+pub use message::{Forward, Forwarded, PeerMessage};
 pub use snapshot::{BrokenOff, SnapshotBody, SnapshotSendError, SnapshotSink};
 
 use super::Identity;

@@ -6,68 +6,87 @@
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
+use borsh::{BorshDeserialize, BorshSerialize};
+use thiserror::Error;
 
-use crate::consensus::Position;
+use super::Position;
 use crate::model::{Incarnation, MemberId, Term};
 
 /// Answers kept for each member that forwards: far more than it has under way.
 const MAX_KEPT: usize = 1024;
 /// Batches under way at once. Beyond that, proposals gather.
-pub(super) const MAX_UNANSWERED: usize = 4;
+pub const MAX_UNANSWERED: usize = 4;
 /// Ticks after which an unanswered batch is sent again.
 const RESEND_TICKS: u32 = 5;
 
-/// A proposal that waits for its turn.
-#[derive(Debug, Clone)]
-pub(super) struct Pending {
-    pub(super) number: u64,
-    pub(super) encoded: Bytes,
-    /// Whether somebody waits for its reply. What this member proposes of itself is sent once.
-    pub(super) awaited: bool,
+/// Why a batch is in nobody's log and never will be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize, Error)]
+pub enum ForwardRefusal {
+    #[error("the member does not lead")]
+    NotLeader {
+        /// Who does, as far as it knows.
+        leader: Option<MemberId>,
+    },
+    #[error("too much is proposed and not yet committed")]
+    Overloaded,
 }
+
+/// What a leader answers: where the batch stands in the log, or why it does not.
+pub type ForwardAnswer = Result<Position, ForwardRefusal>;
 
 /// A batch on its way to the leader of a term.
 #[derive(Debug)]
-pub(super) struct Sent {
-    pub(super) to: MemberId,
-    pub(super) term: Term,
-    pub(super) proposals: Vec<Pending>,
+pub struct Sent<B> {
+    pub to: MemberId,
+    pub term: Term,
+    pub batch: B,
     ticks: u32,
 }
 
 /// What this member has forwarded and not been answered.
-#[derive(Debug, Default)]
-pub(super) struct Outgoing {
+#[derive(Debug)]
+pub struct Outgoing<B> {
     last: u64,
-    unanswered: BTreeMap<u64, Sent>,
+    unanswered: BTreeMap<u64, Sent<B>>,
 }
 
-impl Outgoing {
-    pub(super) fn len(&self) -> usize {
+impl<B> Default for Outgoing<B> {
+    fn default() -> Self {
+        Self { last: 0, unanswered: BTreeMap::new() }
+    }
+}
+
+impl<B> Outgoing<B> {
+    /// How many batches are under way.
+    pub fn len(&self) -> usize {
         self.unanswered.len()
     }
 
+    /// Whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.unanswered.is_empty()
+    }
+
     /// Notes a batch as sent, and gives it its number.
-    pub(super) fn send(&mut self, to: MemberId, term: Term, proposals: Vec<Pending>) -> u64 {
+    pub fn send(&mut self, to: MemberId, term: Term, batch: B) -> u64 {
         self.last += 1;
-        self.unanswered.insert(self.last, Sent { to, term, proposals, ticks: 0 });
+        self.unanswered.insert(self.last, Sent { to, term, batch, ticks: 0 });
         self.last
     }
 
     /// The batch was answered. `None` when it was before, or nobody cares any more.
-    pub(super) fn answered(&mut self, number: u64, from: MemberId) -> Option<Sent> {
+    pub fn answered(&mut self, number: u64, from: MemberId) -> Option<Sent<B>> {
         let is_from = self.unanswered.get(&number).is_some_and(|sent| sent.to == from);
         if is_from { self.unanswered.remove(&number) } else { None }
     }
 
     /// The leader is now this one: those sent to any other will not be answered. What became of them is not known.
-    pub(super) fn follow(&mut self, leader: Option<MemberId>, term: Term) {
+    pub fn follow(&mut self, leader: Option<MemberId>, term: Term) {
         self.unanswered.retain(|_, sent| Some(sent.to) == leader && sent.term == term);
     }
 
     /// Passes a tick. Gives what is to be sent again, with its number.
-    pub(super) fn tick(&mut self) -> impl Iterator<Item = (u64, &Sent)> {
+    pub fn tick(&mut self) -> impl Iterator<Item = (u64, &Sent<B>)> {
         for sent in self.unanswered.values_mut() {
             sent.ticks += 1;
         }
@@ -77,28 +96,28 @@ impl Outgoing {
 
 /// What became of a batch at the member that it was sent to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Found {
+pub enum Found {
     New,
-    Answered(Result<Position, super::transport::ForwardRefusal>),
+    Answered(ForwardAnswer),
     /// Answered so long ago that nobody knows how.
     Forgotten,
 }
 
 /// What other members have forwarded to this one.
 #[derive(Debug, Default)]
-pub(super) struct Incoming(BTreeMap<MemberId, Kept>);
+pub struct Incoming(BTreeMap<MemberId, Kept>);
 
 #[derive(Debug)]
 struct Kept {
     start: Incarnation,
     /// Below and at this number, nothing is known.
     floor: u64,
-    answers: BTreeMap<u64, Result<Position, super::transport::ForwardRefusal>>,
+    answers: BTreeMap<u64, ForwardAnswer>,
 }
 
 impl Incoming {
     /// What is known of a batch. A member that has started anew numbers anew.
-    pub(super) fn look(&mut self, from: MemberId, start: Incarnation, number: u64) -> Found {
+    pub fn look(&mut self, from: MemberId, start: Incarnation, number: u64) -> Found {
         let kept = self.0.entry(from).or_insert(Kept { start, floor: 0, answers: BTreeMap::new() });
         if kept.start != start {
             *kept = Kept { start, floor: 0, answers: BTreeMap::new() };
@@ -111,12 +130,7 @@ impl Incoming {
     }
 
     /// Keeps the answer to a batch that was looked for.
-    pub(super) fn keep(
-        &mut self,
-        from: MemberId,
-        number: u64,
-        answer: Result<Position, super::transport::ForwardRefusal>,
-    ) {
+    pub fn keep(&mut self, from: MemberId, number: u64, answer: ForwardAnswer) {
         let Some(kept) = self.0.get_mut(&from) else { return };
         kept.answers.insert(number, answer);
         if kept.answers.len() > MAX_KEPT
@@ -129,7 +143,6 @@ impl Incoming {
 
 #[cfg(test)]
 mod tests {
-    use super::super::transport::ForwardRefusal;
     use super::*;
     use crate::model::Index;
 
@@ -156,7 +169,7 @@ mod tests {
     #[test]
     fn what_is_unanswered_is_sent_again_to_the_leader_of_its_term_alone() {
         let mut outgoing = Outgoing::default();
-        let number = outgoing.send(LEADER, Term(2), Vec::new());
+        let number = outgoing.send(LEADER, Term(2), ());
         let resent = (0..RESEND_TICKS).filter(|_| outgoing.tick().count() == 1).count();
         assert_eq!(resent, 1);
         assert!(outgoing.answered(number, MemberId(2)).is_none());
