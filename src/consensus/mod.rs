@@ -62,13 +62,16 @@ pub struct Config {
     pub election_ticks: usize,
     /// A leader speaks at least this often. Less than `election_ticks`.
     pub heartbeat_ticks: usize,
+    /// Applied entries that are kept for members that lag behind, also where none is known to; see
+    /// [`Replica::truncate`].
+    pub kept_entries: u64,
 }
 
 impl Config {
     /// The usual patience: an election after 10 to 19 ticks of silence, a heartbeat at each tick.
     #[must_use]
     pub fn new(member: MemberId, incarnation: Incarnation, seed: u64) -> Self {
-        Self { member, incarnation, seed, election_ticks: 10, heartbeat_ticks: 1 }
+        Self { member, incarnation, seed, election_ticks: 10, heartbeat_ticks: 1, kept_entries: 5000 }
     }
 }
 

@@ -33,8 +33,6 @@ const MAX_UNCOMMITTED_BYTES: u64 = 2 * limits::MAX_INFLIGHT_BYTES as u64;
 
 /// Payload bytes of applied entries that are kept for a member that lags behind; beyond that it gets a snapshot.
 const KEPT_FOR_LAGGARDS_BYTES: usize = 64 * 1024 * 1024;
-/// A member that does not lead keeps so many applied entries, since it may lead next.
-const KEPT_ENTRIES: u64 = 5000;
 
 /// One member's part in Raft. See the module for how to serve it.
 pub struct Replica {
@@ -171,10 +169,10 @@ impl Replica {
             return applied;
         }
         if self.node.raft.state != StateRole::Leader {
-            return Index(applied.get().saturating_sub(KEPT_ENTRIES));
+            return Index(applied.get().saturating_sub(self.config.kept_entries));
         }
         let matched = others().filter(|(_, progress)| progress.recent_active).map(|(_, progress)| progress.matched);
-        Index(matched.min().unwrap_or(applied.get()).min(applied.get().saturating_sub(KEPT_ENTRIES)))
+        Index(matched.min().unwrap_or(applied.get()).min(applied.get().saturating_sub(self.config.kept_entries)))
     }
 
     /// How far the other members have come; nothing while this one does not lead.

@@ -144,6 +144,7 @@ pub(super) fn open(options: &Options) -> Result<Opened, OpenError> {
             seed: incarnation.get(),
             election_ticks: options.election_ticks,
             heartbeat_ticks: 1,
+            kept_entries: options.kept_entries,
         },
         consensus::Recovered {
             hard_state,

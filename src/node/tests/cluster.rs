@@ -1,0 +1,197 @@
+//! Three members in one process, over real sockets and real files.
+
+use std::path::{Path, PathBuf};
+
+use tokio::net::TcpListener;
+
+use super::*;
+use crate::machine::content_digest;
+use crate::node::{cluster_id, member_id};
+
+/// A cluster whose members have begun, or will.
+struct Cluster {
+    dir: tempfile::TempDir,
+    members: Members,
+    addresses: Vec<std::net::SocketAddr>,
+    nodes: Vec<Option<Node>>,
+}
+
+impl Cluster {
+    /// Members of a new cluster, none of them started. Their ports are taken and freed again.
+    async fn new(size: usize) -> Self {
+        let mut addresses = Vec::new();
+        let mut taken = Vec::new();
+        for _ in 0..size {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            addresses.push(listener.local_addr().unwrap());
+            taken.push(listener);
+        }
+        let members = addresses.iter().map(|address| {
+            let peer_urls = vec![format!("http://{address}")];
+            let id = member_id(&peer_urls, "test");
+            Member { id, name: String::new(), peer_urls, client_urls: Vec::new(), learner: false }
+        });
+        let members = members.collect();
+        let nodes = (0..size).map(|_| None).collect();
+        Self { dir: tempfile::tempdir().unwrap(), members, addresses, nodes }
+    }
+
+    fn data_dir(&self, number: usize) -> PathBuf {
+        self.dir.path().join(number.to_string())
+    }
+
+    async fn start(&mut self, number: usize) {
+        let listener = TcpListener::bind(self.addresses[number]).await.unwrap();
+        let peer_urls = vec![format!("http://{}", self.addresses[number])];
+        let member = member_id(&peer_urls, "test");
+        let cluster = cluster_id(self.members.iter().map(|member| member.id));
+        let options = Options {
+            data_dir: self.data_dir(number),
+            identity: Some(Identity { cluster, member }),
+            peer_urls,
+            name: format!("n{number}"),
+            client_urls: vec![format!("http://client-{number}")],
+            beginning: Beginning::New(self.members.clone()),
+            checkpoint_entries: 200,
+            ..options(Path::new("/"))
+        };
+        let node = tokio::task::spawn_blocking(move || Node::start(&options, Metrics::new(), vec![listener]));
+        self.nodes[number] = Some(node.await.unwrap().unwrap());
+    }
+
+    async fn start_all(&mut self) {
+        for number in 0..self.nodes.len() {
+            self.start(number).await;
+        }
+    }
+
+    async fn stop(&mut self, number: usize) {
+        let node = self.nodes[number].take().unwrap();
+        tokio::task::spawn_blocking(move || node.stop()).await.unwrap();
+    }
+
+    fn handle(&self, number: usize) -> NodeHandle {
+        self.nodes[number].as_ref().unwrap().handle()
+    }
+
+    async fn put(&self, number: usize, name: &str, value: &str) -> Reply {
+        let command = put(name, value, Attach::Detach);
+        self.handle(number).propose(command, None, None, soon()).await.unwrap()
+    }
+
+    async fn value(&self, number: usize, name: &str) -> Option<Vec<u8>> {
+        let published = self.handle(number).linearizable(soon()).await.unwrap();
+        published.view.get(name.as_bytes(), None).unwrap().map(|record| record.value.to_vec())
+    }
+
+    /// The content of every member, once all are as far as the first.
+    async fn digests(&self) -> Vec<u128> {
+        let mut digests = Vec::new();
+        for node in self.nodes.iter().flatten() {
+            let published = node.handle().linearizable(soon()).await.unwrap();
+            digests.push(content_digest(&published.view).unwrap());
+        }
+        digests
+    }
+
+    fn leader(&self) -> Option<usize> {
+        let leader = self.nodes.iter().flatten().find_map(|node| node.handle().leader())?;
+        self.nodes.iter().position(|node| node.as_ref().is_some_and(|node| node.handle().identity().member == leader))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_member_takes_writes_and_sees_what_was_acknowledged_by_any() {
+    let mut cluster = Cluster::new(3).await;
+    cluster.start_all().await;
+    for round in 0..10 {
+        for number in 0..3 {
+            let value = format!("{round} {number}");
+            cluster.put(number, "/k", &value).await;
+            for reader in 0..3 {
+                assert_eq!(cluster.value(reader, "/k").await.unwrap(), value.as_bytes());
+            }
+        }
+    }
+    let digests = cluster.digests().await;
+    assert!(digests.windows(2).all(|pair| pair[0] == pair[1]), "{digests:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_member_learns_how_the_others_are_called() {
+    let mut cluster = Cluster::new(3).await;
+    cluster.start_all().await;
+    let deadline = soon();
+    loop {
+        let all_known = cluster.nodes.iter().flatten().all(|node| {
+            node.handle().members().iter().all(|member| !member.name.is_empty() && !member.client_urls.is_empty())
+        });
+        if all_known {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{:?}", cluster.handle(0).members());
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_others_go_on_without_their_leader_and_it_catches_up_from_the_log() {
+    let mut cluster = Cluster::new(3).await;
+    cluster.start_all().await;
+    cluster.put(0, "/k", "before").await;
+    let leader = cluster.leader().unwrap();
+    cluster.stop(leader).await;
+    let other = (leader + 1) % 3;
+    for number in 0..20 {
+        cluster.put(other, "/k", &number.to_string()).await;
+    }
+    cluster.start(leader).await;
+    assert_eq!(cluster.value(leader, "/k").await.unwrap(), b"19");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_the_log_does_not_reach_any_more_gets_a_snapshot() {
+    let mut cluster = Cluster::new(3).await;
+    cluster.start_all().await;
+    cluster.put(0, "/before", "v").await;
+    let leader = cluster.leader().unwrap();
+    let late = (leader + 1) % 3;
+    cluster.stop(late).await;
+    let writers: Vec<_> = (0..8)
+        .map(|writer| {
+            let handle = cluster.handle(leader);
+            tokio::spawn(async move {
+                for number in 0..1500 {
+                    let command = put(&format!("/k/{writer}/{}", number % 100), &number.to_string(), Attach::Detach);
+                    handle.propose(command, None, None, soon()).await.unwrap();
+                }
+            })
+        })
+        .collect();
+    for writer in writers {
+        writer.await.unwrap();
+    }
+    cluster.start(late).await;
+    assert_eq!(cluster.value(late, "/k/7/99").await.unwrap(), b"1499");
+    let digests = cluster.digests().await;
+    assert!(digests.windows(2).all(|pair| pair[0] == pair[1]), "{digests:?}");
+    let stores = std::fs::read_dir(cluster.data_dir(late)).unwrap();
+    let names: Vec<_> = stores.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    assert!(names.iter().any(|name| name.matches('-').count() == 2), "no store came with a snapshot: {names:?}");
+    cluster.stop(late).await;
+    cluster.start(late).await;
+    cluster.put(late, "/after", "v").await;
+    assert_eq!(cluster.value(late, "/before").await.unwrap(), b"v");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_majority_a_write_is_refused_at_its_deadline_and_never_applied() {
+    let mut cluster = Cluster::new(3).await;
+    cluster.start(0).await;
+    let short = Instant::now() + Duration::from_millis(300);
+    let refused = cluster.handle(0).propose(put("/k", "never", Attach::Detach), None, None, short).await;
+    assert_eq!(refused, Err(ProposeError::NoLeader));
+    cluster.start(1).await;
+    cluster.put(1, "/other", "v").await;
+    assert_eq!(cluster.value(0, "/k").await, None);
+}
