@@ -458,7 +458,6 @@ fn raft_config(config: &Config, applied: Index) -> raft::Config {
         check_quorum: true,
         pre_vote: true,
         read_only_option: ReadOnlyOption::Safe,
-        batch_append: true,
         max_uncommitted_size: MAX_UNCOMMITTED_BYTES,
         max_committed_size_per_ready: MAX_UNAPPLIED_BYTES as u64,
         ..raft::Config::default()

@@ -3,6 +3,7 @@
 //! Reads nothing from it but its end.
 
 use std::convert::Infallible;
+use std::future::pending;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -75,7 +76,7 @@ impl Link {
     async fn pause(&mut self, backoff: &mut Backoff) {
         tokio::select! {
             () = sleep(backoff.next()) => {}
-            _ = self.urls.changed() => backoff.reset(),
+            () = changed(&mut self.urls) => backoff.reset(),
         }
     }
 
@@ -96,8 +97,15 @@ impl Link {
         tokio::select! {
             end = deliver(&self.outbox, &mut writer, self.shared.patience.stall) => end,
             end = await_end(&mut reader) => end,
-            _ = self.urls.changed() => Err(ConnectionError::Moved),
+            () = changed(&mut self.urls) => Err(ConnectionError::Moved),
         }
+    }
+}
+
+/// Waits until the member has other URLs. One that is removed gets none; its link is stopped.
+async fn changed(urls: &mut watch::Receiver<Vec<String>>) {
+    if urls.changed().await.is_err() {
+        pending::<()>().await;
     }
 }
 

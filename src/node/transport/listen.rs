@@ -89,12 +89,11 @@ async fn serve(shared: Arc<Shared>, mut stream: TcpStream, address: SocketAddr, 
         Lane::Messages => receive(&shared, member, stream).await.map(|never| match never {}),
         Lane::Snapshot => snapshot::receive(&shared, member, stream).await,
     };
-    match ended {
-        Ok(()) => {}
-        Err(error @ (ConnectionError::Closed | ConnectionError::Replaced)) => {
-            tracing::debug!(%member, %error, "the connection of a member has ended");
-        }
-        Err(error) => tracing::warn!(%member, %error, "the connection of a member has failed"),
+    let Err(error) = ended else { return };
+    if matches!(error, ConnectionError::Closed | ConnectionError::Replaced) {
+        tracing::debug!(%member, %error, "the connection of a member has ended");
+    } else {
+        tracing::warn!(%member, %error, "the connection of a member has failed");
     }
 }
 

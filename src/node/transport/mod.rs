@@ -1,7 +1,8 @@
 //! The peer transport: what members say to each other, over TCP on their peer URLs.
 //!
 //! It carries and never decides: what comes in goes to an [`Inbox`], and what cannot be sent is said to be lost, for
-//! raft to send again. Nothing is sent twice, a message may be lost, and two may arrive in another order than they left.
+//! raft to send again. Nothing is sent twice, a message may be lost, and two may arrive in another order than they were
+//! sent in.
 //!
 //! - `handshake.rs` is how a connection begins, `frame.rs` how bytes are cut into pieces, `message.rs` what these say.
 //! - `dial.rs` keeps a connection to each other member, for what this one sends; `outbox.rs` is what waits for it.
@@ -45,7 +46,7 @@ pub use snapshot::{BrokenOff, SnapshotBody, SnapshotSendError, SnapshotSink};
 use super::Identity;
 use crate::consensus::Message;
 use crate::model::limits::MAX_PEER_HANDSHAKES;
-use crate::model::{Incarnation, MemberId, Members};
+use crate::model::{Incarnation, Member, MemberId, Members};
 use outbox::Outbox;
 
 /// How often a connection at rest is probed, in seconds as the kernel counts.
@@ -186,7 +187,7 @@ impl Transport {
             stays
         });
         for member in members.iter().filter(|member| member.id != shared.identity.member) {
-            let peer = peers.entry(member.id).or_insert_with(|| shared.peer(member.id));
+            let peer = peers.entry(member.id).or_insert_with(|| shared.peer(member));
             peer.urls.send_if_modified(|urls| {
                 let changed = *urls != member.peer_urls;
                 if changed {
@@ -288,10 +289,10 @@ impl Shared {
     }
 
     /// Begins to keep a connection to a member.
-    fn peer(self: &Arc<Self>, member: MemberId) -> Peer {
+    fn peer(self: &Arc<Self>, member: &Member) -> Peer {
         let (outbox, stop) = (Arc::new(Outbox::default()), self.stop.child_token());
-        let (urls, to_dial) = watch::channel(Vec::new());
-        self.spawn(&stop, dial::Link::new(Arc::clone(self), member, Arc::clone(&outbox), to_dial).run());
+        let (urls, to_dial) = watch::channel(member.peer_urls.clone());
+        self.spawn(&stop, dial::Link::new(Arc::clone(self), member.id, Arc::clone(&outbox), to_dial).run());
         Peer { outbox, urls, stop }
     }
 }

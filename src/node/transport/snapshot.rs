@@ -54,10 +54,7 @@ pub enum SnapshotSendError {
 
 impl From<ConnectionError> for SnapshotSendError {
     fn from(error: ConnectionError) -> Self {
-        match error {
-            ConnectionError::Stalled { after } => Self::Stalled { after },
-            error => Self::Connection(error),
-        }
+        if let ConnectionError::Stalled { after } = error { Self::Stalled { after } } else { Self::Connection(error) }
     }
 }
 
@@ -299,7 +296,7 @@ async fn install(shared: &Shared, from: MemberId, stream: &mut TcpStream) -> Res
         }
     }
     tokio::select! {
-        installed = &mut installing => Ok(installed.map_or_else(failed, |()| Answer::Done)),
+        installed = &mut installing => Ok(installed.map_or_else(|reason| failed(&reason), |()| Answer::Done)),
         Err(error) = give_signs_of_life(&mut writer, stall) => {
             // What has come is whole: it is used, even if the sender will not know.
             let _ = installing.await;
@@ -364,10 +361,10 @@ async fn give_signs_of_life<W: AsyncWrite + Unpin>(
 
 /// The answer when the inbox was done before all had come.
 fn left_early(installed: Result<(), String>) -> Answer {
-    installed.map_or_else(failed, |()| failed("it was left before its end".to_owned()))
+    failed(&installed.err().unwrap_or_else(|| "it was left before its end".to_owned()))
 }
 
-fn failed(reason: String) -> Answer {
+fn failed(reason: &str) -> Answer {
     Answer::Failed(reason.chars().take(MAX_REASON_CHARS).collect())
 }
 
