@@ -325,6 +325,7 @@ fn refused(refusal: &Refusal, detail: String) -> Problem {
         Refusal::Stale
         | Refusal::MemberNotFound(_)
         | Refusal::MemberExists(_)
+        | Refusal::MemberLostData(_)
         | Refusal::NotALearner(_)
         | Refusal::LastVoter(_)
         | Refusal::PeerUrlTaken(_) => Problem::new(Code::Internal, detail),

@@ -177,6 +177,7 @@ fn begin(given: &Given, own: &Peer, others: &[Peer]) -> Result<Start, PlanError>
         name: String::new(),
         peer_urls: peer.urls.clone(),
         client_urls: Vec::new(),
+        incarnation: None,
         learner: false,
     };
     let members: Members = others.iter().chain([own]).map(member).collect();

@@ -63,7 +63,9 @@ impl<S: Snapshot> Work<'_, S> {
             Command::CheckpointLeases { term, checkpoints } => self.checkpoint_leases(term, &checkpoints),
             Command::Compact(revision) => self.compact(revision),
             Command::ChangeMember(change) => self.change_member(change),
-            Command::DescribeMember { id, name, client_urls } => self.describe_member(id, name, client_urls),
+            Command::DescribeMember { id, incarnation, name, client_urls } => {
+                self.describe_member(id, incarnation, name, client_urls)
+            }
             Command::MoveMember { id, peer_urls } => self.move_member(id, peer_urls),
         }
     }

@@ -1,7 +1,7 @@
 //! Commands about the members themselves. None makes a revision: members are no keys.
 
 use super::work::{Stop, Work};
-use crate::model::{LogEntryKind, MemberChange, MemberId, Members, Outcome, Refusal};
+use crate::model::{Incarnation, LogEntryKind, MemberChange, MemberId, Members, Outcome, Refusal};
 use crate::storage::Snapshot;
 
 /// The members, as a batch changes them.
@@ -32,10 +32,15 @@ impl<S: Snapshot> Work<'_, S> {
     pub(super) fn describe_member(
         &mut self,
         id: MemberId,
+        incarnation: Incarnation,
         name: String,
         client_urls: Vec<String>,
     ) -> Result<Outcome, Stop> {
         let member = self.members.members.get_mut(id).ok_or(Refusal::MemberNotFound(id))?;
+        if member.incarnation.is_some_and(|known| known != incarnation) {
+            return Err(Refusal::MemberLostData(id).into());
+        }
+        member.incarnation = Some(incarnation);
         member.name = name;
         member.client_urls = client_urls;
         self.members.changed = true;

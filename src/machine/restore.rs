@@ -9,7 +9,7 @@ use std::ops::Bound;
 use bytes::Bytes;
 
 use super::snapshot::{Piece, SnapshotCheck, SnapshotError, SnapshotHead};
-use crate::model::{Event, KeyValue, LeaseId};
+use crate::model::{Event, KeyValue, LeaseId, Members};
 use crate::mvcc::Restore as KeySpace;
 use crate::storage::schema::{self, Meta};
 use crate::storage::{Engine, Keyspace, Snapshot, StorageError, WriteBatch};
@@ -56,8 +56,21 @@ impl<E: Engine> Restore<E> {
     /// # Errors
     /// When the stream is not at its end, or the store cannot be written.
     pub fn finish(self) -> Result<SnapshotHead, SnapshotError> {
+        self.end(|_| {})
+    }
+
+    /// As [`Restore::finish`], for members that all begin anew with this state: nobody has data of before.
+    ///
+    /// # Errors
+    /// As with [`Restore::finish`].
+    pub fn finish_anew(self) -> Result<SnapshotHead, SnapshotError> {
+        self.end(Members::forget_incarnations)
+    }
+
+    fn end(self, adapt: impl FnOnce(&mut Members)) -> Result<SnapshotHead, SnapshotError> {
         let Self { engine, check, leases: _, events } = self;
-        let head = check.finish()?;
+        let mut head = check.finish()?;
+        adapt(&mut head.members);
         let SnapshotHead { index, term, members, revision, compacted, digest, clock } = &head;
         let mut batch = WriteBatch::new();
         KeySpace::events(&mut batch, events);

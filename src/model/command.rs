@@ -8,7 +8,10 @@ use std::sync::Arc;
 use borsh::{BorshDeserialize, BorshSerialize};
 use bytes::Bytes;
 
-use super::{ContentType, Key, KeyRange, LeaseId, MemberChange, MemberId, ProposalId, RangeQuery, Revision, Term, Ttl};
+use super::{
+    ContentType, Incarnation, Key, KeyRange, LeaseId, MemberChange, MemberId, ProposalId, RangeQuery, Revision, Term,
+    Ttl,
+};
 
 /// A command on its way through the log.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -81,9 +84,11 @@ pub enum Command {
     Compact(Revision),
     /// Only in an entry of [`LogEntryKind::Membership`](super::LogEntryKind::Membership), by itself. Makes no revision.
     ChangeMember(MemberChange),
-    /// What a member says about itself when it has started. Makes no revision.
+    /// What a member says about itself when it has started. Refused where another life of its data is known. Makes no
+    /// revision.
     DescribeMember {
         id: MemberId,
+        incarnation: Incarnation,
         name: String,
         client_urls: Vec<String>,
     },

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use borsh::{BorshDeserialize, BorshSerialize};
 
-use super::{ConfState, MemberId, Refusal};
+use super::{ConfState, Incarnation, MemberId, Refusal};
 
 /// One member.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -16,6 +16,9 @@ pub struct Member {
     pub peer_urls: Vec<String>,
     /// Where clients reach it. Empty until the member has started and said so.
     pub client_urls: Vec<String>,
+    /// The life of its data, from when it first said so. What it acknowledged and voted stands in that data: should it
+    /// come with another, it is not the same member any more.
+    pub incarnation: Option<Incarnation>,
     /// It has the log and serves reads, and counts in no majority (Raft dissertation, 4.2.1).
     pub learner: bool,
 }
@@ -100,6 +103,13 @@ impl Members {
         self.present.remove(&id);
         self.removed.insert(id);
         Ok(())
+    }
+
+    /// Forgets whose data is whose: all of them begin anew with the same.
+    pub fn forget_incarnations(&mut self) {
+        for member in self.present.values_mut() {
+            member.incarnation = None;
+        }
     }
 
     /// Sets where the other members reach one.

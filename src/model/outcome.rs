@@ -118,6 +118,8 @@ pub enum Refusal {
     MemberNotFound(MemberId),
     #[error("the member {0} exists, or was removed; an id is used once")]
     MemberExists(MemberId),
+    #[error("the member {0} has lost its data")]
+    MemberLostData(MemberId),
     #[error("the member {0} is a voter already")]
     NotALearner(MemberId),
     #[error("the member {0} is the last voter")]

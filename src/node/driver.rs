@@ -297,13 +297,16 @@ impl Driver {
         let members = self.shared.members();
         let Some(known) = members.get(self.shared.identity.member) else { return };
         let due = self.last_description.is_none_or(|last| now.duration_since(last) >= DESCRIBE_EVERY);
-        let is_known = known.name == self.shared.name && known.client_urls == self.shared.client_urls;
+        let is_known = known.name == self.shared.name
+            && known.client_urls == self.shared.client_urls
+            && known.incarnation == Some(self.shared.incarnation);
         if is_known || !due || self.status.leader.is_none() {
             return;
         }
         self.last_description = Some(now);
         let (name, client_urls) = (self.shared.name.clone(), self.shared.client_urls.clone());
-        self.propose_own(Command::DescribeMember { id: known.id, name, client_urls });
+        let (id, incarnation) = (known.id, self.shared.incarnation);
+        self.propose_own(Command::DescribeMember { id, incarnation, name, client_urls });
     }
 
     /// Proposes something that nobody waits for. Its cause remains and brings it back if it is lost.

@@ -20,24 +20,30 @@ use crate::storage::fjall::{FjallEngine, Options};
 pub(super) struct Peers {
     shared: Arc<Shared>,
     runner: Arc<Runner>,
-    /// Of the log that a store belongs to.
-    incarnation: Incarnation,
 }
 
 impl Peers {
-    pub(super) fn new(shared: Arc<Shared>, runner: Arc<Runner>, incarnation: Incarnation) -> Self {
-        Self { shared, runner, incarnation }
+    pub(super) fn new(shared: Arc<Shared>, runner: Arc<Runner>) -> Self {
+        Self { shared, runner }
     }
 }
 
+/// What the member is told for good.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}; it cannot come back under its id: delete its data and add it anew as another member")]
+struct Dismissed(Refusal);
+
 impl Inbox for Peers {
-    fn admits(&self, from: MemberId) -> Result<(), Refusal> {
+    fn admits(&self, from: MemberId, incarnation: Incarnation) -> Result<(), Refusal> {
         let members = self.shared.members();
-        if members.was_removed(from) {
-            return Err(Refusal::Removed);
+        match members.get(from) {
+            Some(member) if member.incarnation.is_some_and(|known| known != incarnation) => Err(Refusal::LostData),
+            Some(_) => Ok(()),
+            None if members.was_removed(from) => Err(Refusal::Removed),
+            // Who has no state yet learns from whoever speaks to it; they have the same cluster's id.
+            None if members.is_empty() => Ok(()),
+            None => Err(Refusal::Unknown),
         }
-        // Who has no state yet learns from whoever speaks to it; they have the same cluster's id.
-        if members.is_empty() || members.get(from).is_some() { Ok(()) } else { Err(Refusal::Unknown) }
     }
 
     fn receive(&self, from: MemberId, message: PeerMessage) {
@@ -50,8 +56,8 @@ impl Inbox for Peers {
     }
 
     fn refused(&self, member: MemberId, reason: Refusal) {
-        if reason == Refusal::Removed {
-            self.shared.fail(&format!("member {member} says of this one"), &reason);
+        if matches!(reason, Refusal::Removed | Refusal::LostData) {
+            self.shared.fail(&format!("refused by member {member}"), &Dismissed(reason));
             let _ = self.runner.handle(Event::Stop);
         }
     }
@@ -61,7 +67,7 @@ impl Inbox for Peers {
             return Box::pin(async { Err("it is no snapshot".to_owned()) });
         };
         tracing::info!(%from, index = %position.index, "a snapshot comes in");
-        let name = installed_name(self.incarnation, position.index);
+        let name = installed_name(self.shared.incarnation, position.index);
         let path = self.shared.data_dir.join(&name);
         let runner = Arc::clone(&self.runner);
         let task = self.shared.runtime.spawn_blocking(move || {

@@ -116,6 +116,8 @@ struct Shared {
     identity: Identity,
     /// This start of the process, in the ids of proposals.
     start: Incarnation,
+    /// The life of the data: that of the log.
+    incarnation: Incarnation,
     sequence: AtomicU64,
     published: RwLock<Arc<Published>>,
     /// The applied index, for those who wait for one.
@@ -235,8 +237,8 @@ impl Node {
         let checkpoint = checkpoint::Checkpoint::new(Arc::clone(&shared), Arc::clone(&runner), to_checkpoint, options);
         runner.begin();
         if !listeners.is_empty() {
-            let inbox = inbox::Peers::new(Arc::clone(&shared), Arc::clone(&runner), opened.incarnation);
-            let transport = Transport::start(shared.identity, shared.start, listeners, Arc::new(inbox));
+            let inbox = inbox::Peers::new(Arc::clone(&shared), Arc::clone(&runner));
+            let transport = Transport::start(shared.identity, shared.incarnation, listeners, Arc::new(inbox));
             runner.connect(transport);
         }
         let tick = options.tick;

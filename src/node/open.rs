@@ -94,7 +94,7 @@ pub(super) struct Opened {
     /// This start of the process.
     start: Incarnation,
     /// Of the log.
-    pub(super) incarnation: Incarnation,
+    incarnation: Incarnation,
     /// Held for as long as the member runs.
     pub(super) lock: File,
 }
@@ -324,6 +324,7 @@ impl Opened {
         Shared {
             identity: self.identity,
             start: self.start,
+            incarnation: self.incarnation,
             sequence: AtomicU64::new(0),
             published: RwLock::new(Arc::new(self.published.clone())),
             applied: channel::Sender::new(self.published.index),

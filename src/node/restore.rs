@@ -72,7 +72,7 @@ fn fill(snapshot: &mut dyn Read, engine: &FjallEngine) -> Result<SnapshotHead, R
     let mut buffer = vec![0; READ_BYTES];
     loop {
         match snapshot.read(&mut buffer) {
-            Ok(0) => return Ok(restore.finish()?),
+            Ok(0) => return Ok(restore.finish_anew()?),
             Ok(length) => restore.push(buffer.get(..length).unwrap_or_default())?,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(RestoreError::Read(error)),

@@ -29,7 +29,7 @@ impl Cluster {
         let members = addresses.iter().map(|address| {
             let peer_urls = vec![format!("http://{address}")];
             let id = member_id(&peer_urls, "test");
-            Member { id, name: String::new(), peer_urls, client_urls: Vec::new(), learner: false }
+            Member { id, name: String::new(), peer_urls, client_urls: Vec::new(), incarnation: None, learner: false }
         });
         let members = members.collect();
         let nodes = (0..size).map(|_| None).collect();
@@ -194,4 +194,26 @@ async fn without_a_majority_a_write_is_refused_at_its_deadline_and_never_applied
     cluster.start(1).await;
     cluster.put(1, "/other", "v").await;
     assert_eq!(cluster.value(0, "/k").await, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_lost_its_data_does_not_come_back_under_its_id() {
+    let mut cluster = Cluster::new(3).await;
+    cluster.start_all().await;
+    let deadline = soon();
+    while !cluster
+        .nodes
+        .iter()
+        .flatten()
+        .all(|node| node.handle().members().iter().all(|member| member.incarnation.is_some()))
+    {
+        assert!(Instant::now() < deadline);
+        tokio::task::yield_now().await;
+    }
+    cluster.stop(2).await;
+    std::fs::remove_dir_all(cluster.data_dir(2)).unwrap();
+    cluster.start(2).await;
+    let reason = tokio::time::timeout_at(soon().into(), cluster.handle(2).failure_signal()).await.unwrap();
+    assert!(reason.contains("it has lost what it promised"), "{reason}");
+    cluster.put(0, "/k", "v").await;
 }

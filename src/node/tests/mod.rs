@@ -14,7 +14,14 @@ fn options(dir: &Path) -> Options {
     let peer_urls = vec!["http://localhost:2380".to_owned()];
     let identity = member_identity(&peer_urls, "etcd-cluster");
     let (name, client_urls) = ("one".to_owned(), Vec::new());
-    let member = Member { id: identity.member, name, peer_urls: peer_urls.clone(), client_urls, learner: false };
+    let member = Member {
+        id: identity.member,
+        name,
+        peer_urls: peer_urls.clone(),
+        client_urls,
+        incarnation: None,
+        learner: false,
+    };
     Options {
         data_dir: dir.join("data"),
         identity: Some(identity),

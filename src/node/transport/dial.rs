@@ -116,7 +116,13 @@ pub(super) async fn connect(
     urls: &[String],
     lane: Lane,
 ) -> Result<TcpStream, ConnectionError> {
-    let hello = Hello { cluster: shared.identity.cluster, from: shared.identity.member, to, start: shared.start, lane };
+    let hello = Hello {
+        cluster: shared.identity.cluster,
+        from: shared.identity.member,
+        to,
+        incarnation: shared.incarnation,
+        lane,
+    };
     let mut failure = ConnectionError::NoUrl;
     for url in urls {
         match connect_at(url, &hello, shared.patience).await {

@@ -35,8 +35,8 @@ pub(super) struct Hello {
     pub(super) cluster: ClusterId,
     pub(super) from: MemberId,
     pub(super) to: MemberId,
-    /// The start of the dialer's process.
-    pub(super) start: Incarnation,
+    /// The life of the dialer's data. One that lost its data is another, and the old one's promises are not its own.
+    pub(super) incarnation: Incarnation,
     pub(super) lane: Lane,
 }
 
@@ -53,6 +53,8 @@ pub enum Refusal {
     Unknown,
     #[error("this member was removed from the cluster")]
     Removed,
+    #[error("this member's data is not what it was: it has lost what it promised")]
+    LostData,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]

@@ -84,7 +84,7 @@ async fn serve(shared: Arc<Shared>, mut stream: TcpStream, address: SocketAddr, 
         }
     };
     let member = hello.from;
-    tracing::debug!(%member, start = %hello.start, lane = ?hello.lane, %address, "a member has connected");
+    tracing::debug!(%member, incarnation = %hello.incarnation, lane = ?hello.lane, %address, "a member has connected");
     let ended = match hello.lane {
         Lane::Messages => receive(&shared, member, stream).await.map(|never| match never {}),
         Lane::Snapshot => snapshot::receive(&shared, member, stream).await,
@@ -135,7 +135,7 @@ fn check(shared: &Shared, hello: &Hello) -> Result<(), Refusal> {
     if hello.from == own.member {
         return Err(Refusal::Unknown);
     }
-    shared.inbox.admits(hello.from)
+    shared.inbox.admits(hello.from, hello.incarnation)
 }
 
 /// Reads messages until the connection ends, or another one replaces it.

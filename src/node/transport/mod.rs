@@ -55,11 +55,11 @@ const PROBE_EVERY: Duration = Duration::from_secs(1);
 /// Who takes what comes in. Called from tokio's threads, with no lock of the transport held: it may take a lock of its
 /// own for microseconds, and must not wait for more. It may call the transport.
 pub trait Inbox: Send + Sync + 'static {
-    /// Whether this member speaks with the one of this id.
+    /// Whether this member speaks with the one of this id, whose data is in this life.
     ///
     /// # Errors
-    /// Why not: [`Refusal::Unknown`] or [`Refusal::Removed`].
-    fn admits(&self, from: MemberId) -> Result<(), Refusal>;
+    /// Why not: [`Refusal::Unknown`], [`Refusal::Removed`] or [`Refusal::LostData`].
+    fn admits(&self, from: MemberId, incarnation: Incarnation) -> Result<(), Refusal>;
 
     /// A message came in. A raft message is from `from` and to this member.
     fn receive(&self, from: MemberId, message: PeerMessage);
@@ -114,7 +114,7 @@ pub struct Transport {
 /// What the tasks of a transport have in common.
 struct Shared {
     identity: Identity,
-    start: Incarnation,
+    incarnation: Incarnation,
     inbox: Arc<dyn Inbox>,
     patience: Patience,
     runtime: Handle,
@@ -141,20 +141,25 @@ impl Transport {
     /// # Panics
     /// Outside of a tokio runtime.
     #[must_use]
-    pub fn start(identity: Identity, start: Incarnation, listeners: Vec<TcpListener>, inbox: Arc<dyn Inbox>) -> Self {
-        Self::start_with(identity, start, listeners, inbox, Patience::default())
+    pub fn start(
+        identity: Identity,
+        incarnation: Incarnation,
+        listeners: Vec<TcpListener>,
+        inbox: Arc<dyn Inbox>,
+    ) -> Self {
+        Self::start_with(identity, incarnation, listeners, inbox, Patience::default())
     }
 
     fn start_with(
         identity: Identity,
-        start: Incarnation,
+        incarnation: Incarnation,
         listeners: Vec<TcpListener>,
         inbox: Arc<dyn Inbox>,
         patience: Patience,
     ) -> Self {
         let shared = Arc::new(Shared {
             identity,
-            start,
+            incarnation,
             inbox,
             patience,
             runtime: Handle::current(),
@@ -272,10 +277,10 @@ impl Drop for Transport {
 
 impl fmt::Debug for Transport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Shared { identity, start, .. } = &*self.shared;
+        let Shared { identity, incarnation, .. } = &*self.shared;
         f.debug_struct("Transport")
             .field("identity", identity)
-            .field("start", start)
+            .field("incarnation", incarnation)
             .field("peers", &self.peers())
             .finish_non_exhaustive()
     }

@@ -49,7 +49,7 @@ struct Recorder {
 }
 
 impl Inbox for Recorder {
-    fn admits(&self, from: MemberId) -> Result<(), Refusal> {
+    fn admits(&self, from: MemberId, _incarnation: Incarnation) -> Result<(), Refusal> {
         self.outsiders.read().get(&from).map_or(Ok(()), |refusal| Err(*refusal))
     }
 
@@ -150,6 +150,7 @@ fn members(places: &[(MemberId, SocketAddr)]) -> Members {
         name: String::new(),
         peer_urls: vec![format!("http://{address}")],
         client_urls: Vec::new(),
+        incarnation: None,
         learner: false,
     };
     places.iter().map(member).collect()
@@ -157,7 +158,7 @@ fn members(places: &[(MemberId, SocketAddr)]) -> Members {
 
 fn hello(from: u64, to: u64) -> Hello {
     let (from, to) = (MemberId(from), MemberId(to));
-    Hello { cluster: CLUSTER, from, to, start: Incarnation(1), lane: Lane::Messages }
+    Hello { cluster: CLUSTER, from, to, incarnation: Incarnation(1), lane: Lane::Messages }
 }
 
 fn raft_message(kind: MessageType, from: u64, to: u64, with: impl FnOnce(&mut eraftpb::Message)) -> Message {

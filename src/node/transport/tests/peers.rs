@@ -52,7 +52,7 @@ async fn a_newer_connection_of_a_member_replaces_its_older_one() {
     let one = Site::start(1).await;
     let mut older = one.dialed_by(&hello(2, 1)).await.unwrap();
     let mut other = one.dialed_by(&hello(3, 1)).await.unwrap();
-    let mut newer = one.dialed_by(&Hello { start: Incarnation(2), ..hello(2, 1) }).await.unwrap();
+    let mut newer = one.dialed_by(&Hello { incarnation: Incarnation(2), ..hello(2, 1) }).await.unwrap();
     closed(&mut older).await;
     for (stream, from) in [(&mut newer, 2), (&mut other, 3)] {
         let mut bytes = Vec::new();
