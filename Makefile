@@ -12,13 +12,17 @@ MINUTES ?= 30
 SEEDS ?= 100
 START ?= 1
 
-.PHONY: help run test check fmt clippy docs tidy unit sim blackbox contract demo bench bench-quick bench-micro soak deny tools clean
+.PHONY: help run cluster test check fmt clippy docs tidy unit sim blackbox contract demo bench bench-quick bench-micro soak deny tools clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 run: ## serve on port 2379 with data in ./vardr.data
 	cargo run --release -- --data-dir vardr.data
+
+cluster: ## three members on this machine, data in ./vardr.cluster; Ctrl-C stops them
+	@cargo build --release
+	@scripts/cluster target/release/vardr vardr.cluster
 
 test: tools ## everything a change must pass; installs what the suites need
 	@rm -rf target/suites

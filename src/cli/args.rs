@@ -471,6 +471,29 @@ pub(crate) struct Snapshot {
     pub command: SnapshotCommand,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct Restore {
+    pub file: PathBuf,
+    /// The directory to make
+    #[arg(long, value_name = "DIR", default_value = "./vardr.data")]
+    pub data_dir: PathBuf,
+    /// The name of the member that the directory is for
+    #[arg(long)]
+    pub name: Option<String>,
+    /// The members of the new cluster: NAME=URL, several with commas
+    #[arg(long, value_name = "MEMBERS")]
+    pub initial_cluster: Option<String>,
+    /// Where the other members reach this one
+    #[arg(long, value_name = "URLS")]
+    pub initial_advertise_peer_urls: Option<String>,
+    /// Keeps the ids of clusters apart whose members have the same URLs
+    #[arg(long, value_name = "TOKEN")]
+    pub initial_cluster_token: Option<String>,
+    /// For people, or for programs
+    #[arg(short, long, value_enum, default_value_t, value_name = "FORM")]
+    pub output: Format,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum SnapshotCommand {
     /// Save the store, as it is now, to a file
@@ -487,16 +510,10 @@ pub(crate) enum SnapshotCommand {
     },
     /// Make a data directory out of a snapshot
     ///
-    /// Offline, into a directory that is not there or empty: start a server on it afterwards with --data-dir.
-    Restore {
-        file: PathBuf,
-        /// The directory to make
-        #[arg(long, value_name = "DIR", default_value = "./vardr.data")]
-        data_dir: PathBuf,
-        /// For people, or for programs
-        #[arg(short, long, value_enum, default_value_t, value_name = "FORM")]
-        output: Format,
-    },
+    /// Offline, into a directory that is not there or empty: start a server on it afterwards with --data-dir. What it
+    /// becomes is a new cluster with the keys of the snapshot, of one member unless --initial-cluster names several: then
+    /// restore the same file for each of them, with its own --name, and start all of them with the same settings.
+    Restore(Restore),
     /// Check that a file holds a whole and undamaged snapshot
     Verify {
         file: PathBuf,

@@ -8,14 +8,17 @@ use futures_util::StreamExt;
 use http::Method;
 use serde_json::{Value, json};
 
-use super::args::{Compact, SnapshotCommand};
+use super::args::{Compact, Restore, SnapshotCommand};
 use super::client::{Client, Request};
 use super::exit::{Exit, Failure, Outcome};
 use super::item;
 use super::output::{Output, member, size, table};
 use super::route::Route;
+use crate::cluster::{Plan, Start};
+use crate::config::{self, Environment};
 use crate::machine::{SnapshotCheck, SnapshotError, SnapshotHead};
-use crate::node;
+use crate::model::Members;
+use crate::node::{self, Identity};
 
 /// How much of a file is read at once.
 const READ_BYTES: usize = 256 * 1024;
@@ -93,7 +96,7 @@ pub(crate) async fn snapshot(client: &Client, out: &Output, command: SnapshotCom
     match command {
         SnapshotCommand::Save { file, overwrite, .. } => save(client, out, &file, overwrite).await,
         SnapshotCommand::Verify { file, .. } => verify(out, &file),
-        SnapshotCommand::Restore { file, data_dir, .. } => restore(out, &file, &data_dir),
+        SnapshotCommand::Restore(args) => restore(&args),
     }
 }
 
@@ -126,11 +129,30 @@ pub(crate) fn verify(out: &Output, path: &Path) -> Outcome<()> {
 }
 
 /// Makes a data directory out of a snapshot file.
-pub(crate) fn restore(out: &Output, path: &Path, data_dir: &Path) -> Outcome<()> {
+pub(crate) fn restore(args: &Restore) -> Outcome<()> {
+    let (path, data_dir) = (&args.file, &args.data_dir);
+    let (identity, members) = new_cluster(args)?;
     let mut file = File::open(path).map_err(|error| Failure::io(path.display(), &error))?;
-    let head = node::restore(&mut file, data_dir, node::lone_identity())
+    let head = node::restore(&mut file, data_dir, identity, &members)
         .map_err(|error| Failure::failed(format!("{}: {error}", path.display())))?;
-    describe(out, &format!("restored into {}:", data_dir.display()), path, &head)
+    describe(&Output::new(args.output), &format!("restored into {}:", data_dir.display()), path, &head)
+}
+
+/// The cluster that a restored member belongs to, by the rules by which a server begins one.
+fn new_cluster(args: &Restore) -> Outcome<(Identity, Members)> {
+    let given = [
+        ("name", &args.name),
+        ("initial-cluster", &args.initial_cluster),
+        ("initial-advertise-peer-urls", &args.initial_advertise_peer_urls),
+        ("initial-cluster-token", &args.initial_cluster_token),
+    ];
+    let flags = given.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value.clone()?))).collect();
+    let loaded = config::load(&flags, &Environment::new(), None).map_err(|error| Failure::usage(error.to_string()))?;
+    let plan = Plan::new(&loaded.settings.cluster(), &loaded.settings.initial_cluster);
+    match plan.map_err(|error| Failure::usage(error.to_string()))?.start {
+        Start::New { identity, members } => Ok((identity, members)),
+        Start::Existing => Err(Failure::usage("a restored member begins a new cluster")),
+    }
 }
 
 fn bad(path: &Path, error: &SnapshotError) -> Failure {

@@ -119,9 +119,7 @@ fn offline_command(command: Command) -> Outcome<()> {
         Command::Completion(args) => completion(args.shell),
         Command::Snapshot(args) => match args.command {
             args::SnapshotCommand::Verify { file, output } => maintenance::verify(&Output::new(output), &file),
-            args::SnapshotCommand::Restore { file, data_dir, output } => {
-                maintenance::restore(&Output::new(output), &file, &data_dir)
-            }
+            args::SnapshotCommand::Restore(args) => maintenance::restore(&args),
             args::SnapshotCommand::Save { .. } => Ok(()),
         },
         _ => Ok(()),

@@ -462,7 +462,11 @@ pub const IGNORED: &[Ignored] = &[
     Ignored { name: "metrics", is_switch: false, why: "all metrics are always shown" },
     Ignored { name: "enable-pprof", is_switch: true, why: "that is a facility of Go programs" },
     Ignored { name: "pre-vote", is_switch: true, why: "elections always use it" },
-    Ignored { name: "initial-election-tick-advance", is_switch: true, why: "a lone member leads at once" },
+    Ignored {
+        name: "initial-election-tick-advance",
+        is_switch: true,
+        why: "a lone member leads at once, and others wait for one election timeout",
+    },
     Ignored { name: "auto-tls", is_switch: true, why: NO_TLS },
     Ignored { name: "peer-auto-tls", is_switch: true, why: NO_TLS },
 ];

@@ -56,21 +56,23 @@ impl<E: Engine> Restore<E> {
     /// # Errors
     /// When the stream is not at its end, or the store cannot be written.
     pub fn finish(self) -> Result<SnapshotHead, SnapshotError> {
-        self.end(|_| {})
+        self.end(None)
     }
 
-    /// As [`Restore::finish`], for members that all begin anew with this state: nobody has data of before.
+    /// As [`Restore::finish`], for a cluster of other members that all begin with this state.
     ///
     /// # Errors
     /// As with [`Restore::finish`].
-    pub fn finish_anew(self) -> Result<SnapshotHead, SnapshotError> {
-        self.end(Members::forget_incarnations)
+    pub fn finish_anew(self, members: Members) -> Result<SnapshotHead, SnapshotError> {
+        self.end(Some(members))
     }
 
-    fn end(self, adapt: impl FnOnce(&mut Members)) -> Result<SnapshotHead, SnapshotError> {
+    fn end(self, anew: Option<Members>) -> Result<SnapshotHead, SnapshotError> {
         let Self { engine, check, leases: _, events } = self;
         let mut head = check.finish()?;
-        adapt(&mut head.members);
+        if let Some(members) = anew {
+            head.members = members;
+        }
         let SnapshotHead { index, term, members, revision, compacted, digest, clock } = &head;
         let mut batch = WriteBatch::new();
         KeySpace::events(&mut batch, events);

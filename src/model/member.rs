@@ -105,13 +105,6 @@ impl Members {
         Ok(())
     }
 
-    /// Forgets whose data is whose: all of them begin anew with the same.
-    pub fn forget_incarnations(&mut self) {
-        for member in self.present.values_mut() {
-            member.incarnation = None;
-        }
-    }
-
     /// Sets where the other members reach one.
     ///
     /// # Errors

@@ -12,7 +12,7 @@ use thiserror::Error;
 use super::Identity;
 use super::open::store_name;
 use crate::machine::{Restore, SnapshotError, SnapshotHead};
-use crate::model::{HardState, Incarnation, MemberId};
+use crate::model::{HardState, Incarnation, MemberId, Members};
 use crate::storage::fjall::{FjallEngine, Options};
 use crate::storage::{Engine as _, StorageError};
 use crate::wal::{self, Batch, FileDirectory, SnapshotMark, Wal, WalError};
@@ -31,19 +31,23 @@ pub enum RestoreError {
     Read(io::Error),
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
-    #[error("the snapshot is of a cluster that {member} is no member of; it was taken with other settings")]
-    OtherCluster { member: MemberId },
     #[error("the store cannot be made: {0}")]
     Store(#[from] StorageError),
     #[error("the log cannot be made: {0}")]
     Wal(#[from] WalError),
 }
 
-/// Makes a data directory that holds what the snapshot does, under a new incarnation.
+/// Makes a data directory that holds what the snapshot does, for a member of a cluster that begins anew with it: every one
+/// of its members begins with the same snapshot.
 ///
 /// # Errors
-/// When the directory is in use, the snapshot is damaged or another cluster's, or the disk fails.
-pub fn restore(snapshot: &mut dyn Read, data_dir: &Path, identity: Identity) -> Result<SnapshotHead, RestoreError> {
+/// When the directory is in use, the snapshot is damaged, or the disk fails.
+pub fn restore(
+    snapshot: &mut dyn Read,
+    data_dir: &Path,
+    identity: Identity,
+    members: &Members,
+) -> Result<SnapshotHead, RestoreError> {
     let directory = |source| RestoreError::Directory { path: data_dir.to_owned(), source };
     fs::create_dir_all(data_dir).map_err(directory)?;
     if fs::read_dir(data_dir).map_err(directory)?.next().is_some() {
@@ -52,10 +56,7 @@ pub fn restore(snapshot: &mut dyn Read, data_dir: &Path, identity: Identity) -> 
     let incarnation = Incarnation(rand::random_range(1..u64::MAX));
     let store = store_name(incarnation);
     let engine = FjallEngine::open(&data_dir.join(&store), Options::default())?;
-    let head = fill(snapshot, &engine)?;
-    if head.members.get(identity.member).is_none_or(|member| member.learner) {
-        return Err(RestoreError::OtherCluster { member: identity.member });
-    }
+    let head = fill(snapshot, &engine, members)?;
     engine.sync()?;
     let of = wal::Identity { cluster: identity.cluster, member: identity.member, incarnation };
     let mut log = Wal::create(FileDirectory::open(&data_dir.join("wal"))?, of)?;
@@ -67,12 +68,12 @@ pub fn restore(snapshot: &mut dyn Read, data_dir: &Path, identity: Identity) -> 
     Ok(head)
 }
 
-fn fill(snapshot: &mut dyn Read, engine: &FjallEngine) -> Result<SnapshotHead, RestoreError> {
+fn fill(snapshot: &mut dyn Read, engine: &FjallEngine, members: &Members) -> Result<SnapshotHead, RestoreError> {
     let mut restore = Restore::new(engine.clone())?;
     let mut buffer = vec![0; READ_BYTES];
     loop {
         match snapshot.read(&mut buffer) {
-            Ok(0) => return Ok(restore.finish_anew()?),
+            Ok(0) => return Ok(restore.finish_anew(members.clone())?),
             Ok(length) => restore.push(buffer.get(..length).unwrap_or_default())?,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(RestoreError::Read(error)),

@@ -137,13 +137,17 @@ async fn what_a_snapshot_holds_is_served_from_the_directory_made_of_it() {
     let again = tempfile::tempdir().unwrap();
     let options = options(again.path());
     let identity = options.identity.unwrap();
-    assert!(restore(&mut &file[..file.len() - 1], &again.path().join("cut"), identity).is_err());
+    let Beginning::New(members) = options.beginning.clone() else { unreachable!() };
+    assert!(restore(&mut &file[..file.len() - 1], &again.path().join("cut"), identity, &members).is_err());
     assert!(matches!(
         Node::start(&Options { data_dir: again.path().join("cut"), ..options.clone() }, Metrics::new(), Vec::new()),
         Err(OpenError::NoLog { .. })
     ));
-    restore(&mut file.as_slice(), &options.data_dir, identity).unwrap();
-    assert!(matches!(restore(&mut file.as_slice(), &options.data_dir, identity), Err(RestoreError::NotEmpty { .. })));
+    restore(&mut file.as_slice(), &options.data_dir, identity, &members).unwrap();
+    assert!(matches!(
+        restore(&mut file.as_slice(), &options.data_dir, identity, &members),
+        Err(RestoreError::NotEmpty { .. })
+    ));
     for start in 0..2 {
         let node = Node::start(&options, Metrics::new(), Vec::new()).unwrap();
         assert_eq!(value(&node, "/k/49").await.unwrap(), b"v");
