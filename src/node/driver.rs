@@ -213,6 +213,16 @@ impl Driver {
         self.arrived.take().is_none()
     }
 
+    /// Begins to hand leadership over to the voter that has come furthest. Whether there is one.
+    pub(super) fn hand_over(&mut self) -> bool {
+        let members = self.shared.members();
+        let is_voter = |id| members.get(id).is_some_and(|member| !member.learner);
+        let others = self.replica.progress().into_iter().filter(|other| other.active && is_voter(other.member));
+        let Some(next) = others.max_by_key(|other| other.matched) else { return false };
+        self.replica.step(Input::Transfer { to: next.member });
+        true
+    }
+
     /// Follows what the state machine knows of the members.
     fn follow_members(&mut self) {
         let members = self.shared.members();

@@ -4,7 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use thiserror::Error;
@@ -20,6 +20,10 @@ use crate::model::limits::{MAX_INFLIGHT_BYTES, MAX_INFLIGHT_PROPOSALS};
 use crate::model::{Command, Idempotency, Index, LeaseId, MemberId, Members, Proposal, Reply, Revision, Term, Ttl};
 use crate::observe::Metrics;
 use crate::watch::Filter;
+
+/// How long a member that stops waits for another to lead; and how often it looks.
+const HAND_OVER: Duration = Duration::from_secs(1);
+const HAND_OVER_STEP: Duration = Duration::from_millis(2);
 
 /// Why a proposal has no reply.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -243,6 +247,18 @@ impl NodeHandle {
 
     fn failure(&self) -> Arc<str> {
         self.shared.failure()
+    }
+
+    /// Lets another member lead, if this one does, so that the cluster need not find out by itself that it is gone.
+    pub(super) fn hand_over(&self) {
+        let leads = || self.leader() == Some(self.shared.identity.member);
+        if !leads() || !self.runner.hand_over() {
+            return;
+        }
+        let end = Instant::now() + HAND_OVER;
+        while leads() && !self.shared.failed() && Instant::now() < end {
+            std::thread::sleep(HAND_OVER_STEP);
+        }
     }
 
     pub(super) fn stop(&self) {

@@ -257,8 +257,9 @@ impl Node {
         self.handle.clone()
     }
 
-    /// Stops the threads, syncs the store, and waits for both.
+    /// Lets another member lead, stops the threads, syncs the store, and waits for all of it.
     pub fn stop(self) {
+        self.handle.hand_over();
         self.handle.stop();
         drop(self.stop_clock);
         for thread in self.threads {

@@ -157,6 +157,13 @@ impl Runner {
         taken
     }
 
+    /// Begins to hand leadership over, where this member leads and another can. Whether it did.
+    pub(super) fn hand_over(&self) -> bool {
+        let mut begun = false;
+        self.turn(|driver| begun = driver.hand_over());
+        begun
+    }
+
     /// Ticks until the member stops, or `stop` is dropped.
     pub(super) fn tick(&self, every: Duration, stop: &Receiver<()>) {
         // A late tick is one tick: time in which this thread did not run is not held against a leader.

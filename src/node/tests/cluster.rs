@@ -217,3 +217,16 @@ async fn a_member_that_lost_its_data_does_not_come_back_under_its_id() {
     assert!(reason.contains("it has lost what it promised"), "{reason}");
     cluster.put(0, "/k", "v").await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_stops_has_handed_over() {
+    let mut cluster = Cluster::new(3).await;
+    cluster.start_all().await;
+    for number in 0..3 {
+        cluster.put(number, "/k", "v").await;
+    }
+    let leader = cluster.leader().unwrap();
+    cluster.stop(leader).await;
+    let leads = |node: &Node| node.handle().leader() == Some(node.handle().identity().member);
+    assert!(cluster.nodes.iter().flatten().any(leads), "nobody leads where the leader has stopped");
+}
