@@ -11,8 +11,8 @@ use serde_json::json;
 use support::Server;
 use support::http::{Client, Response};
 use vardr::api::v1::schema::{
-    Compaction, Deleted, Diff, Encoding, HashObject, History, KeyObject, LeaseList, LeaseObject, List, Number,
-    ProblemObject, RolledBack, StatusObject, TxnAnswer, TxnResult, WrittenKey,
+    ClusterObject, Compaction, Deleted, Diff, Encoding, HashObject, History, KeyObject, LeaseList, LeaseObject, List,
+    Number, ProblemObject, RolledBack, StatusObject, TxnAnswer, TxnResult, WrittenKey,
 };
 use vardr::machine::SnapshotCheck;
 
@@ -583,6 +583,24 @@ fn reads_are_as_current_as_they_ask_to_be() {
     assert_eq!(client.get("/v1/keys/a?consistency=serializable").expect(200).value()["value"], "x");
     assert_eq!(client.get("/v1/keys/a?consistency=linearizable&timeout=2s").expect(200).value()["value"], "x");
     client.get("/v1/keys/a?consistency=eventual").refused(400, "invalid_argument");
+}
+
+#[test]
+fn a_member_alone_is_the_cluster_and_leads_it() {
+    let (_server, client) = start();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let member = loop {
+        let cluster: ClusterObject = client.get("/v1/cluster").expect(200).shape();
+        let [member] = cluster.members.try_into().unwrap();
+        assert_eq!((cluster.leader.as_ref(), member.leads, member.learner), (Some(&member.id), true, false));
+        // What it says about itself comes through the log, a moment after it has started.
+        if !member.name.is_empty() {
+            break member;
+        }
+        assert!(Instant::now() < deadline, "the member does not say its name");
+    };
+    assert_eq!((member.name.as_str(), member.client_urls.len()), ("default", 1));
+    client.get("/v1/cluster?revision=3").refused(400, "invalid_argument");
 }
 
 #[test]

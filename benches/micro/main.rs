@@ -10,10 +10,10 @@ use std::{fs, process};
 
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
-use vardr::machine::{Genesis, StateMachine};
+use vardr::machine::StateMachine;
 use vardr::model::{
-    Attach, Command, Condition, ConfState, Incarnation, Index, Key, KeyRange, LogEntry, LogEntryKind, MemberId,
-    Payload, Proposal, ProposalId, Put, Revision, Term, Timestamp,
+    Attach, Command, Condition, Incarnation, Index, Key, KeyRange, LogEntry, LogEntryKind, MemberId, Payload, Proposal,
+    ProposalId, Put, Revision, Term, Timestamp,
 };
 use vardr::storage::Engine;
 use vardr::storage::fjall::{FjallEngine, Options};
@@ -44,8 +44,7 @@ fn codec() -> Result<()> {
 }
 
 fn apply<E: Engine>(name: &str, engine: E) -> Result<()> {
-    let genesis = Genesis { conf_state: ConfState { voters: vec![MemberId(1)], learners: Vec::new() } };
-    let mut machine = StateMachine::open(engine, &genesis)?;
+    let mut machine = StateMachine::open(engine)?;
     let mut index = 0;
     report(&format!("apply 64 puts in one entry, {name}, each"), BATCH, || {
         index += 1;
@@ -62,8 +61,7 @@ fn apply<E: Engine>(name: &str, engine: E) -> Result<()> {
 
 fn fan_out() -> Result<()> {
     const WATCHERS: u64 = 1000;
-    let genesis = Genesis { conf_state: ConfState { voters: vec![MemberId(1)], learners: Vec::new() } };
-    let mut machine = StateMachine::open(MemoryEngine::new(), &genesis)?;
+    let mut machine = StateMachine::open(MemoryEngine::new())?;
     let mut hub = Hub::new(Revision::FIRST, Limits::default());
     let everything = || Filter::new(KeyRange::prefix(Bytes::new()));
     let watchers: Vec<_> = (0..WATCHERS).map(|_| hub.register(everything(), Revision::FIRST).0).collect();

@@ -22,6 +22,7 @@ Usage: vardr [SETTINGS]              start a server (see: vardr serve --help)
 Server:
   serve       Start a server; the same as no command at all
   status      How each endpoint is
+  member      The members of the cluster
   compact     Forget the past before a revision
   snapshot    Save the whole store to a file, or check such a file
 
@@ -80,6 +81,7 @@ pub(crate) enum Command {
     Lease(Lease),
     Import(Import),
     Export(Export),
+    Member(Member),
     Status(Status),
     Compact(Compact),
     Snapshot(Snapshot),
@@ -446,6 +448,22 @@ pub(crate) struct Export {
     pub beside: Option<OsString>,
     #[command(flatten)]
     pub common: Common,
+}
+
+/// The members of the cluster
+#[derive(Debug, Args)]
+pub(crate) struct Member {
+    #[command(subcommand)]
+    pub command: MemberCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum MemberCommand {
+    /// List the members, and which one leads
+    List {
+        #[command(flatten)]
+        common: Common,
+    },
 }
 
 /// How each endpoint is

@@ -5,6 +5,7 @@
 
 mod args;
 mod client;
+mod cluster;
 mod exit;
 mod item;
 mod keys;
@@ -71,7 +72,7 @@ fn explain(error: &clap::Error) -> Exit {
 }
 
 fn common(command: &Command) -> Option<&Common> {
-    use args::{LeaseCommand as Lease, SnapshotCommand as Snapshot};
+    use args::{LeaseCommand as Lease, MemberCommand as Member, SnapshotCommand as Snapshot};
     Some(match command {
         Command::Get(args) => &args.common,
         Command::Put(args) => &args.common,
@@ -90,6 +91,9 @@ fn common(command: &Command) -> Option<&Common> {
         },
         Command::Import(args) => &args.common,
         Command::Export(args) => &args.common,
+        Command::Member(args) => match &args.command {
+            Member::List { common } => common,
+        },
         Command::Status(args) => &args.common,
         Command::Compact(args) => &args.common,
         Command::Snapshot(args) => match &args.command {
@@ -139,6 +143,7 @@ async fn dispatch(command: Command, client: &Client, out: &Output) -> Outcome<()
         Command::Lease(args) => lease::lease(client, out, args.command).await,
         Command::Import(args) => transfer::import(client, out, &args).await,
         Command::Export(args) => transfer::export(client, out, &args).await,
+        Command::Member(args) => cluster::members(client, out, args.command).await,
         Command::Status(_) => maintenance::status(client, out).await,
         Command::Compact(args) => maintenance::compact(client, out, &args).await,
         Command::Snapshot(args) => maintenance::snapshot(client, out, args.command).await,

@@ -3,6 +3,7 @@
 //! A dialect parses, calls a method here, and formats the answer; what may be done, within which bounds and by when
 //! is decided here alone.
 
+mod cluster;
 mod error;
 mod guard;
 mod health;
@@ -18,6 +19,7 @@ use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
 
+pub use cluster::Cluster;
 pub use error::Error;
 pub use guard::Limits;
 pub use health::{Check, Readiness};

@@ -1,5 +1,6 @@
 //! The native API, `/v1`: handlers, what they are documented as, and the routes that bind both together.
 
+pub mod cluster;
 pub mod format;
 pub mod history;
 pub mod keys;
@@ -22,6 +23,7 @@ pub fn router() -> OpenApiRouter<State> {
         .merge(history::router())
         .merge(txn::router())
         .merge(leases::router())
+        .merge(cluster::router())
         .merge(maintenance::router())
         .merge(watch::router())
         .merge(health::router())

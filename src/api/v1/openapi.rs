@@ -45,6 +45,7 @@ pub(super) fn head() -> OpenApi {
             tag("transactions", "Several keys at once"),
             tag("watch", "Following changes"),
             tag("leases", "Keys that die unless kept alive"),
+            tag("cluster", "Who belongs to the cluster"),
             tag("maintenance", "Looking after the store"),
         ]))
         .build()

@@ -421,6 +421,39 @@ pub struct HashObject {
     pub hash: String,
 }
 
+/// The members of the cluster.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(example = json!({"clusterId": "cdf818194e3a8c32", "leader": "8e9e05c52164694d", "members": [{"id": "8e9e05c52164694d",
+    "name": "default", "peerUrls": ["http://localhost:2380"], "clientUrls": ["http://localhost:2379"], "learner": false,
+    "leads": true}]}))]
+pub struct ClusterObject {
+    pub cluster_id: String,
+    /// The member that leads; absent while there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leader: Option<String>,
+    /// In order of id.
+    pub members: Vec<MemberObject>,
+}
+
+/// A member of the cluster.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(example = json!({"id": "8e9e05c52164694d", "name": "default", "peerUrls": ["http://localhost:2380"],
+    "clientUrls": ["http://localhost:2379"], "learner": false, "leads": true}))]
+pub struct MemberObject {
+    pub id: String,
+    /// Empty until the member has started.
+    pub name: String,
+    /// Where the other members reach it.
+    pub peer_urls: Vec<String>,
+    /// Where clients reach it; empty until the member has started.
+    pub client_urls: Vec<String>,
+    /// It follows the log and counts in no majority.
+    pub learner: bool,
+    pub leads: bool,
+}
+
 /// How the member is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
