@@ -40,26 +40,30 @@ pub(crate) fn runtime() -> Result<tokio::runtime::Runtime> {
     Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
 }
 
-/// Repeats `operation` on `connections` connections. Any answer but a success is an error.
+/// Repeats `operation` on `connections` connections, spread over the servers. Any answer but a success is an error.
 pub(crate) fn drive(
     face: Face,
-    address: SocketAddr,
+    addresses: &[SocketAddr],
     operation: Operation,
     connections: usize,
     times: Times,
 ) -> Result<Run> {
     // Made before the clock runs, and few enough to stay in the cache: what they cost is not the server's.
     let mut random = Random::new(connections as u64);
-    let requests: Arc<[_]> = (0..REQUESTS).filter_map(|_| request(face, address, operation, &mut random)).collect();
+    let host = *addresses.first().context("no server to drive")?;
+    let requests: Arc<[_]> = (0..REQUESTS).filter_map(|_| request(face, host, operation, &mut random)).collect();
     ensure!(!requests.is_empty(), "{face:?} has no {operation:?}");
     let start = Instant::now() + times.warm_up;
     let end = start + times.counted;
     let threads = CLIENT_THREADS;
     let lanes: Vec<_> = (0..threads.min(connections))
         .map(|lane| {
-            let offsets = (lane..connections).step_by(threads).map(move |number| number * REQUESTS / connections);
+            let offset = |number| number * REQUESTS / connections;
+            let numbers = (lane..connections).step_by(threads);
+            let places: Vec<_> =
+                numbers.zip(addresses.iter().cycle()).map(|(number, address)| (*address, offset(number))).collect();
             let requests = Arc::clone(&requests);
-            thread::spawn(move || runtime()?.block_on(repeat_all(address, requests, offsets, start, end)))
+            thread::spawn(move || runtime()?.block_on(repeat_all(places, requests, start, end)))
         })
         .collect();
     let mut all = Histogram::default();
@@ -71,15 +75,15 @@ pub(crate) fn drive(
     Ok(Run { rate, median: all.percentile(500), p99: all.percentile(990) })
 }
 
+/// One connection for each place: a server, and where in the requests to begin.
 async fn repeat_all(
-    address: SocketAddr,
+    places: Vec<(SocketAddr, usize)>,
     requests: Arc<[Vec<u8>]>,
-    offsets: impl Iterator<Item = usize>,
     start: Instant,
     end: Instant,
 ) -> Result<Histogram> {
     let mut tasks = JoinSet::new();
-    for offset in offsets {
+    for (address, offset) in places {
         tasks.spawn(repeat(address, Arc::clone(&requests), offset, start, end));
     }
     let all = tokio::time::timeout_at((end + PATIENCE).into(), async {

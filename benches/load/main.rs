@@ -39,7 +39,7 @@ struct Options {
     /// Only these systems: `vardr`, `etcd`, `echo`.
     #[arg(long, value_delimiter = ',')]
     systems: Vec<String>,
-    /// Only these parts: `put`, `get`, `prefix`, `watch`, `size`.
+    /// Only these parts: `put`, `get`, `prefix`, `cluster`, `watch`, `size`.
     #[arg(long, value_delimiter = ',')]
     parts: Vec<String>,
     /// Be the echo server at this address.
@@ -87,6 +87,9 @@ impl Scale {
     }
 }
 
+/// The members of each cluster that is measured.
+const MEMBERS: usize = 3;
+
 struct Bench {
     options: Options,
     scale: Scale,
@@ -116,6 +119,9 @@ impl Bench {
     fn run(&mut self) -> Result<()> {
         if ["put", "get", "prefix"].iter().any(|part| self.wants(part)) {
             self.throughput()?;
+        }
+        if self.wants("cluster") {
+            self.cluster()?;
         }
         if self.wants("watch") {
             self.watch()?;
@@ -167,14 +173,30 @@ impl Bench {
         let mut runs = vec![Vec::new(); faces.len()];
         for _ in 0..self.scale.repeats {
             for (face, runs) in faces.iter().zip(&mut runs) {
-                let address = server(servers, *face)?.address;
-                runs.push(drive(*face, address, operation, connections, self.scale.times)?);
+                let members = servers.iter().filter(|server| server.system == face.system());
+                let addresses: Vec<_> = members.map(|server| server.address).collect();
+                runs.push(drive(*face, &addresses, operation, connections, self.scale.times)?);
             }
         }
         let medians = runs.iter_mut().map(|runs| median(runs));
         let found: Vec<_> = faces.iter().copied().zip(medians).collect();
-        self.report.throughput(operation, connections, bounds, &found);
+        let members = servers.iter().filter(|server| server.system == System::Vardr).count();
+        self.report.throughput(operation, members, connections, bounds, &found);
         Ok(())
+    }
+
+    /// Three members of each system on this machine, with the connections spread over them.
+    fn cluster(&mut self) -> Result<()> {
+        let faces = [Face::Vardr, Face::EtcdV2, Face::EtcdV3];
+        let systems = [System::Vardr, System::Etcd].into_iter().filter(|system| self.measures(*system));
+        let clusters = systems.map(|system| Server::start_cluster(system, MEMBERS)).collect::<Result<Vec<_>>>()?;
+        let servers: Vec<_> = clusters.into_iter().flatten().collect();
+        for face in faces.into_iter().filter(|face| self.measures(face.system())) {
+            fill(face, server(&servers, face)?.address, DIRECTORY, KEYS)?;
+        }
+        let bounds = |etcd_v3| Bounds { etcd_v3: Some(etcd_v3), ..Bounds::default() };
+        self.row(Operation::Put, 64, bounds(3.0), &faces, &servers)?;
+        self.row(Operation::Get, 64, bounds(4.0), &faces, &servers)
     }
 
     fn watch(&mut self) -> Result<()> {

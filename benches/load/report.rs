@@ -60,6 +60,7 @@ impl Report {
     pub(crate) fn throughput(
         &mut self,
         operation: Operation,
+        members: usize,
         connections: usize,
         bounds: Bounds,
         runs: &[(Face, Run)],
@@ -82,7 +83,8 @@ impl Report {
             checks.extend(etcd.map(|etcd| Check::p99(ours.p99, etcd)));
         }
         let cells = Face::ALL.map(|face| run(face).map(|run| show_run(&run)));
-        self.row(&format!("{name}, {}", plural(connections, "connection")), &cells, &checks);
+        let of = if members > 1 { format!("{}: ", plural(members, "member")) } else { String::new() };
+        self.row(&format!("{of}{name}, {}", plural(connections, "connection")), &cells, &checks);
     }
 
     pub(crate) fn fan_out(&mut self, watchers: usize, found: &[(Face, FanOut)]) {

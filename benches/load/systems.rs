@@ -42,7 +42,7 @@ impl System {
         }
     }
 
-    fn command(self, address: SocketAddr, peer: SocketAddr, data: &Path) -> Result<Command> {
+    fn command(self, address: SocketAddr, place: &Place, data: &Path) -> Result<Command> {
         let client = format!("http://{address}");
         let program = match self {
             Self::Echo => std::env::current_exe()?,
@@ -58,12 +58,35 @@ impl System {
         command.arg("--data-dir").arg(data);
         command.args(["--listen-client-urls", &client, "--advertise-client-urls", &client]);
         if self == Self::Etcd {
-            let peer = format!("http://{peer}");
             command.args(["--enable-v2", "--logger", "zap", "--log-level", "error"]);
+        }
+        if self == Self::Etcd || place.peers.len() > 1 {
+            let peer = format!("http://{}", place.own()?);
+            command.args(["--name", &format!("n{}", place.number)]);
             command.args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer]);
-            command.args(["--initial-cluster", &format!("default={peer}")]);
+            command.args(["--initial-cluster", &place.members()]);
         }
         Ok(command)
+    }
+}
+
+/// Which member of a cluster a server is.
+#[derive(Clone)]
+struct Place {
+    /// Where the members reach each other.
+    peers: Vec<SocketAddr>,
+    number: usize,
+}
+
+impl Place {
+    fn own(&self) -> Result<SocketAddr> {
+        self.peers.get(self.number).copied().context("a member that is not in the cluster")
+    }
+
+    /// As `--initial-cluster` takes them.
+    fn members(&self) -> String {
+        let members = self.peers.iter().enumerate().map(|(number, peer)| format!("n{number}=http://{peer}"));
+        members.collect::<Vec<_>>().join(",")
     }
 }
 
@@ -71,7 +94,7 @@ impl System {
 pub(crate) struct Server {
     pub(crate) system: System,
     pub(crate) address: SocketAddr,
-    peer: SocketAddr,
+    place: Place,
     data: PathBuf,
     child: Child,
 }
@@ -79,20 +102,32 @@ pub(crate) struct Server {
 impl Server {
     /// Starts the system with no data and waits until it is ready.
     pub(crate) fn start(system: System) -> Result<Self> {
-        let folder = data_folder()?;
-        let (address, peer) = (free_address()?, free_address()?);
-        let data = folder.join(format!("{}-{}", system.name(), address.port()));
-        let child = spawn(system, address, peer, &data)?;
-        let mut server = Self { system, address, peer, data, child };
-        server.wait_ready()?;
-        Ok(server)
+        Self::start_cluster(system, 1)?.pop().context("no server was started")
+    }
+
+    /// Starts so many members of one cluster with no data and waits until all are ready.
+    pub(crate) fn start_cluster(system: System, size: usize) -> Result<Vec<Self>> {
+        let peers = (0..size).map(|_| free_address()).collect::<Result<Vec<_>>>()?;
+        let place = |number| Place { peers: peers.clone(), number };
+        let mut servers = (0..size).map(|number| Self::spawn(system, place(number))).collect::<Result<Vec<_>>>()?;
+        for server in &mut servers {
+            server.wait_ready()?;
+        }
+        Ok(servers)
+    }
+
+    fn spawn(system: System, place: Place) -> Result<Self> {
+        let address = free_address()?;
+        let data = data_folder()?.join(format!("{}-{}", system.name(), address.port()));
+        let child = spawn(system, address, &place, &data)?;
+        Ok(Self { system, address, place, data, child })
     }
 
     /// Stops the server as `how` says, starts it over the same data and answers how long it took until it was ready.
     pub(crate) fn restart(&mut self, how: Signal) -> Result<Duration> {
         self.stop(how)?;
         let started = Instant::now();
-        self.child = spawn(self.system, self.address, self.peer, &self.data)?;
+        self.child = spawn(self.system, self.address, &self.place, &self.data)?;
         self.wait_ready()?;
         Ok(started.elapsed())
     }
@@ -159,9 +194,9 @@ impl Drop for Server {
     }
 }
 
-fn spawn(system: System, address: SocketAddr, peer: SocketAddr, data: &Path) -> Result<Child> {
+fn spawn(system: System, address: SocketAddr, place: &Place, data: &Path) -> Result<Child> {
     let log = File::create(log_path(data))?;
-    let mut command = system.command(address, peer, data)?;
+    let mut command = system.command(address, place, data)?;
     command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
     command.spawn().with_context(|| format!("cannot start {}", system.name()))
 }
