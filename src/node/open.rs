@@ -139,11 +139,8 @@ pub(super) fn open(options: &Options) -> Result<Opened, OpenError> {
     let snapshot = recovered.snapshot.as_ref().map(|mark| Position { index: mark.index, term: mark.term });
     let replica = Replica::new(
         consensus::Config {
-            member: recovered.identity.member,
-            incarnation: start,
-            seed: incarnation.get(),
             election_ticks: options.election_ticks,
-            heartbeat_ticks: 1,
+            ..consensus::Config::new(recovered.identity.member, start, incarnation.get())
         },
         consensus::Recovered {
             hard_state,
