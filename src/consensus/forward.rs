@@ -4,7 +4,7 @@
 //! answers it where it stands or that it refused it, alike however often it is asked, and the sender asks again
 //! until it knows or the leader is another.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use thiserror::Error;
@@ -14,6 +14,8 @@ use crate::model::{Incarnation, MemberId, Term};
 
 /// Answers kept for each member that forwards: far more than it has under way.
 const MAX_KEPT: usize = 1024;
+/// Past starts of a member that are known to be over.
+const MAX_OVER: usize = 64;
 /// Batches under way at once. Beyond that, proposals gather.
 pub const MAX_UNANSWERED: usize = 4;
 /// Ticks after which an unanswered batch is sent again.
@@ -110,17 +112,23 @@ pub struct Incoming(BTreeMap<MemberId, Kept>);
 #[derive(Debug)]
 struct Kept {
     start: Incarnation,
+    /// The starts before it. What they sent may still come, on connections that they have left behind.
+    over: VecDeque<Incarnation>,
     /// Below and at this number, nothing is known.
     floor: u64,
     answers: BTreeMap<u64, ForwardAnswer>,
 }
 
 impl Incoming {
-    /// What is known of a batch. A member that has started anew numbers anew.
+    /// What is known of a batch. A member that has started anew numbers anew, and nobody waits any more for what it sent
+    /// before: of that nothing is known.
     pub fn look(&mut self, from: MemberId, start: Incarnation, number: u64) -> Found {
-        let kept = self.0.entry(from).or_insert(Kept { start, floor: 0, answers: BTreeMap::new() });
+        let kept = self.0.entry(from).or_insert_with(|| Kept::new(start));
+        if kept.over.contains(&start) {
+            return Found::Forgotten;
+        }
         if kept.start != start {
-            *kept = Kept { start, floor: 0, answers: BTreeMap::new() };
+            kept.begin(start);
         }
         match kept.answers.get(&number) {
             Some(answer) => Found::Answered(*answer),
@@ -138,6 +146,21 @@ impl Incoming {
         {
             kept.floor = oldest;
         }
+    }
+}
+
+impl Kept {
+    fn new(start: Incarnation) -> Self {
+        Self { start, over: VecDeque::new(), floor: 0, answers: BTreeMap::new() }
+    }
+
+    fn begin(&mut self, start: Incarnation) {
+        self.over.push_back(std::mem::replace(&mut self.start, start));
+        if self.over.len() > MAX_OVER {
+            self.over.pop_front();
+        }
+        self.floor = 0;
+        self.answers.clear();
     }
 }
 
@@ -163,6 +186,17 @@ mod tests {
             incoming.keep(LEADER, number, answer);
         }
         assert_eq!(incoming.look(LEADER, START, 1), Found::Forgotten);
+        assert_eq!(incoming.look(LEADER, Incarnation(8), 1), Found::New);
+    }
+
+    #[test]
+    fn what_a_member_sent_before_it_started_anew_is_not_taken_again() {
+        let mut incoming = Incoming::default();
+        assert_eq!(incoming.look(LEADER, START, 1), Found::New);
+        incoming.keep(LEADER, 1, Ok(Position { index: Index(5), term: Term(2) }));
+        assert_eq!(incoming.look(LEADER, Incarnation(8), 1), Found::New);
+        assert_eq!(incoming.look(LEADER, START, 1), Found::Forgotten);
+        assert_eq!(incoming.look(LEADER, START, 2), Found::Forgotten);
         assert_eq!(incoming.look(LEADER, Incarnation(8), 1), Found::New);
     }
 

@@ -62,16 +62,32 @@ pub struct Config {
     pub election_ticks: usize,
     /// A leader speaks at least this often. Less than `election_ticks`.
     pub heartbeat_ticks: usize,
-    /// Applied entries that are kept for members that lag behind, also where none is known to; see
-    /// [`Replica::truncate`].
+    /// Applied entries that are kept even where no other member is known to need them: whoever leads next may meet one
+    /// that does. A member alone keeps none.
     pub kept_entries: u64,
+    /// Payload bytes of applied entries that are kept for a member that lags behind; beyond that it gets a snapshot.
+    pub kept_bytes: usize,
 }
 
+/// See [`Config::kept_entries`].
+const KEPT_ENTRIES: u64 = 5000;
+/// See [`Config::kept_bytes`].
+const KEPT_BYTES: usize = 64 * 1024 * 1024;
+
 impl Config {
-    /// The usual patience: an election after 10 to 19 ticks of silence, a heartbeat at each tick.
+    /// The usual patience: an election after 10 to 19 ticks of silence, a heartbeat at each tick; a log that serves a member
+    /// that was gone for a while.
     #[must_use]
     pub fn new(member: MemberId, incarnation: Incarnation, seed: u64) -> Self {
-        Self { member, incarnation, seed, election_ticks: 10, heartbeat_ticks: 1, kept_entries: 5000 }
+        Self {
+            member,
+            incarnation,
+            seed,
+            election_ticks: 10,
+            heartbeat_ticks: 1,
+            kept_entries: KEPT_ENTRIES,
+            kept_bytes: KEPT_BYTES,
+        }
     }
 }
 

@@ -31,9 +31,6 @@ const MAX_INFLIGHT_MESSAGES: usize = 64;
 /// Payload bytes that a leader holds uncommitted: twice what the shell lets in, because entries frame proposals.
 const MAX_UNCOMMITTED_BYTES: u64 = 2 * limits::MAX_INFLIGHT_BYTES as u64;
 
-/// Payload bytes of applied entries that are kept for a member that lags behind; beyond that it gets a snapshot.
-const KEPT_FOR_LAGGARDS_BYTES: usize = 64 * 1024 * 1024;
-
 /// One member's part in Raft. See the module for how to serve it.
 pub struct Replica {
     config: Config,
@@ -158,7 +155,7 @@ impl Replica {
     pub fn truncate(&mut self, through: Index) -> Index {
         let applied = Index(self.node.raft.raft_log.applied);
         let laggard = self.laggard(applied);
-        self.node.mut_store().truncate(through.min(applied), laggard, KEPT_FOR_LAGGARDS_BYTES)
+        self.node.mut_store().truncate(through.min(applied), laggard, self.config.kept_bytes)
     }
 
     /// Up to where nobody else needs the log. A leader knows it of each member that it hears of; anybody else guesses.
@@ -168,11 +165,12 @@ impl Replica {
         if others().next().is_none() {
             return applied;
         }
+        let kept = applied.get().saturating_sub(self.config.kept_entries);
         if self.node.raft.state != StateRole::Leader {
-            return Index(applied.get().saturating_sub(self.config.kept_entries));
+            return Index(kept);
         }
         let matched = others().filter(|(_, progress)| progress.recent_active).map(|(_, progress)| progress.matched);
-        Index(matched.min().unwrap_or(applied.get()).min(applied.get().saturating_sub(self.config.kept_entries)))
+        Index(matched.min().unwrap_or(kept).min(kept))
     }
 
     /// How far the other members have come; nothing while this one does not lead.

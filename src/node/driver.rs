@@ -24,7 +24,7 @@ use crate::consensus::forward::{ForwardAnswer, ForwardRefusal, Found, Incoming, 
 use crate::consensus::{Input, Message, MessageKind, Output, Persist, Position, ProposeRefusal, Replica, Role, Status};
 use crate::model::codec::encode_into;
 use crate::model::limits::MAX_ENTRY_BYTES;
-use crate::model::{Command, Incarnation, MemberId, Payload, Proposal, Term, Timestamp};
+use crate::model::{Command, ConfState, Incarnation, MemberId, Payload, Proposal, Term, Timestamp};
 use crate::storage::fjall::FjallEngine;
 
 /// Batches on their way to disk. While so many are, proposals gather into the next one.
@@ -77,7 +77,8 @@ pub(super) struct Driver {
     status: Status,
     /// The term at the start: this member led none up to it in its present life.
     start_term: Term,
-    sole_voter: bool,
+    /// Whether there is no other member: nobody else can have applied anything.
+    is_alone: bool,
     stopped: bool,
     last_checkpoint: Instant,
     last_proposal: Instant,
@@ -128,7 +129,7 @@ impl Driver {
             arrived: None,
             installing: None,
             status: Status::default(),
-            sole_voter: false,
+            is_alone: false,
             stopped: false,
             last_checkpoint: Instant::now(),
             last_proposal: Instant::now(),
@@ -169,7 +170,7 @@ impl Driver {
             Event::Applied { index, term } => {
                 self.replica.step(Input::Applied { index });
                 // An entry of the term that it leads in, once applied, has all earlier ones before it.
-                if self.sole_voter && self.leads(term) {
+                if self.is_alone && self.leads(term) {
                     self.shared.sole_leader.store(true, Ordering::SeqCst);
                 }
             }
@@ -227,8 +228,9 @@ impl Driver {
     fn follow_members(&mut self) {
         let members = self.shared.members();
         let member = self.shared.identity.member;
-        self.sole_voter = members.conf_state().voters == [member];
-        if !self.sole_voter {
+        // A learner beside the only voter may have applied more than this member has, and answered from it.
+        self.is_alone = members.conf_state() == ConfState { voters: vec![member], learners: Vec::new() };
+        if !self.is_alone {
             self.shared.sole_leader.store(false, Ordering::SeqCst);
         }
         if members.was_removed(member) {

@@ -67,7 +67,7 @@ impl Inbox for Peers {
             return Box::pin(async { Err("it is no snapshot".to_owned()) });
         };
         tracing::info!(%from, index = %position.index, "a snapshot comes in");
-        let name = installed_name(self.shared.incarnation, position.index);
+        let name = installed_name(&self.shared.data_dir, self.shared.incarnation, position.index);
         let path = self.shared.data_dir.join(&name);
         let runner = Arc::clone(&self.runner);
         let task = self.shared.runtime.spawn_blocking(move || {
@@ -88,10 +88,6 @@ impl Inbox for Peers {
 /// Builds the state beside the present one, durable when it is whole.
 fn receive(path: &Path, position: Position, mut body: SnapshotBody) -> Result<FjallEngine, String> {
     let failed = |error: &dyn Display| error.to_string();
-    if path.exists() {
-        // Of an attempt that broke off.
-        fs::remove_dir_all(path).map_err(|error| failed(&error))?;
-    }
     let engine = FjallEngine::open(path, Options::default()).map_err(|error| failed(&error))?;
     let mut restore = Restore::new(engine.clone()).map_err(|error| failed(&error))?;
     while let Some(chunk) = body.blocking_next().map_err(|error| failed(&error))? {

@@ -139,12 +139,9 @@ pub(super) fn open(options: &Options) -> Result<Opened, OpenError> {
     let snapshot = recovered.snapshot.as_ref().map(|mark| Position { index: mark.index, term: mark.term });
     let replica = Replica::new(
         consensus::Config {
-            member: recovered.identity.member,
-            incarnation: start,
-            seed: incarnation.get(),
             election_ticks: options.election_ticks,
-            heartbeat_ticks: 1,
             kept_entries: options.kept_entries,
+            ..consensus::Config::new(recovered.identity.member, start, incarnation.get())
         },
         consensus::Recovered {
             hard_state,
@@ -186,9 +183,11 @@ pub(super) fn store_name(incarnation: Incarnation) -> String {
     format!("{STORE}{incarnation}")
 }
 
-/// The name of a store that came with a snapshot.
-pub(super) fn installed_name(incarnation: Incarnation, index: Index) -> String {
-    format!("{STORE}{incarnation}-{index}")
+/// A name for a store that comes with a snapshot, not in use: the same snapshot may come again while the store that it
+/// became before is the member's own.
+pub(super) fn installed_name(data_dir: &Path, incarnation: Incarnation, index: Index) -> String {
+    let name = |copy: u64| format!("{STORE}{incarnation}-{index}-{copy}");
+    (1..u64::MAX).map(name).find(|name| !data_dir.join(name).exists()).unwrap_or_default()
 }
 
 /// A log without anything in it has a store without anything in it, or one that was never finished.
@@ -347,5 +346,20 @@ impl Opened {
             client_urls: options.client_urls.clone(),
             runtime: Handle::current(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_that_comes_again_does_not_take_the_store_that_it_became_before() {
+        let data_dir = tempfile::tempdir().unwrap();
+        let name = || installed_name(data_dir.path(), Incarnation(7), Index(12));
+        let first = name();
+        fs::create_dir(data_dir.path().join(&first)).unwrap();
+        assert_ne!(name(), first);
+        assert!(first.starts_with(&store_name(Incarnation(7))), "{first} is cleared with the stores of its log");
     }
 }

@@ -1,136 +1,106 @@
-//! Applying: the state machine beside the model. Every reply, event, revision and digest is held against it.
+//! Applying: what is committed goes into the state machine, and everything that comes of it is held against the truth.
 
-use std::collections::BTreeMap;
-
-use vardr::machine::Applied;
-use vardr::model::{Block, Index, LogEntry, LogEntryKind, Payload, ProposalId, Refusal, Reply, Revision};
+use vardr::consensus::{Input, Position};
+use vardr::model::{LogEntry, Revision};
 use vardr::mvcc::View;
 use vardr::storage::memory::MemorySnapshot;
 
-use vardr::consensus::Input;
-
 use crate::life::Death;
-use crate::model::Change;
+use crate::snapshots::Arrived;
 use crate::world::{Checked, Violation, World, ensure};
 
-/// What an entry must come to, by the model.
-#[derive(Debug, Clone, Default)]
-pub struct Expected {
-    pub replies: Vec<(ProposalId, Reply)>,
-    /// The revisions before and after it.
-    pub before: Revision,
-    pub after: Revision,
+/// What the replica gives to the applier, in order.
+#[derive(Debug)]
+pub enum Work {
+    Commit(Vec<LogEntry>),
+    /// The state of a snapshot that takes the place of the present one. The log names it already.
+    Install(Position, Arrived),
 }
 
 impl World {
     /// The state machine's present state.
-    pub fn view(&mut self) -> Checked<View<MemorySnapshot>> {
-        self.alive().machine.view().map_err(|error| Violation(format!("the state cannot be read: {error}")))
+    pub fn view(&mut self, place: usize) -> Checked<View<MemorySnapshot>> {
+        self.alive(place).machine.view().map_err(|error| Violation(format!("the state cannot be read: {error}")))
     }
 
-    pub fn applied(&mut self) -> Checked {
-        let entries = std::mem::take(&mut self.alive().applying);
-        let first = entries[0].index;
-        for entry in &entries {
-            self.expect(entry)?;
+    /// The applier takes what waits, as much as it likes.
+    pub fn work(&mut self, place: usize) -> Checked {
+        self.alive(place).applying = false;
+        let most = usize::try_from(self.chance.between(1, 20)).unwrap();
+        let mut entries = Vec::new();
+        while let Some(work) = self.alive(place).works.pop_front() {
+            match work {
+                Work::Commit(mut committed) => {
+                    let rest = committed.split_off(committed.len().min(most - entries.len()));
+                    entries.extend(committed);
+                    if !rest.is_empty() {
+                        self.alive(place).works.push_front(Work::Commit(rest));
+                        break;
+                    }
+                }
+                Work::Install(position, arrived) => {
+                    self.apply(place, &entries)?;
+                    if self.is_up(place) {
+                        self.install(place, position, arrived)?;
+                    }
+                    return Ok(());
+                }
+            }
         }
-        let applied = match self.alive().machine.apply(&entries) {
+        self.apply(place, &entries)
+    }
+
+    fn apply(&mut self, place: usize, entries: &[LogEntry]) -> Checked {
+        let (Some(first), Some(last)) = (entries.first(), entries.last()) else { return Ok(()) };
+        let mut applied = match self.alive(place).machine.apply(entries) {
             Ok(applied) => applied,
-            Err(fault) if self.store_fault_planted => {
-                self.tell(|| format!("the member stops: {fault}"));
-                self.die(Death::Process);
+            Err(fault) if self.hosts[place].store_fault_planted => {
+                self.tell(|| format!("member {place} stops: {fault}"));
+                self.die(place, Death::Process);
                 return Ok(());
             }
             Err(fault) => return Err(Violation(format!("applying fails: {fault}"))),
         };
-        self.check_applied(first, &applied)?;
-        self.alive().hub.publish(applied.revision, &applied.blocks);
-        self.follow_leases(&applied.leases);
-        for (id, reply) in &applied.replies {
-            if let Some(caller) = self.alive().callers.remove(id) {
-                self.answer_write(caller, reply);
-            }
+        self.check_applied(first.index, &applied)?;
+        self.check_digest(place)?;
+        self.see(applied.index, applied.revision);
+        self.follow_leases(place, &applied.leases);
+        let replies = std::mem::take(&mut applied.replies);
+        self.answer_waiters(place, entries, &replies)?;
+        let bug = self.bug;
+        let member = self.alive(place);
+        member.hub.publish(applied.revision, &applied.blocks);
+        for (index, accepted) in applied.membership {
+            member.replica.step(Input::MembershipApplied { index, accepted });
         }
-        self.alive().applied = applied.index;
-        self.input(Input::Applied { index: applied.index })?;
-        self.begin_apply();
-        Ok(())
-    }
-
-    /// Runs the model, where it has not seen the entry yet.
-    fn expect(&mut self, entry: &LogEntry) -> Checked {
-        if self.expected.contains_key(&entry.index) {
-            return Ok(());
+        if applied.members.is_some() {
+            member.follow_members(bug);
         }
-        let before = self.model.revision;
-        let mut replies = Vec::new();
-        if entry.kind == LogEntryKind::Normal && !entry.data.is_empty() {
-            let payload =
-                Payload::decode(&entry.data).map_err(|error| Violation(format!("entry {}: {error}", entry.index)))?;
-            for proposal in &payload.proposals {
-                replies.push((proposal.id, self.model.propose(entry.term, proposal)));
-                self.judge_leases(proposal)?;
-            }
+        member.applied = applied.index;
+        member.replica.step(Input::Applied { index: last.index });
+        if member.is_alone && member.leads(last.term) {
+            member.sole_leader = true;
         }
-        let after = self.model.revision;
-        self.expected.insert(entry.index, Expected { replies, before, after });
-        Ok(())
-    }
-
-    fn check_applied(&mut self, first: Index, applied: &Applied) -> Checked {
-        let Applied { index, revision, replies, blocks, .. } = applied;
-        let mut expected = self.expected.range(first..=*index).map(|(_, expected)| expected);
-        let before = self.expected[&first].before;
-        let after = self.expected[index].after;
-        ensure!(*revision == after, "revision {revision} after entry {index}; the model says {after}");
-        let wanted: BTreeMap<ProposalId, &Reply> =
-            expected.by_ref().flat_map(|expected| &expected.replies).map(|(id, reply)| (*id, reply)).collect();
-        for (id, reply) in replies {
-            let wanted = wanted.get(id).copied();
-            ensure!(
-                wanted.is_some_and(|wanted| agree(wanted, reply)),
-                "{id:?} came to {reply:?}; the model says {wanted:?}"
-            );
+        if member.machine.members().was_removed(member.id) {
+            self.leave(place)?;
         }
-        ensure!(wanted.len() == replies.len(), "{} replies to {} proposals", replies.len(), wanted.len());
-        self.check_blocks(before, after, blocks)?;
-        self.check_digest(*index)
-    }
-
-    fn check_blocks(&self, before: Revision, after: Revision, blocks: &[std::sync::Arc<Block>]) -> Checked {
-        let found = blocks.iter().flat_map(|block| &block.events).map(Change::from);
-        let wanted = self.model.after(before).iter().take_while(|change| change.revision <= after);
-        ensure!(found.clone().eq(wanted.cloned()), "events {:?}", found.collect::<Vec<_>>());
-        Ok(())
-    }
-
-    /// The same index, the same digest, in every life of the member.
-    fn check_digest(&mut self, index: Index) -> Checked {
-        let digest = self.alive().machine.digest();
-        let known = *self.digests.entry(index).or_insert(digest);
-        ensure!(known == digest, "digest {digest:?} at entry {index}; before it was {known:?}");
         Ok(())
     }
 
     /// Everything that is readable is as the model has it.
-    pub fn check_state(&mut self) -> Checked {
-        let view = self.view()?;
+    pub fn check_state(&mut self, place: usize) -> Checked {
+        let view = self.view(place)?;
         let query = vardr::model::RangeQuery::all(vardr::model::KeyRange::prefix(""));
         let found = view.range(&query).map_err(|error| Violation(format!("a read fails: {error}")))?;
         let found: Vec<_> = found.items.iter().map(|item| (&item.key, &item.record)).collect();
-        let wanted = self.model.at(view.revision());
+        let wanted = self.truth.model.at(view.revision());
         ensure!(found == wanted.iter().collect::<Vec<_>>(), "the store holds {found:?}; the model says {wanted:?}");
         Ok(())
     }
-}
 
-/// Whether two replies say the same. Of several reasons to refuse, either may be named.
-fn agree(wanted: &Reply, found: &Reply) -> bool {
-    let precondition = |refusal: &Refusal| matches!(refusal, Refusal::PreconditionFailed { .. });
-    match (&wanted.result, &found.result) {
-        (Err(one), Err(other)) if !precondition(one) && !precondition(other) => {
-            (wanted.revision, wanted.replayed) == (found.revision, found.replayed)
-        }
-        _ => wanted == found,
+    /// Somebody could have seen this.
+    pub fn see(&mut self, index: vardr::model::Index, revision: Revision) {
+        self.truth.seen = self.truth.seen.max(index);
+        self.truth.revision_seen = self.truth.revision_seen.max(revision);
     }
 }

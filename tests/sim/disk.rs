@@ -1,26 +1,47 @@
-//! The log's disk: the real log over a disk in memory that fails, tears and loses on demand.
+//! The log's disk: the real log over a disk in memory that fails, tears, fills up and loses on demand.
 
+use std::collections::VecDeque;
 use std::io::ErrorKind;
 
-use vardr::consensus::{Persist, Position};
-use vardr::model::{ClusterId, HardState, Incarnation, Index, LogEntry};
+use vardr::consensus::Persist;
+use vardr::model::{ClusterId, Incarnation, Index, LogEntry, MemberId};
 use vardr::wal::memory::{MemoryDirectory, Operation};
-use vardr::wal::{Batch, Identity, Options, Wal, WalError};
+use vardr::wal::{Batch, Identity, Options, Recovered, SnapshotMark, Wal, WalError};
 
 use crate::chance::Chance;
 use crate::life::Death;
-use crate::world::MEMBER;
 
-const IDENTITY: Identity = Identity { cluster: ClusterId(1), member: MEMBER, incarnation: Incarnation(1) };
+/// What is asked of the disk, in order.
+#[derive(Debug, Clone)]
+pub enum Order {
+    /// With the name of the store, where the batch makes a snapshot good.
+    Persist(Persist, Option<String>),
+    /// The log below this index is needed no more.
+    Truncate(Index),
+}
 
-/// What the log holds at start.
-#[derive(Debug, Clone, Default)]
-pub struct Opened {
-    pub hard_state: HardState,
-    pub snapshot: Option<Position>,
-    pub entries: Vec<LogEntry>,
-    /// Whether an unfinished batch was cut off.
-    pub cut_off: bool,
+/// Takes the next order, with whatever may share its batch.
+pub fn take_order(orders: &mut VecDeque<Order>) -> Option<Order> {
+    let mut first = orders.pop_front()?;
+    if let Order::Persist(waiting, _) = &mut first {
+        while let Some(Order::Persist(next, None)) = orders.front()
+            && follows(waiting, next)
+            && let Some(Order::Persist(next, _)) = orders.pop_front()
+        {
+            waiting.number = next.number;
+            waiting.entries.extend(next.entries);
+            waiting.hard_state = next.hard_state.or(waiting.hard_state);
+        }
+    }
+    Some(first)
+}
+
+fn follows(waiting: &Persist, next: &Persist) -> bool {
+    let first = |entries: &[LogEntry]| entries.first().map(|entry| entry.index);
+    match (waiting.entries.last(), first(&next.entries)) {
+        (Some(last), Some(first)) => first == last.index.next(),
+        _ => true,
+    }
 }
 
 #[derive(Debug)]
@@ -29,51 +50,61 @@ pub struct LogDisk {
     /// While the member is up.
     wal: Option<Wal<MemoryDirectory>>,
     options: Options,
+    identity: Identity,
 }
 
 impl LogDisk {
-    pub fn new(chance: &mut Chance) -> Self {
+    pub fn new(member: MemberId, chance: &mut Chance) -> Self {
+        let identity = Identity { cluster: ClusterId(1), member, incarnation: Incarnation(1) };
         let segment_bytes = chance.between(8, 64) * 1024;
-        let options = Options { segment_bytes, expected: Some(IDENTITY) };
-        Self { directory: MemoryDirectory::new(), wal: None, options }
+        let options = Options { segment_bytes, expected: Some(identity) };
+        Self { directory: MemoryDirectory::new(), wal: None, options, identity }
     }
 
-    pub fn open(&mut self) -> Result<Opened, WalError> {
+    pub fn open(&mut self) -> Result<Recovered, WalError> {
         match Wal::open_with(self.directory.clone(), self.options) {
             Ok((wal, recovered)) => {
                 self.wal = Some(wal);
-                let snapshot = recovered.snapshot.map(|mark| Position { index: mark.index, term: mark.term });
-                let cut_off = recovered.cut_off.is_some();
-                Ok(Opened { hard_state: recovered.hard_state, snapshot, entries: recovered.entries, cut_off })
+                Ok(recovered)
             }
             Err(WalError::Absent) => {
-                self.wal = Some(Wal::create_with(self.directory.clone(), IDENTITY, self.options)?);
-                Ok(Opened::default())
+                self.wal = Some(Wal::create_with(self.directory.clone(), self.identity, self.options)?);
+                let identity = self.identity;
+                let (hard_state, entries) = Default::default();
+                Ok(Recovered { identity, hard_state, entries, snapshot: None, cut_off: None })
             }
             Err(error) => Err(error),
         }
     }
 
-    /// Writes what waited as one batch.
-    pub fn append(&mut self, waiting: &[Persist]) -> Result<(), WalError> {
-        let mut entries: Vec<LogEntry> = Vec::new();
-        let mut hard_state = None;
-        for persist in waiting {
-            if let Some(first) = persist.entries.first() {
-                entries.retain(|entry| entry.index < first.index);
-                entries.extend(persist.entries.iter().cloned());
-            }
-            hard_state = persist.hard_state.or(hard_state);
-        }
-        self.wal().append(&Batch { snapshot: None, entries: &entries, hard_state })
+    pub fn append(&mut self, batch: &Batch<'_>) -> Result<(), WalError> {
+        self.wal().append(batch)
     }
 
-    pub fn truncate(&mut self, through: Index) -> Result<(), WalError> {
-        self.wal().truncate_front(through.next())
+    /// Carries an order out.
+    pub fn carry_out(&mut self, order: &Order) -> Result<(), WalError> {
+        match order {
+            Order::Persist(Persist { snapshot, entries, hard_state, .. }, store) => {
+                let mark = |store: &String| {
+                    snapshot.map(|at| SnapshotMark { index: at.index, term: at.term, store: store.clone() })
+                };
+                let snapshot = store.as_ref().and_then(mark);
+                self.append(&Batch { snapshot, entries, hard_state: *hard_state })
+            }
+            Order::Truncate(index) => {
+                self.wal().truncate_front(*index)?;
+                self.wal().reserve().map(|_| ())
+            }
+        }
     }
 
     pub fn fail_next_sync(&mut self) {
         self.directory.fail(Operation::Sync, 0, ErrorKind::Other);
+    }
+
+    /// Nothing more fits on the disk.
+    pub fn fill(&mut self) {
+        self.directory.set_capacity(Some(self.directory.used()));
     }
 
     /// The disk does only a few more things, from none to all that one batch takes.
@@ -86,10 +117,16 @@ impl LogDisk {
         }
     }
 
+    /// Ends the faults to come.
+    pub fn heal(&mut self) {
+        self.directory.heal();
+        self.directory.set_capacity(None);
+    }
+
     /// The process is gone. With the power, so is any part of what was not synced.
     pub fn crash(&mut self, death: Death, chance: &mut Chance) {
         self.wal = None;
-        self.directory.heal();
+        self.heal();
         if death == Death::Power {
             let keep = *chance.pick(&[0, 50, 80, 95, 100]);
             self.directory.crash(|_| chance.percent(keep));

@@ -2,40 +2,62 @@
 
 use crate::chance::Chance;
 
-/// A thing that happens to a member.
+/// A thing that happens to a member, or to the network between members.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// `kill -9`: the process is gone, what it gave to the operating system is not.
     Kill,
     /// Power fails between two writes: any part of what was not synced is lost.
     PowerLoss,
+    /// Power fails for every member at once.
+    Blackout,
+    /// The member stays down for so long that the log goes on without it.
+    Outage,
     /// `kill -9` in the middle of a write to the log.
     KillWhileWriting,
     /// Power fails in the middle of a write to the log.
     TornWrite,
+    /// The next snapshot that any member takes is its end, at one of the steps of an install.
+    DeathWhileInstalling,
     /// The next sync of the log fails: the member must stop.
     LogSyncFails,
+    /// The disk of the log is full: the member must stop.
+    LogFull,
     /// The next batch for the store fails: the member must stop.
     StoreWriteFails,
     /// The next sync of the store fails: the member must stop.
     StoreSyncFails,
     /// The process stands still.
     Pause,
-    /// The disk takes long.
+    /// The disk takes long, for the log and for the store.
     SlowDisk,
     /// The wall clock is set, forward or back.
     ClockJump,
     /// Every watcher's connection drops.
     Disconnect,
+    /// The members are in two parts that do not hear each other.
+    Partition,
+    /// One part does not hear the other, which hears it.
+    OneWayPartition,
+    /// One member hears nobody and is heard by nobody.
+    CutOff,
+    /// What goes from one member to another takes long.
+    Clog,
+    /// Messages are lost, repeated and late.
+    LossyNetwork,
 }
 
 impl Fault {
-    const ALL: [Self; 11] = [
+    const OF_MEMBERS: [Self; 15] = [
         Self::Kill,
         Self::PowerLoss,
+        Self::Blackout,
+        Self::Outage,
         Self::KillWhileWriting,
         Self::TornWrite,
+        Self::DeathWhileInstalling,
         Self::LogSyncFails,
+        Self::LogFull,
         Self::StoreWriteFails,
         Self::StoreSyncFails,
         Self::Pause,
@@ -43,24 +65,36 @@ impl Fault {
         Self::ClockJump,
         Self::Disconnect,
     ];
+    const OF_THE_NETWORK: [Self; 5] =
+        [Self::Partition, Self::OneWayPartition, Self::CutOff, Self::Clog, Self::LossyNetwork];
 
-    pub fn draw(chance: &mut Chance) -> Self {
-        *chance.pick(&Self::ALL)
+    pub fn draw(chance: &mut Chance, members: usize) -> Self {
+        let network = members > 1 && chance.percent(40);
+        *chance.pick(if network { &Self::OF_THE_NETWORK } else { &Self::OF_MEMBERS[..] })
     }
 
     pub fn name(self) -> &'static str {
         match self {
             Self::Kill => "kills",
             Self::PowerLoss => "power losses",
+            Self::Blackout => "power losses of all members",
+            Self::Outage => "long outages",
             Self::KillWhileWriting => "kills while writing",
             Self::TornWrite => "torn writes",
+            Self::DeathWhileInstalling => "deaths while installing planned",
             Self::LogSyncFails => "failed log syncs",
+            Self::LogFull => "full disks",
             Self::StoreWriteFails => "failed store writes",
             Self::StoreSyncFails => "failed store syncs",
             Self::Pause => "pauses",
             Self::SlowDisk => "slow disks",
             Self::ClockJump => "clock jumps",
             Self::Disconnect => "dropped connections",
+            Self::Partition => "partitions",
+            Self::OneWayPartition => "one-way partitions",
+            Self::CutOff => "members cut off",
+            Self::Clog => "clogged links",
+            Self::LossyNetwork => "lossy spells",
         }
     }
 }
@@ -68,14 +102,20 @@ impl Fault {
 /// A rule broken on purpose, in the parts of a member that the world plays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Bug {
-    /// The log is called durable when writing it begins.
+    /// The log is called durable when writing it begins, by leaders and followers.
     AcknowledgeBeforeSync,
     /// The applied index reaches the store in a batch of its own, before the data.
     AppliedIndexInAnotherBatch,
     /// The log is cut off before the store is synced.
     TruncateBeforeSync,
-    /// A read takes the state at hand instead of waiting for its index.
+    /// The log is cut off behind what is committed, applied or not.
+    TruncateUnapplied,
+    /// Whoever believes to lead serves a read from the state at hand.
     ReadWithoutIndex,
+    /// All reads of a member go to the leader under one context.
+    ReadContextReused,
+    /// The only voter serves reads without a ticket although there is a learner, which may have applied more.
+    TicketSpared,
     /// A watcher resumes one revision too early.
     ResumeRepeats,
     /// A watcher resumes at the hub's revision instead of replaying what it missed.
@@ -84,17 +124,38 @@ pub enum Bug {
     RenewalIgnored,
     /// Leases are not armed again after a restart.
     LeasesForgotten,
+    /// Everybody expires leases, and the leader lets every expiry name its own term and the lease as it is.
+    StaleExpiry,
+    /// A leader forgets what it answered to forwarded proposals.
+    ForwardForgotten,
+    /// A leader says at times that it refused what it placed.
+    RefusedThoughPlaced,
+    /// What an installed snapshot does not hold stays from the state before it.
+    InstallKeepsOld,
+    /// A member takes nothing from another of which it does not know that it is a member.
+    StrangersRefused,
+    /// A snapshot's state is called installed before the log names it.
+    InstallBeforeMark,
 }
 
 impl Bug {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 17] = [
         Self::AcknowledgeBeforeSync,
         Self::AppliedIndexInAnotherBatch,
         Self::TruncateBeforeSync,
+        Self::TruncateUnapplied,
         Self::ReadWithoutIndex,
+        Self::ReadContextReused,
+        Self::TicketSpared,
         Self::ResumeRepeats,
         Self::ResumeSkips,
         Self::RenewalIgnored,
         Self::LeasesForgotten,
+        Self::StaleExpiry,
+        Self::ForwardForgotten,
+        Self::RefusedThoughPlaced,
+        Self::InstallKeepsOld,
+        Self::InstallBeforeMark,
+        Self::StrangersRefused,
     ];
 }

@@ -1,21 +1,24 @@
-//! Leases: the member's deadlines, and the truth about them: none ends before its time, none lives long after.
+//! Leases: each member's deadlines, and the truth about them: none ends before its time, none lives long after.
 
+use vardr::consensus::Role;
 use vardr::machine::LeaseChange;
-use vardr::model::{Command, LeaseCheckpoint, LeaseId, Proposal, Ttl};
+use vardr::model::{Command, Lease, LeaseCheckpoint, LeaseId, Proposal, Ttl};
 
 use crate::faults::Bug;
-use crate::member::Member;
-use crate::world::{Checked, Event, MS, SECOND, World, ensure};
+use crate::life::RATES;
+use crate::world::{Checked, Happening, MS, SECOND, STORM, World, ensure};
 
-/// How late an expiry may be: a stalled disk and a few tries.
-const SLACK: u64 = 8 * SECOND;
+/// How late an expiry may be once faults have ended: members start, one is elected, it counts by its clock.
+const SLACK: u64 = 10 * SECOND;
 /// How long the member waits for one try to expire a lease.
 const AGAIN: u64 = SECOND;
 
-/// When the member will end a lease.
+/// When the member will end a lease, by its own clock.
 #[derive(Debug, Clone, Copy)]
 pub struct Deadline {
     at: u64,
+    /// When to propose it next.
+    due: u64,
     renewals: u64,
 }
 
@@ -26,15 +29,28 @@ pub struct LeaseTruth {
     renewals: u64,
     /// When the client sent the last grant or renewal that took effect: it may count on the lease until `ttl` after.
     asked: u64,
-    /// When a member last had reason to count from the beginning.
+    /// When that took effect.
     counted: u64,
 }
 
 impl World {
+    /// The time by a member's monotonic clock.
+    fn local_time(&self, place: usize) -> u64 {
+        self.now * self.hosts[place].rate / 100
+    }
+
+    /// Arms a deadline for every lease that the state holds.
+    pub fn arm_all(&mut self, place: usize) {
+        let member = self.alive(place);
+        member.deadlines.clear();
+        let armed: Vec<LeaseChange> = member.machine.leases().map(arm).collect();
+        self.follow_leases(place, &armed);
+    }
+
     /// Arms and disarms as the state machine says.
-    pub fn follow_leases(&mut self, changes: &[LeaseChange]) {
-        let (now, ignores) = (self.now, self.bug == Some(Bug::RenewalIgnored));
-        let deadlines = &mut self.alive().deadlines;
+    pub fn follow_leases(&mut self, place: usize, changes: &[LeaseChange]) {
+        let (now, ignores) = (self.local_time(place), self.bug == Some(Bug::RenewalIgnored));
+        let deadlines = &mut self.alive(place).deadlines;
         for change in changes {
             match change {
                 LeaseChange::Armed { id, remaining, renewals } => {
@@ -42,7 +58,7 @@ impl World {
                     match deadlines.get_mut(id) {
                         Some(deadline) if ignores => deadline.renewals = *renewals,
                         _ => {
-                            deadlines.insert(*id, Deadline { at, renewals: *renewals });
+                            deadlines.insert(*id, Deadline { at, due: at, renewals: *renewals });
                         }
                     }
                 }
@@ -53,52 +69,60 @@ impl World {
         }
     }
 
-    /// Proposes to end the leases whose time has come.
-    pub fn expire_leases(&mut self) {
-        let now = self.now;
-        let member = self.alive();
+    /// A leader proposes to end the leases whose time has come.
+    pub fn expire_leases(&mut self, place: usize) {
+        let (now, everybody) = (self.local_time(place), self.bug == Some(Bug::StaleExpiry));
+        let member = self.alive(place);
+        if member.status.role != Role::Leader && !everybody {
+            return;
+        }
         let term = member.replica.status().term;
         let mut due = Vec::new();
         for (id, deadline) in &mut member.deadlines {
-            if deadline.at <= now {
-                deadline.at = now + AGAIN;
+            if deadline.due <= now {
+                deadline.due = now + AGAIN;
                 due.push(Command::ExpireLease { id: *id, term, renewals: deadline.renewals });
             }
         }
         for command in due {
-            self.propose(command);
+            self.propose_own(place, command);
         }
     }
 
-    pub fn checkpoint_leases(&mut self) {
-        self.after(4 * SECOND, Event::CheckpointLeases);
-        let now = self.now;
-        let Member { replica, deadlines, .. } = self.alive();
-        let term = replica.status().term;
-        let checkpoints: Vec<LeaseCheckpoint> = deadlines
-            .iter()
-            .map(|(id, deadline)| LeaseCheckpoint {
-                id: *id,
-                remaining: Ttl((deadline.at.saturating_sub(now) / MS).max(1)),
-                renewals: deadline.renewals,
-            })
-            .collect();
+    pub fn checkpoint_leases(&mut self, place: usize) {
+        self.inside(place, 4 * SECOND, Happening::CheckpointLeases);
+        let now = self.local_time(place);
+        let member = self.alive(place);
+        if member.status.role != Role::Leader {
+            return;
+        }
+        let term = member.replica.status().term;
+        let left = |deadline: &Deadline| (deadline.at.saturating_sub(now) / MS).max(1);
+        let checkpoint = |(id, deadline): (&LeaseId, &Deadline)| LeaseCheckpoint {
+            id: *id,
+            remaining: Ttl(left(deadline)),
+            renewals: deadline.renewals,
+        };
+        let checkpoints: Vec<LeaseCheckpoint> = member.deadlines.iter().map(checkpoint).collect();
         if !checkpoints.is_empty() {
-            self.propose(Command::CheckpointLeases { term, checkpoints });
+            self.propose_own(place, Command::CheckpointLeases { term, checkpoints });
         }
     }
 
     /// Follows what a proposal did to leases in the model, and judges an expiry.
     pub fn judge_leases(&mut self, proposal: &Proposal) -> Checked {
         let now = self.now;
-        let asked = self.asked.get(&proposal.id).copied().unwrap_or(now);
+        let asked = self.truth.asked.get(&proposal.id).copied().unwrap_or(now);
+        let model = &self.truth.model;
         let gone: Vec<LeaseId> =
-            self.leases.keys().filter(|id| !self.model.leases.contains_key(*id)).copied().collect();
+            self.truth.leases.keys().filter(|id| !model.leases.contains_key(*id)).copied().collect();
         for id in gone {
-            let Some(truth) = self.leases.remove(&id) else { continue };
+            let Some(truth) = self.truth.leases.remove(&id) else { continue };
             if matches!(proposal.command, Command::ExpireLease { id: named, .. } if named == id) {
                 self.report.sight("leases expired");
-                let early = (truth.asked + truth.ttl).saturating_sub(now);
+                // The fastest clock may have counted it down, to the millisecond.
+                let least = (truth.ttl * 100 / RATES.1).saturating_sub(MS);
+                let early = (truth.asked + least).saturating_sub(now);
                 ensure!(
                     early == 0,
                     "lease {id} of {} µs, renewed at {}, ended {early} µs early",
@@ -107,33 +131,30 @@ impl World {
                 );
             }
         }
-        for lease in self.model.leases.values() {
-            let known = self.leases.get(&lease.id).map(|truth| truth.renewals);
+        for lease in self.truth.model.leases.values() {
+            let known = self.truth.leases.get(&lease.id).map(|truth| truth.renewals);
             if known != Some(lease.renewals) {
                 let truth = LeaseTruth { ttl: lease.ttl.get() * MS, renewals: lease.renewals, asked, counted: now };
-                self.leases.insert(lease.id, truth);
+                self.truth.leases.insert(lease.id, truth);
             }
         }
         Ok(())
     }
 
-    /// No lease lives long after its time, while there is a member to end it.
+    /// Once faults have ended, no lease lives long after its time.
     pub fn check_lateness(&mut self) -> Checked {
-        for (id, truth) in &self.leases {
-            let late = self.now.saturating_sub(truth.counted + truth.ttl);
+        if self.storming {
+            return Ok(());
+        }
+        for (id, truth) in &self.truth.leases {
+            let most = truth.ttl * 100 / RATES.0;
+            let late = self.now.saturating_sub(truth.counted.max(STORM) + most);
             ensure!(late <= SLACK, "lease {id} outlives its time by {late} µs");
         }
         Ok(())
     }
+}
 
-    /// A member that just started counts every lease anew, from what it has of it.
-    pub fn count_leases_again(&mut self) {
-        let now = self.now;
-        self.leases.values_mut().for_each(|truth| truth.counted = now);
-    }
-
-    /// Time in which the member stands still is nobody's fault.
-    pub fn excuse_leases(&mut self, pause: u64) {
-        self.leases.values_mut().for_each(|truth| truth.counted += pause);
-    }
+fn arm(lease: &Lease) -> LeaseChange {
+    LeaseChange::Armed { id: lease.id, remaining: lease.remaining, renewals: lease.renewals }
 }

@@ -1,16 +1,22 @@
-//! Starting, stopping, and what is left in between: the operator, the disk and the end of the run.
+//! The machines that members run on: starting, stopping, what is left in between, and the end of the run.
 
-use vardr::consensus::{Config, Position, Recovered, Replica};
-use vardr::machine::{LeaseChange, StateMachine};
-use vardr::model::{ConfState, Incarnation, Index, Lease};
-use vardr::storage::memory::Call;
+use std::collections::BTreeMap;
+
+use vardr::consensus::{Config, Position, Recovered, Replica, Role};
+use vardr::machine::{GENESIS, StateMachine, begin, content_digest};
+use vardr::model::{HardState, Incarnation, Index, MemberId};
+use vardr::storage::memory::{Call, MemoryEngine};
 use vardr::storage::{Engine, StorageError};
+use vardr::wal::{self, Batch, SnapshotMark};
 use vardr::watch::{Hub, Limits};
 
+use crate::chance::Chance;
+use crate::disk::{LogDisk, Order};
 use crate::engine::SimEngine;
 use crate::faults::{Bug, Fault};
 use crate::member::Member;
-use crate::world::{Checked, Event, MEMBER, MS, SECOND, Violation, World, ensure};
+use crate::snapshots::Step;
+use crate::world::{Checked, Happening, MS, Outside, SECOND, Violation, World, ensure};
 
 /// How a process ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,193 +27,377 @@ pub enum Death {
     Power,
 }
 
+/// A machine: what of a member outlives its process, and what hinders it.
+#[expect(clippy::struct_excessive_bools, reason = "each says something else about the machine")]
+pub struct Host {
+    pub id: MemberId,
+    pub log: LogDisk,
+    /// By name, the present one among them.
+    pub stores: BTreeMap<String, MemoryEngine>,
+    pub store: String,
+    /// Numbers the stores that come with snapshots.
+    pub next_store: u64,
+    pub member: Option<Member>,
+    /// Counts the starts of the member's process.
+    pub starts: u64,
+    /// Whether it begins as one that the cluster has added.
+    pub joins: bool,
+    /// Whether it is no member any more.
+    pub has_left: bool,
+    pub down_until: u64,
+    pub paused_until: u64,
+    /// What came while it stood still.
+    pub parked: Vec<(Option<u64>, Happening)>,
+    pub slow_until: u64,
+    /// How fast its clock goes, in percent of real time.
+    pub rate: u64,
+    /// What the wall clock is off by, in milliseconds.
+    pub clock_offset: i64,
+    /// Whether the member may stop because of its disk.
+    pub log_fault_planted: bool,
+    pub store_fault_planted: bool,
+    /// How the member is to die in the middle of its next write to the log.
+    pub tear: Option<Death>,
+    pub dies_installing: Option<Step>,
+}
+
+/// The slowest and the fastest clock, in percent of real time.
+pub const RATES: (u64, u64) = (80, 125);
+
+impl Host {
+    pub fn new(id: MemberId, chance: &mut Chance) -> Self {
+        let rate = if chance.percent(30) { chance.between(RATES.0, RATES.1 + 1) } else { 100 };
+        Self {
+            id,
+            log: LogDisk::new(id, chance),
+            stores: BTreeMap::new(),
+            store: String::new(),
+            next_store: 1,
+            member: None,
+            starts: 0,
+            joins: false,
+            has_left: false,
+            down_until: 0,
+            paused_until: 0,
+            parked: Vec::new(),
+            slow_until: 0,
+            rate,
+            clock_offset: 0,
+            log_fault_planted: false,
+            store_fault_planted: false,
+            tear: None,
+            dies_installing: None,
+        }
+    }
+
+    /// Nothing hinders the member any more.
+    pub fn heal(&mut self, now: u64) {
+        (self.down_until, self.paused_until, self.slow_until) = (now, now, now);
+        (self.tear, self.dies_installing) = (None, None);
+        self.log.heal();
+    }
+
+    fn engine(&self) -> &MemoryEngine {
+        &self.stores[&self.store]
+    }
+
+    /// Opens the log, and the store that it names. The others go: their place was taken, or they were never finished.
+    fn open(&mut self) -> Result<wal::Recovered, wal::WalError> {
+        let recovered = self.log.open()?;
+        let named = recovered.snapshot.as_ref().map(|mark| mark.store.clone());
+        let is_blank = named.is_none() && recovered.entries.is_empty();
+        let name = named.unwrap_or_else(|| "store-1".to_owned());
+        self.stores.retain(|other, _| *other == name && !is_blank);
+        self.stores.entry(name.clone()).or_default();
+        self.store = name;
+        Ok(recovered)
+    }
+}
+
 impl World {
-    /// The operator starts the member with what its disk holds.
-    pub fn start(&mut self) -> Checked {
-        if self.member.is_some() {
+    /// The operator starts a member with what its disk holds.
+    pub fn start(&mut self, place: usize) -> Checked {
+        let host = &self.hosts[place];
+        if host.member.is_some() || host.has_left || self.now < host.down_until {
             return Ok(());
         }
-        self.starts += 1;
+        self.hosts[place].starts += 1;
         if self.storming && self.chance.percent(10) {
-            self.log.stop_soon(&mut self.chance);
-            self.log_fault_planted = true;
+            self.hosts[place].log.stop_soon(&mut self.chance);
+            self.hosts[place].log_fault_planted = true;
         }
-        let opened = match self.log.open() {
-            Err(error) if !self.log_fault_planted => return Err(refused("the log", &error)),
+        let opened = self.hosts[place].open().and_then(|recovered| self.begin(place, recovered));
+        let recovered = match opened {
+            Err(error) if !self.hosts[place].log_fault_planted => return Err(refused("the log", &error)),
             Err(_) => {
-                self.die_starting();
+                self.die_starting(place);
                 return Ok(());
             }
-            Ok(opened) => opened,
+            Ok(recovered) => recovered,
         };
-        if opened.cut_off {
+        if recovered.cut_off.is_some() {
             self.report.sight("unfinished batches cut off");
         }
-        let engine =
-            SimEngine { memory: self.store.clone(), splits_batches: self.bug == Some(Bug::AppliedIndexInAnotherBatch) };
-        let machine = StateMachine::open(engine).map_err(|fault| refused("the state machine", &fault))?;
-        let (index, term) = machine.applied();
-        let (starts, entries) = (self.starts, opened.entries.len());
-        self.tell(|| format!("start {starts} with {entries} entries, applied {index}"));
-        let recovered = Recovered {
-            hard_state: opened.hard_state,
-            snapshot: opened.snapshot,
-            entries: opened.entries,
-            applied: Position { index, term },
-            conf_state: ConfState { voters: vec![MEMBER], learners: Vec::new() },
-        };
-        let config = Config::new(MEMBER, Incarnation(self.starts), 7);
-        let replica = Replica::new(config, recovered).map_err(|error| refused("the replica", &error))?;
-        if self.storming && self.starts > 1 && self.chance.percent(10) {
-            self.die_starting();
-            return Ok(());
-        }
-        self.run_member(replica, machine)
+        self.run_member(place, recovered)
     }
 
-    fn die_starting(&mut self) {
+    /// Makes the first state of a new cluster, where there is none yet. The log names it last.
+    fn begin(&mut self, place: usize, mut recovered: wal::Recovered) -> Result<wal::Recovered, wal::WalError> {
+        let host = &mut self.hosts[place];
+        if host.joins || recovered.snapshot.is_some() || !recovered.entries.is_empty() {
+            return Ok(recovered);
+        }
+        begin(host.engine(), &self.first_members).expect("a new store takes the first state");
+        let (index, term) = GENESIS;
+        let mark = SnapshotMark { index, term, store: host.store.clone() };
+        let HardState { term: known, vote, .. } = recovered.hard_state;
+        let hard_state = HardState { term: known.max(term), vote, commit: index };
+        host.log.append(&Batch { snapshot: Some(mark.clone()), entries: &[], hard_state: Some(hard_state) })?;
+        (recovered.snapshot, recovered.hard_state) = (Some(mark), hard_state);
+        Ok(recovered)
+    }
+
+    fn die_starting(&mut self, place: usize) {
         self.report.fault("deaths while starting");
         let death = if self.chance.percent(50) { Death::Process } else { Death::Power };
-        self.die(death);
+        self.die(place, death);
     }
 
-    fn run_member(&mut self, replica: Replica, machine: StateMachine<SimEngine>) -> Checked {
-        let armed: Vec<LeaseChange> = machine.leases().map(arm).collect();
-        let revision = machine.view().map_err(|error| refused("the state", &error))?.revision();
-        self.member = Some(Member::new(replica, machine, Hub::new(revision, Limits { events: 40, bytes: 8000 })));
-        self.count_leases_again();
-        if self.bug != Some(Bug::LeasesForgotten) {
-            self.follow_leases(&armed);
+    fn run_member(&mut self, place: usize, recovered: wal::Recovered) -> Checked {
+        let splits_batches = self.bug == Some(Bug::AppliedIndexInAnotherBatch);
+        let host = &self.hosts[place];
+        let engine = SimEngine { memory: host.engine().clone(), splits_batches };
+        let machine = StateMachine::open(engine).map_err(|fault| refused("the state machine", &fault))?;
+        let (index, term) = machine.applied();
+        let (starts, entries) = (host.starts, recovered.entries.len());
+        self.tell(|| format!("member {place} starts, the {starts}. time, with {entries} entries, applied {index}"));
+        let snapshot = recovered.snapshot.map(|mark| Position { index: mark.index, term: mark.term });
+        ensure!(snapshot.is_none_or(|mark| mark.index <= index), "the store is at {index}, before {snapshot:?}");
+        let replica = Replica::new(
+            self.config(place),
+            Recovered {
+                hard_state: recovered.hard_state,
+                snapshot,
+                entries: recovered.entries,
+                applied: Position { index, term },
+                conf_state: machine.members().conf_state(),
+            },
+        );
+        let replica = replica.map_err(|error| refused("the replica", &error))?;
+        if self.storming && starts > 1 && self.chance.percent(10) {
+            self.die_starting(place);
+            return Ok(());
         }
-        self.soon(Event::Tick, 100 * MS);
-        self.soon(Event::Maintain, 2 * SECOND);
-        self.soon(Event::Sweep, SECOND);
-        self.soon(Event::CheckpointLeases, 4 * SECOND);
-        let output = self.alive().replica.poll();
-        self.serve(output)
+        let revision = machine.view().map_err(|error| refused("the state", &error))?.revision();
+        let hub = Hub::new(revision, Limits { events: 40, bytes: 8000 });
+        let mut member = Member::new(self.hosts[place].id, Incarnation(starts), replica, machine, hub);
+        member.follow_members(self.bug);
+        let has_left = member.machine.members().was_removed(member.id);
+        self.hosts[place].member = Some(member);
+        if has_left {
+            return self.leave(place);
+        }
+        if self.bug != Some(Bug::LeasesForgotten) {
+            self.arm_all(place);
+        }
+        self.inside_soon(place, 100 * MS, Happening::Tick);
+        self.inside_soon(place, 2 * SECOND, Happening::Maintain);
+        self.inside_soon(place, SECOND, Happening::Sweep);
+        self.inside_soon(place, 4 * SECOND, Happening::CheckpointLeases);
+        self.turn(place)
+    }
+
+    fn config(&self, place: usize) -> Config {
+        let host = &self.hosts[place];
+        let (kept_entries, kept_bytes) = self.kept;
+        Config { kept_entries, kept_bytes, ..Config::new(host.id, Incarnation(host.starts), self.election_seed) }
     }
 
     /// What a fault does.
     pub fn inflict(&mut self, fault: Fault) {
+        let place = self.draw_victim();
         match fault {
-            Fault::Kill => self.die(Death::Process),
-            Fault::PowerLoss => self.die(Death::Power),
-            Fault::KillWhileWriting => self.tear = Some(Death::Process),
-            Fault::TornWrite => self.tear = Some(Death::Power),
-            Fault::LogSyncFails => {
-                self.log.fail_next_sync();
-                self.log_fault_planted = true;
+            Fault::Kill => self.die(place, Death::Process),
+            Fault::PowerLoss => self.die(place, Death::Power),
+            Fault::Blackout => (0..self.hosts.len()).for_each(|place| self.die(place, Death::Power)),
+            Fault::Outage => {
+                let down = self.chance.between(3 * SECOND, 15 * SECOND);
+                self.hosts[place].down_until = self.now + down;
+                self.die(place, Death::Process);
+                self.after(down, Outside::Start(place));
             }
-            Fault::StoreWriteFails => self.plant(Call::Commit),
-            Fault::StoreSyncFails => self.plant(Call::Sync),
+            Fault::KillWhileWriting => self.hosts[place].tear = Some(Death::Process),
+            Fault::TornWrite => self.hosts[place].tear = Some(Death::Power),
+            Fault::DeathWhileInstalling => {
+                for host in &mut self.hosts {
+                    host.dies_installing = Some(*self.chance.pick(&Step::ALL));
+                }
+            }
+            Fault::LogSyncFails => self.plant_in_log(place, LogDisk::fail_next_sync),
+            Fault::LogFull => self.plant_in_log(place, LogDisk::fill),
+            Fault::StoreWriteFails => self.plant(place, Call::Commit),
+            Fault::StoreSyncFails => self.plant(place, Call::Sync),
             Fault::Pause => {
-                let pause = self.chance.between(10 * MS, 5 * SECOND);
-                self.paused_until = self.now + pause;
-                self.excuse_leases(pause);
+                let most = if self.chance.percent(30) { 20 * SECOND } else { 3 * SECOND };
+                let pause = self.chance.between(10 * MS, most);
+                self.hosts[place].paused_until = self.now + pause;
+                self.after(pause, Outside::Resume(place));
             }
-            Fault::SlowDisk => self.slow_until = self.now + self.chance.between(100 * MS, 3 * SECOND),
-            Fault::ClockJump => self.clock_offset += i64::try_from(self.chance.below(20_000)).unwrap() - 10_000,
-            Fault::Disconnect => self.disconnect_watchers(),
+            Fault::SlowDisk => self.hosts[place].slow_until = self.now + self.chance.between(100 * MS, 3 * SECOND),
+            Fault::ClockJump => {
+                self.hosts[place].clock_offset += i64::try_from(self.chance.below(20_000)).unwrap() - 10_000;
+            }
+            Fault::Disconnect => self.disconnect_watchers(None),
+            Fault::Partition | Fault::OneWayPartition | Fault::CutOff | Fault::Clog | Fault::LossyNetwork => {
+                self.disturb(fault);
+            }
         }
     }
 
-    fn plant(&mut self, call: Call) {
-        self.store.fail_next(call, planted());
-        self.store_fault_planted = true;
+    fn plant_in_log(&mut self, place: usize, plant: impl FnOnce(&mut LogDisk)) {
+        if self.is_up(place) {
+            plant(&mut self.hosts[place].log);
+            self.hosts[place].log_fault_planted = true;
+        }
+    }
+
+    fn plant(&mut self, place: usize, call: Call) {
+        if self.is_up(place) {
+            self.hosts[place].engine().fail_next(call, planted());
+            self.hosts[place].store_fault_planted = true;
+        }
     }
 
     /// The process ends. Everybody who waited is left in doubt; an operator will start it again.
-    pub fn die(&mut self, death: Death) {
-        self.tell(|| format!("{death:?} dies"));
-        let unsynced = self.store.unsynced();
-        let kept = match death {
-            Death::Process => unsynced,
-            Death::Power => self.chance.index(unsynced + 1),
-        };
-        self.store = self.store.crash(kept);
-        self.log.crash(death, &mut self.chance);
-        self.store_fault_planted = false;
-        self.log_fault_planted = false;
-        self.tear = None;
-        self.paused_until = self.now;
-        self.member = None;
-        self.lose_all();
-        self.disconnect_watchers();
-        self.soon(Event::Start, 2 * SECOND);
+    pub fn die(&mut self, place: usize, death: Death) {
+        self.tell(|| format!("member {place}: {death:?} dies"));
+        for store in self.hosts[place].stores.values_mut() {
+            let unsynced = store.unsynced();
+            let kept = match death {
+                Death::Process => unsynced,
+                Death::Power => self.chance.index(unsynced + 1),
+            };
+            *store = store.crash(kept);
+        }
+        let host = &mut self.hosts[place];
+        host.log.crash(death, &mut self.chance);
+        (host.store_fault_planted, host.log_fault_planted, host.tear) = (false, false, None);
+        host.paused_until = self.now;
+        host.parked.clear();
+        host.member = None;
+        self.lose_clients_of(place);
+        self.disconnect_watchers(Some(place));
+        self.soon(Outside::Start(place), 2 * SECOND);
     }
 
-    /// Writes what the disk took. `None` when the member died of it, or with it.
-    pub fn write_log(&mut self) -> Checked<Option<u64>> {
-        let writing = std::mem::take(&mut self.alive().writing);
-        let Some(number) = writing.last().map(|persist| persist.number) else { return Ok(None) };
-        if let Some(death) = self.tear.take() {
-            self.log.stop_soon(&mut self.chance);
+    /// Does what the disk took. The member may die of it, or with it.
+    pub fn log_written(&mut self, place: usize) -> Checked {
+        let Some(order) = self.alive(place).writing.take() else { return Ok(()) };
+        let installs = matches!(&order, Order::Persist(_, Some(_)));
+        if installs && self.dies_at(place, Step::Mark) {
+            self.hosts[place].tear = Some(if self.chance.percent(50) { Death::Process } else { Death::Power });
+        }
+        if let Some(death) = self.hosts[place].tear.take() {
+            self.hosts[place].log.stop_soon(&mut self.chance);
             // The write comes to its end, or does not: nobody is told either way.
-            let _ = self.log.append(&writing);
-            self.die(death);
-            return Ok(None);
+            let _ = self.hosts[place].log.carry_out(&order);
+            self.die(place, death);
+            return Ok(());
         }
-        match self.log.append(&writing) {
-            Ok(()) => Ok(Some(number)),
-            Err(error) if self.log_fault_planted => {
-                self.tell(|| format!("the member stops: {error}"));
+        match self.hosts[place].log.carry_out(&order) {
+            Ok(()) => {}
+            Err(error) if self.hosts[place].log_fault_planted => {
+                self.tell(|| format!("member {place} stops: {error}"));
                 let death = if self.chance.percent(50) { Death::Process } else { Death::Power };
-                self.die(death);
-                Ok(None)
+                self.die(place, death);
+                return Ok(());
             }
-            Err(error) => Err(Violation(format!("the log cannot be written: {error}"))),
+            Err(error) => return Err(Violation(format!("the log cannot be written: {error}"))),
         }
+        if let Order::Persist(persist, _) = &order {
+            self.persisted(place, persist.number);
+        }
+        Ok(())
     }
 
     /// Syncs the store, then cuts the log off behind what is applied.
-    pub fn maintain(&mut self) -> Checked {
-        self.soon(Event::Maintain, 4 * SECOND);
-        let through = self.alive().machine.applied().0;
+    pub fn maintain(&mut self, place: usize) -> Checked {
+        self.inside_soon(place, 2 * SECOND, Happening::Maintain);
+        let through = self.alive(place).machine.applied().0;
         if self.bug != Some(Bug::TruncateBeforeSync)
-            && let Err(error) = self.store.sync()
+            && let Err(error) = self.hosts[place].engine().sync()
         {
-            ensure!(self.store_fault_planted, "the store cannot be synced: {error}");
-            self.tell(|| format!("the member stops: {error}"));
-            self.die(Death::Process);
+            ensure!(self.hosts[place].store_fault_planted, "the store cannot be synced: {error}");
+            self.tell(|| format!("member {place} stops: {error}"));
+            self.die(place, Death::Process);
             return Ok(());
         }
         if self.chance.percent(50) {
-            let keep = self.chance.between(1, 50);
-            let through = Index(through.get().saturating_sub(keep));
-            self.log.truncate(through).map_err(|error| Violation(format!("the log cannot be cut off: {error}")))?;
-            self.alive().replica.truncate(through);
+            self.cut_log(place, through);
             self.report.sight("log truncations");
         }
         Ok(())
     }
 
-    pub fn sweep(&mut self) -> Checked {
-        self.soon(Event::Sweep, 2 * SECOND);
-        match self.alive().machine.sweep() {
-            Ok(_) => self.check_state(),
+    pub fn sweep(&mut self, place: usize) -> Checked {
+        self.inside_soon(place, 4 * SECOND, Happening::Sweep);
+        match self.alive(place).machine.sweep() {
+            Ok(_) => self.check_state(place),
             Err(fault) => {
-                ensure!(self.store_fault_planted, "sweeping fails: {fault}");
-                self.tell(|| format!("the member stops: {fault}"));
-                self.die(Death::Process);
+                ensure!(self.hosts[place].store_fault_planted, "sweeping fails: {fault}");
+                self.tell(|| format!("member {place} stops: {fault}"));
+                self.die(place, Death::Process);
                 Ok(())
             }
         }
     }
 
-    /// After the storm: everybody was served, everything is applied, every watcher has seen all.
+    /// Who leads, as far as it knows itself.
+    pub fn leader(&self) -> Option<usize> {
+        let leads = |host: &&Host| host.member.as_ref().is_some_and(|member| member.status.role == Role::Leader);
+        let leaders = self.hosts.iter().filter(leads);
+        let latest = leaders.max_by_key(|host| host.member.as_ref().map(|member| member.status.term))?;
+        self.place_of(latest.id)
+    }
+
+    /// The members that the cluster has in the end, by place.
+    fn present(&self) -> Vec<usize> {
+        self.truth.members().iter().filter_map(|member| self.place_of(member.id)).collect()
+    }
+
+    /// Whether everybody has everything.
+    pub fn is_at_rest(&self) -> bool {
+        let last = self.last_committed();
+        let is_done = |host: &Host| host.member.as_ref().is_some_and(|member| member.applied == last);
+        self.present().into_iter().all(|place| is_done(&self.hosts[place])) && self.hosts.iter().all(|h| !self.stays(h))
+    }
+
+    /// Whether a member was removed, could know it and goes on all the same.
+    fn stays(&self, host: &Host) -> bool {
+        let is_removed = self.truth.members().was_removed(host.id);
+        is_removed && host.member.as_ref().is_some_and(|member| !member.machine.members().is_empty())
+    }
+
+    /// After the storm: everybody was served, everybody has applied everything, every watcher has seen all.
     pub fn check_progress(&mut self) -> Checked {
-        ensure!(self.member.is_some(), "the member is down at the end");
-        for client in &self.clients {
-            ensure!(client.answered_in_calm > 20, "a client got {} answers in the calm", client.answered_in_calm);
-            ensure!(client.lost_in_calm == 0, "{} operations were lost in the calm", client.lost_in_calm);
+        let last: Index = self.last_committed();
+        let mut contents = Vec::new();
+        for place in self.present() {
+            ensure!(self.is_up(place), "member {place} is down at the end");
+            let member = self.alive(place);
+            ensure!(member.applied == last, "member {place} has applied {}, the log ends at {last}", member.applied);
+            self.check_digest(place)?;
+            self.check_state(place)?;
+            let view = self.view(place)?;
+            contents.push(content_digest(&view).map_err(|error| Violation(format!("a read fails: {error}")))?);
         }
-        self.check_state()?;
+        ensure!(contents.windows(2).all(|pair| pair[0] == pair[1]), "members hold different states: {contents:?}");
+        for host in &self.hosts {
+            ensure!(!self.stays(host), "member {} was removed and goes on", host.id);
+        }
+        self.check_clients_were_served()?;
         self.check_watchers_caught_up()
     }
-}
-
-fn arm(lease: &Lease) -> LeaseChange {
-    LeaseChange::Armed { id: lease.id, remaining: lease.remaining, renewals: lease.renewals }
 }
 
 fn planted() -> StorageError {

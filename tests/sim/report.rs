@@ -6,6 +6,8 @@ use std::fmt;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Report {
     pub seeds: u64,
+    /// Of them, by the number of first members.
+    pub members: BTreeMap<usize, u64>,
     /// Virtual time, in milliseconds.
     pub virtual_ms: u64,
     /// Operations with an answer, by kind.
@@ -20,6 +22,11 @@ pub struct Report {
 }
 
 impl Report {
+    /// Of one seed.
+    pub fn new(members: usize) -> Self {
+        Self { seeds: 1, members: BTreeMap::from([(members, 1)]), ..Self::default() }
+    }
+
     pub fn operation(&mut self, kind: &'static str) {
         *self.operations.entry(kind).or_default() += 1;
     }
@@ -33,11 +40,14 @@ impl Report {
     }
 
     pub fn add(&mut self, other: &Self) {
-        let Self { seeds, virtual_ms, operations, unknown, refused, faults, sights } = other;
+        let Self { seeds, members, virtual_ms, operations, unknown, refused, faults, sights } = other;
         self.seeds += seeds;
         self.virtual_ms += virtual_ms;
         self.unknown += unknown;
         self.refused += refused;
+        for (count, seeds) in members {
+            *self.members.entry(*count).or_default() += seeds;
+        }
         for (into, from) in [(&mut self.operations, operations), (&mut self.faults, faults), (&mut self.sights, sights)]
         {
             for (kind, count) in from {
@@ -53,7 +63,9 @@ impl fmt::Display for Report {
             counts.iter().map(|(kind, count)| format!("{count} {kind}")).collect::<Vec<_>>().join(", ")
         };
         let operations: u64 = self.operations.values().sum();
-        writeln!(f, "seeds: {}, virtual time: {} s", self.seeds, self.virtual_ms / 1000)?;
+        let members: Vec<_> = self.members.iter().map(|(count, seeds)| format!("{seeds} of {count}")).collect();
+        let members = members.join(", ");
+        writeln!(f, "seeds: {} ({members} members), virtual time: {} s", self.seeds, self.virtual_ms / 1000)?;
         writeln!(f, "operations: {operations} ({})", list(&self.operations))?;
         writeln!(f, "unknown outcomes: {}, refused for want of a member: {}", self.unknown, self.refused)?;
         writeln!(f, "faults: {}", list(&self.faults))?;

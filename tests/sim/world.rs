@@ -1,33 +1,34 @@
-//! The world of one run: virtual time, one heap of events, one seed. It plays clock, disk, network and operator around
-//! the real replica, log, state machine and hub, and checks them at every step.
+//! The world of one run: virtual time, one heap of events, one seed. It plays clocks, disks, network and operators around
+//! the real replicas, logs, state machines and hubs of a whole cluster, and checks them at every step.
 
 use std::collections::BTreeMap;
 
-use vardr::model::{Index, LeaseId, LogEntry, MemberId, ProposalId, Revision};
-use vardr::storage::memory::MemoryEngine;
+use vardr::model::{Member as Known, MemberId, Members};
 
-use crate::applier::Expected;
 use crate::chance::{Chance, Trace};
 use crate::clients::Client;
-use crate::disk::LogDisk;
 use crate::faults::{Bug, Fault};
-use crate::leases::LeaseTruth;
-use crate::life::Death;
-use crate::member::Member;
-use crate::model::Model;
+use crate::life::Host;
+use crate::member::Caller;
+use crate::network::{Letter, Network};
 use crate::report::Report;
+use crate::snapshots::Stream;
+use crate::truth::Truth;
 use crate::watchers::Watcher;
 
 pub const MS: u64 = 1000;
 pub const SECOND: u64 = 1000 * MS;
 /// How long faults come.
-pub const STORM: u64 = 20 * SECOND;
-/// How long the member then has to show progress.
-const CALM: u64 = 15 * SECOND;
+pub const STORM: u64 = 40 * SECOND;
+/// How long the cluster then has to show progress.
+const CALM: u64 = 20 * SECOND;
+/// How long clients are silent before the end, so that everything can come to rest.
+const QUIET: u64 = 2 * SECOND;
+/// How long it may take to come to rest, beyond that.
+const PATIENCE: u64 = 6 * SECOND;
 const TICK: u64 = 100 * MS;
 const CLIENTS: usize = 4;
 const WATCHERS: usize = 4;
-pub const MEMBER: MemberId = MemberId(1);
 
 /// What must not be.
 #[derive(Debug, Clone)]
@@ -45,18 +46,49 @@ macro_rules! ensure {
 }
 pub(crate) use ensure;
 
-/// Everything that can happen next. What concerns a member concerns one start of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Event {
+/// What can happen inside a member, and so not while it stands still or is down.
+#[derive(Debug, Clone)]
+pub enum Happening {
     Tick,
-    /// The runner takes the proposals that wait.
-    Drain,
-    LogWritten,
+    /// Whatever may go, goes.
+    Turn,
+    Written,
     Applied,
     /// The store is synced and the log cut off.
     Maintain,
     Sweep,
     CheckpointLeases,
+    Request(Caller),
+    Letter {
+        from: usize,
+        letter: Letter,
+    },
+    Unreachable(MemberId),
+    /// A snapshot has come in, as far as it comes.
+    SnapshotComes(u64),
+    /// The sender learns of the end of a stream.
+    SnapshotEnds {
+        to: MemberId,
+        number: u64,
+        delivered: bool,
+    },
+}
+
+/// Everything that can happen next.
+#[derive(Debug, Clone)]
+enum Event {
+    /// In one start of a member, or in whichever there is.
+    Inside {
+        place: usize,
+        start: Option<u64>,
+        happening: Happening,
+    },
+    World(Outside),
+}
+
+/// What happens outside of members.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outside {
     Client(usize),
     ClientGivesUp {
         client: usize,
@@ -64,70 +96,36 @@ pub enum Event {
     },
     Watcher(usize),
     Fault,
-    Start,
+    Operator,
+    Start(usize),
+    /// A member that stood still goes on.
+    Resume(usize),
     FaultsEnd,
+    ClientsEnd,
     End,
-}
-
-impl Event {
-    /// Whether the event happens inside the member, and so not while it stands still or after it is gone.
-    fn is_members(&self) -> bool {
-        match self {
-            Self::Tick
-            | Self::Drain
-            | Self::LogWritten
-            | Self::Applied
-            | Self::Maintain
-            | Self::Sweep
-            | Self::CheckpointLeases => true,
-            Self::Client(_)
-            | Self::ClientGivesUp { .. }
-            | Self::Watcher(_)
-            | Self::Fault
-            | Self::Start
-            | Self::FaultsEnd
-            | Self::End => false,
-        }
-    }
 }
 
 pub struct World {
     pub chance: Chance,
     pub now: u64,
-    heap: BTreeMap<(u64, u64), (u64, Event)>,
+    heap: BTreeMap<(u64, u64), Event>,
     scheduled: u64,
     pub report: Report,
     pub trace: Trace,
     pub bug: Option<Bug>,
 
-    pub log: LogDisk,
-    pub store: MemoryEngine,
-    pub member: Option<Member>,
-    /// Counts the starts of the member's process.
-    pub starts: u64,
-    pub paused_until: u64,
-    pub slow_until: u64,
-    /// What the wall clock is off by, in milliseconds.
-    pub clock_offset: i64,
+    pub hosts: Vec<Host>,
+    pub network: Network,
+    pub streams: BTreeMap<u64, Stream>,
+    /// Decides the election timeouts.
+    pub election_seed: u64,
+    /// What of the log each member keeps for the others, in entries and bytes.
+    pub kept: (u64, usize),
+    pub first_members: Members,
     pub storming: bool,
-    /// Whether the member may stop because of its disk.
-    pub log_fault_planted: bool,
-    pub store_fault_planted: bool,
-    /// How the member is to die in the middle of its next write to the log.
-    pub tear: Option<Death>,
+    pub clients_act: bool,
 
-    pub model: Model,
-    /// Every entry ever committed: no other may ever stand at its index.
-    pub committed: BTreeMap<Index, LogEntry>,
-    /// What each entry must come to, by the model.
-    pub expected: BTreeMap<Index, Expected>,
-    pub digests: BTreeMap<Index, u128>,
-    pub leases: BTreeMap<LeaseId, LeaseTruth>,
-    /// When a client sent a proposal.
-    pub asked: BTreeMap<ProposalId, u64>,
-    /// The largest revision that anybody was told of.
-    pub acknowledged: Revision,
-
+    pub truth: Truth,
     pub clients: Vec<Client>,
     pub watchers: Vec<Watcher>,
 }
@@ -135,118 +133,154 @@ pub struct World {
 impl World {
     pub fn new(seed: u64, bug: Option<Bug>) -> Self {
         let mut chance = Chance::new(seed);
+        let count = *chance.pick(&[1, 3, 3, 3, 3, 3, 5, 5, 5, 5]);
+        let first_members: Members = (0..count).map(|place| known(place, false)).collect();
+        let hosts = (0..count).map(|place| Host::new(id_of(place), &mut chance)).collect();
         Self {
-            log: LogDisk::new(&mut chance),
-            chance,
             now: 0,
             heap: BTreeMap::new(),
             scheduled: 0,
-            report: Report { seeds: 1, ..Report::default() },
+            report: Report::new(count),
             trace: Trace::new(),
             bug,
-            store: MemoryEngine::new(),
-            member: None,
-            starts: 0,
-            paused_until: 0,
-            slow_until: 0,
-            clock_offset: 0,
+            hosts,
+            network: Network::new(chance.below(3), chance.below(5)),
+            streams: BTreeMap::new(),
+            election_seed: chance.next(),
+            kept: (chance.below(100), chance.index(50_000)),
+            truth: Truth::new(first_members.clone()),
+            first_members,
             storming: true,
-            log_fault_planted: false,
-            store_fault_planted: false,
-            tear: None,
-            model: Model::default(),
-            committed: BTreeMap::new(),
-            expected: BTreeMap::new(),
-            digests: BTreeMap::new(),
-            leases: BTreeMap::new(),
-            asked: BTreeMap::new(),
-            acknowledged: Revision::ZERO,
+            clients_act: true,
             clients: (0..CLIENTS).map(Client::new).collect(),
             watchers: Vec::new(),
+            chance,
         }
     }
 
     /// Runs storm and calm to their end.
     pub fn run(&mut self) -> Checked {
         self.watchers = (0..WATCHERS).map(|_| Watcher::new(self.draw_range())).collect();
-        self.at(0, Event::Start);
-        (0..CLIENTS).for_each(|client| self.soon(Event::Client(client), 100 * MS));
-        (0..WATCHERS).for_each(|watcher| self.soon(Event::Watcher(watcher), 100 * MS));
-        self.soon(Event::Fault, 2 * SECOND);
-        self.at(STORM, Event::FaultsEnd);
-        self.at(STORM + CALM, Event::End);
-        while let Some(((time, _), (start, event))) = self.heap.pop_first() {
+        (0..self.hosts.len()).for_each(|place| self.soon(Outside::Start(place), 100 * MS));
+        (0..CLIENTS).for_each(|client| self.soon(Outside::Client(client), 100 * MS));
+        (0..WATCHERS).for_each(|watcher| self.soon(Outside::Watcher(watcher), 100 * MS));
+        self.soon(Outside::Fault, 4 * SECOND);
+        self.soon(Outside::Operator, 8 * SECOND);
+        self.after(STORM, Outside::FaultsEnd);
+        self.after(STORM + CALM, Outside::ClientsEnd);
+        self.after(STORM + CALM + QUIET, Outside::End);
+        while let Some(((time, _), event)) = self.heap.pop_first() {
             self.now = time;
             self.report.virtual_ms = self.now / MS;
-            if event.is_members() {
-                if start != self.starts || self.member.is_none() {
-                    continue;
+            match event {
+                Event::Inside { place, start, happening } => self.happen_inside(place, start, happening)?,
+                Event::World(Outside::End) if self.is_at_rest() || self.now > STORM + CALM + QUIET + PATIENCE => {
+                    return self.check_progress();
                 }
-                if self.now < self.paused_until {
-                    let after = self.paused_until - self.now;
-                    self.after(after, event);
-                    continue;
-                }
-            }
-            self.tell(|| format!("{event:?}"));
-            self.happen(event)?;
-            if event == Event::End {
-                break;
+                Event::World(outside) => self.happen(outside)?,
             }
         }
         Ok(())
     }
 
-    fn happen(&mut self, event: Event) -> Checked {
-        match event {
-            Event::Tick => {
-                self.after(TICK, Event::Tick);
-                self.tick()
-            }
-            Event::Drain => self.drain(),
-            Event::LogWritten => self.log_written(),
-            Event::Applied => self.applied(),
-            Event::Maintain => self.maintain(),
-            Event::Sweep => self.sweep(),
-            Event::CheckpointLeases => {
-                self.checkpoint_leases();
-                Ok(())
-            }
-            Event::Client(client) => self.client_acts(client),
-            Event::ClientGivesUp { client, operation } => {
-                self.client_gives_up(client, operation);
-                Ok(())
-            }
-            Event::Watcher(watcher) => self.watcher_acts(watcher),
-            Event::Fault => {
-                self.fault();
-                Ok(())
-            }
-            Event::Start => self.start(),
-            Event::FaultsEnd => {
-                self.storming = false;
-                self.paused_until = self.now;
-                self.slow_until = self.now;
-                Ok(())
-            }
-            Event::End => self.check_progress(),
+    fn happen_inside(&mut self, place: usize, start: Option<u64>, happening: Happening) -> Checked {
+        let host = &mut self.hosts[place];
+        if host.member.is_none() || start.is_some_and(|start| start != host.starts) {
+            return Ok(());
         }
+        if self.now < host.paused_until {
+            host.parked.push((start, happening));
+            return Ok(());
+        }
+        self.tell(|| format!("member {place}: {happening:?}"));
+        match happening {
+            Happening::Tick => {
+                self.inside(place, TICK * 100 / self.hosts[place].rate, Happening::Tick);
+                self.tick(place)?;
+            }
+            Happening::Turn => {}
+            Happening::Written => self.log_written(place)?,
+            Happening::Applied => self.work(place)?,
+            Happening::Maintain => self.maintain(place)?,
+            Happening::Sweep => self.sweep(place)?,
+            Happening::CheckpointLeases => self.checkpoint_leases(place),
+            Happening::Request(caller) => self.take_request(place, caller)?,
+            Happening::Letter { from, letter } => self.take_letter(place, from, letter)?,
+            Happening::Unreachable(member) => {
+                self.alive(place).replica.step(vardr::consensus::Input::Unreachable { member });
+            }
+            Happening::SnapshotComes(number) => self.snapshot_comes(place, number)?,
+            Happening::SnapshotEnds { to, number, delivered } => self.snapshot_ends(place, to, number, delivered),
+        }
+        if self.is_up(place) { self.turn(place) } else { Ok(()) }
     }
 
-    /// Schedules an event of the present start.
-    pub fn at(&mut self, time: u64, event: Event) {
+    fn happen(&mut self, outside: Outside) -> Checked {
+        self.tell(|| format!("{outside:?}"));
+        match outside {
+            Outside::Client(client) => self.client_acts(client),
+            Outside::ClientGivesUp { client, operation } => self.client_gives_up(client, operation)?,
+            Outside::Watcher(watcher) => self.watcher_acts(watcher)?,
+            Outside::Fault => self.fault(),
+            Outside::Operator => self.operate(),
+            Outside::Start(place) => self.start(place)?,
+            Outside::Resume(place) => self.resume(place),
+            Outside::FaultsEnd => self.calm_down(),
+            Outside::ClientsEnd => self.clients_act = false,
+            Outside::End => self.after(100 * MS, Outside::End),
+        }
+        Ok(())
+    }
+
+    fn schedule(&mut self, after: u64, event: Event) {
         self.scheduled += 1;
-        self.heap.insert((time, self.scheduled), (self.starts, event));
+        self.heap.insert((self.now + after, self.scheduled), event);
     }
 
-    pub fn after(&mut self, delay: u64, event: Event) {
-        self.at(self.now + delay, event);
+    pub fn after(&mut self, delay: u64, event: Outside) {
+        self.schedule(delay, Event::World(event));
     }
 
     /// Within a time from now.
-    pub fn soon(&mut self, event: Event, within: u64) {
+    pub fn soon(&mut self, event: Outside, within: u64) {
         let delay = self.chance.below(within);
         self.after(delay, event);
+    }
+
+    /// In the present start of a member.
+    pub fn inside(&mut self, place: usize, delay: u64, happening: Happening) {
+        let start = Some(self.hosts[place].starts);
+        self.schedule(delay, Event::Inside { place, start, happening });
+    }
+
+    pub fn inside_soon(&mut self, place: usize, within: u64, happening: Happening) {
+        let delay = self.chance.below(within);
+        self.inside(place, delay, happening);
+    }
+
+    /// In whichever start of a member there is then.
+    pub fn in_any_start(&mut self, place: usize, delay: u64, happening: Happening) {
+        self.schedule(delay, Event::Inside { place, start: None, happening });
+    }
+
+    /// What waited while the member stood still happens now, late.
+    fn resume(&mut self, place: usize) {
+        if self.now < self.hosts[place].paused_until {
+            return;
+        }
+        for (start, happening) in std::mem::take(&mut self.hosts[place].parked) {
+            self.schedule(0, Event::Inside { place, start, happening });
+        }
+    }
+
+    fn calm_down(&mut self) {
+        self.storming = false;
+        self.network.heal();
+        for place in 0..self.hosts.len() {
+            self.hosts[place].heal(self.now);
+            self.resume(place);
+            self.soon(Outside::Start(place), SECOND);
+        }
     }
 
     /// Adds to the trace.
@@ -259,13 +293,33 @@ impl World {
         if !self.storming {
             return;
         }
-        self.soon(Event::Fault, 3 * SECOND);
-        let fault = Fault::draw(&mut self.chance);
-        if self.member.is_none() {
-            return;
-        }
+        self.soon(Outside::Fault, 3 * SECOND);
+        let fault = Fault::draw(&mut self.chance, self.hosts.len());
         self.tell(|| format!("{fault:?}"));
         self.report.fault(fault.name());
         self.inflict(fault);
     }
+
+    /// Whom a fault happens to: often whoever leads.
+    pub fn draw_victim(&mut self) -> usize {
+        match self.leader() {
+            Some(leader) if self.chance.percent(40) => leader,
+            _ => self.chance.index(self.hosts.len()),
+        }
+    }
+
+    pub fn place_of(&self, id: MemberId) -> Option<usize> {
+        self.hosts.iter().position(|host| host.id == id)
+    }
+}
+
+/// The id of the member at a place.
+pub fn id_of(place: usize) -> MemberId {
+    MemberId(place as u64 + 1)
+}
+
+/// A member as the cluster knows it.
+pub fn known(place: usize, learner: bool) -> Known {
+    let (name, peer_urls) = (format!("m{place}"), vec![format!("http://{place}")]);
+    Known { id: id_of(place), name, peer_urls, client_urls: Vec::new(), incarnation: None, learner }
 }

@@ -177,7 +177,7 @@ async fn a_member_that_the_log_does_not_reach_any_more_gets_a_snapshot() {
     assert!(digests.windows(2).all(|pair| pair[0] == pair[1]), "{digests:?}");
     let stores = std::fs::read_dir(cluster.data_dir(late)).unwrap();
     let names: Vec<_> = stores.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-    assert!(names.iter().any(|name| name.matches('-').count() == 2), "no store came with a snapshot: {names:?}");
+    assert!(names.iter().any(|name| name.matches('-').count() == 3), "no store came with a snapshot: {names:?}");
     cluster.stop(late).await;
     cluster.start(late).await;
     cluster.put(late, "/after", "v").await;
