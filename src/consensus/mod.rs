@@ -187,6 +187,8 @@ pub struct Output {
     pub proposed: Vec<(u64, Result<Position, ProposeRefusal>)>,
     /// The new state of affairs, when leader, term or role has changed.
     pub status: Option<Status>,
+    /// The leader has this member's word for entries that its log does not have: it must not take part any more.
+    pub log_lost: bool,
 }
 
 impl Output {
@@ -204,6 +206,7 @@ impl Output {
             dropped_reads,
             proposed,
             status,
+            log_lost,
         } = self;
         persist.is_none()
             && send.is_empty()
@@ -215,6 +218,7 @@ impl Output {
             && dropped_reads.is_empty()
             && proposed.is_empty()
             && status.is_none()
+            && !log_lost
     }
 }
 

@@ -223,11 +223,25 @@ impl Replica {
 
     fn receive(&mut self, message: Message) {
         let is_call_to_campaign = message.0.get_msg_type() == MessageType::MsgTimeoutNow;
-        if message.to() == self.config.member && message.is_welcome() && !(is_call_to_campaign && self.is_installing())
+        if message.to() != self.config.member || !message.is_welcome() || (is_call_to_campaign && self.is_installing())
         {
+            return;
+        }
+        if self.has_lost(&message) {
+            self.output.log_lost = true;
+        } else {
             // An error says that the message is of no use here. Raft lives with any message lost.
             let _ = self.node.step(message.0);
         }
+    }
+
+    /// Whether a leader says that more is committed than this log reaches to. It says that in a heartbeat up to what this
+    /// member has acknowledged, and raft would panic.
+    fn has_lost(&self, message: &Message) -> bool {
+        let Message(message) = message;
+        message.get_msg_type() == MessageType::MsgHeartbeat
+            && message.term >= self.node.raft.term
+            && message.commit > self.node.raft.raft_log.last_index()
     }
 
     fn change_membership(&mut self, change: MembershipChange, data: Bytes) -> Result<Position, ProposeRefusal> {

@@ -464,7 +464,11 @@ impl Driver {
             dropped_reads,
             proposed,
             status,
+            log_lost,
         } = self.replica.poll();
+        if log_lost {
+            self.shared.fail("this member", &LogLost);
+        }
         if let Some(status) = status {
             self.change(status);
         }
@@ -598,6 +602,14 @@ impl Driver {
 #[derive(Debug, thiserror::Error)]
 #[error("was removed from the cluster; it cannot come back under its id: delete its data and add it anew")]
 struct Removed;
+
+/// The data is not what it was.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "has acknowledged entries that its log does not have: it has lost what it promised; it cannot come back under its id: \
+     delete its data and add it anew as another member"
+)]
+struct LogLost;
 
 /// Proposals in runs that fit an entry; a larger one alone.
 fn in_batches(proposals: Vec<Pending>) -> Vec<Vec<Pending>> {

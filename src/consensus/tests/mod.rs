@@ -3,10 +3,11 @@
 mod cluster;
 
 use bytes::Bytes;
+use raft::eraftpb;
 
 use cluster::{Chance, Cluster, Faults};
 
-use super::{Config, Input, Output, Position, ProposeRefusal, Recovered, Replica, Role, StartError};
+use super::{Config, Input, Message, Output, Position, ProposeRefusal, Recovered, Replica, Role, StartError};
 use crate::model::{ConfState, HardState, Incarnation, Index, LogEntry, LogEntryKind, MemberId, Term};
 
 fn voters(ids: &[u64]) -> ConfState {
@@ -178,6 +179,20 @@ fn a_read_context_is_never_used_twice() {
         let output = replica.handle(Input::Read { context });
         assert_eq!((output.reads, output.dropped_reads), (vec![], vec![context]));
     }
+}
+
+#[test]
+fn a_member_that_has_lost_its_log_learns_it_from_a_heartbeat() {
+    let recovered = Recovered { conf_state: voters(&[1, 2, 3]), ..Recovered::default() };
+    let mut replica = Replica::new(config(1), recovered).unwrap();
+    let heartbeat = |commit| {
+        let mut message = eraftpb::Message { from: 2, to: 1, term: 1, commit, ..eraftpb::Message::default() };
+        message.set_msg_type(eraftpb::MessageType::MsgHeartbeat);
+        Input::Message(Message(message))
+    };
+    assert!(!replica.handle(heartbeat(0)).log_lost);
+    assert!(replica.handle(heartbeat(1)).log_lost);
+    assert!(!replica.handle(heartbeat(0)).log_lost);
 }
 
 #[test]
