@@ -14,6 +14,7 @@ use crate::consensus::Position;
 use crate::machine::{Applied, Fault, StateMachine};
 use crate::model::{Index, LogEntry, Term};
 use crate::mvcc::Progress;
+use crate::storage::Engine as _;
 use crate::storage::fjall::FjallEngine;
 
 /// Entries applied in one engine batch at most, and the bytes in them.
@@ -160,7 +161,7 @@ impl Applier {
         let replies = std::mem::take(&mut applied.replies);
         self.tell(self.shared.waiters.applied(entries, replies));
         self.shared.hub.publish(applied.revision, &applied.blocks);
-        self.follow_members(&mut applied);
+        self.follow_members(&mut applied)?;
         // A runner that is gone has stopped already.
         let _ = self.runner.handle(Event::Applied { index: last.index, term: last.term });
         self.shared.metrics.apply.seconds.observe(start.elapsed());
@@ -173,15 +174,19 @@ impl Applier {
     }
 
     /// Raft follows what became of the members; it hears of it before it hears that it was applied.
-    fn follow_members(&self, applied: &mut Applied) {
+    fn follow_members(&self, applied: &mut Applied) -> Result<(), Fault> {
         for (index, accepted) in applied.membership.drain(..) {
             // A runner that is gone has stopped already; so below.
             let _ = self.runner.handle(Event::MembershipApplied { index, accepted });
         }
         if let Some(members) = applied.members.take() {
+            // A member that crashes must still know whose data is whose: until it hears from a leader it applies nothing
+            // again, and would make a majority with one that has lost its data.
+            self.shared.engine.read().clone().sync()?;
             *self.shared.members.write() = Arc::new(members);
             let _ = self.runner.handle(Event::MembersChanged);
         }
+        Ok(())
     }
 
     /// Goes on from the state of a snapshot.
