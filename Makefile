@@ -12,7 +12,7 @@ MINUTES ?= 30
 SEEDS ?= 100
 START ?= 1
 
-.PHONY: help run cluster test check fmt clippy docs tidy unit sim blackbox contract demo bench bench-quick bench-micro soak deny tools clean
+.PHONY: help run cluster test check fmt clippy docs tidy unit sim blackbox contract demo bench bench-quick bench-micro soak soak-cluster deny tools clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -74,6 +74,9 @@ soak: ## the simulator on new seeds for MINUTES (30)
 	@cargo test --release --test sim --no-run
 	@end=$$((SECONDS + $(MINUTES) * 60)); start=$$(date +%s); while [ $$SECONDS -lt $$end ]; do \
 	SIM_START=$$start SIM_SEEDS=200 cargo test -q --release --test sim seeds_hold -- --show-output; start=$$((start + 200)); done
+
+soak-cluster: ## real clusters, broken on purpose: CLUSTER_RUNS (60) runs, drawn from CLUSTER_SEED; and 20 failovers
+	@cargo test --test cluster -- --nocapture --test-threads 1 --include-ignored drawn_runs_hold twenty_deaths
 
 deny: ## licences, sources and known weaknesses of dependencies (builds cargo-deny: minutes)
 	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny

@@ -31,13 +31,16 @@ impl EventSource {
         Self::try_open(url, last_event_id).await.unwrap_or_else(|| panic!("{url} does not open"))
     }
 
-    /// As [`EventSource::open`]; `None` when the server cannot be reached.
+    /// As [`EventSource::open`]; `None` when the server cannot be reached, or is about to stop.
     pub(crate) async fn try_open(url: &str, last_event_id: Option<&str>) -> Option<Self> {
         let mut request = Client::new().get(url).header("accept", "text/event-stream");
         if let Some(id) = last_event_id {
             request = request.header("last-event-id", id);
         }
         let response = request.send().await.ok()?;
+        if response.status() == 503 {
+            return None;
+        }
         assert_eq!(response.status(), 200, "{}", response.text().await.unwrap_or_default());
         assert_eq!(response.headers()["content-type"], "text/event-stream");
         Some(Self { chunks: response.bytes_stream().boxed(), buffer: Vec::new() })

@@ -1,0 +1,130 @@
+//! One member as a process of its own: started, stopped, paused and killed as an operator or a bad day would.
+//!
+//! Knows nothing of the other members but what its command line says.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// How long a process may take to end after SIGTERM: longer than the server lets requests finish.
+const END_LIMIT: Duration = Duration::from_secs(20);
+
+/// A member, whether it runs or not. Killed when dropped.
+pub(crate) struct Member {
+    /// The directory that everything of it is in.
+    home: PathBuf,
+    command: Vec<String>,
+    child: Option<Child>,
+}
+
+impl Member {
+    /// A member that does not run yet: its data and its log will be in `home`.
+    pub(crate) fn new(home: PathBuf, flags: Vec<String>) -> Self {
+        fs::create_dir_all(&home).unwrap();
+        let mut command = vec!["--data-dir".to_owned(), home.join("data").to_str().unwrap().to_owned()];
+        command.extend(flags);
+        Self { home, command, child: None }
+    }
+
+    pub(crate) fn start(&mut self) {
+        assert!(self.child.is_none(), "it runs already");
+        let log = || File::options().create(true).append(true).open(self.log_path()).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_vardr"));
+        command.args(&self.command).stdin(Stdio::null()).stdout(log()).stderr(log());
+        self.child = Some(command.spawn().unwrap());
+    }
+
+    pub(crate) fn data_dir(&self) -> PathBuf {
+        self.home.join("data")
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.home.join("log")
+    }
+
+    /// What it has printed, in all its lives.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+
+    /// Fails when the process has ended without being asked to.
+    pub(crate) fn must_run(&mut self) {
+        if let Some(child) = &mut self.child
+            && let Some(status) = child.try_wait().unwrap()
+        {
+            panic!("the member in {} ended by itself, with {status}:\n{}", self.home.display(), tail(&self.log()));
+        }
+    }
+
+    /// `kill -9`. One that does not run stays so.
+    pub(crate) fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+
+    /// SIGTERM, and what it exits with.
+    pub(crate) fn terminate(&mut self) -> ExitStatus {
+        self.signal(Signal::TERM);
+        self.wait(END_LIMIT)
+    }
+
+    /// Waits for it to end by itself.
+    pub(crate) fn wait(&mut self, limit: Duration) -> ExitStatus {
+        let mut child = self.child.take().expect("it runs");
+        let deadline = Instant::now() + limit;
+        loop {
+            if let Some(status) = child.try_wait().unwrap() {
+                return status;
+            }
+            if Instant::now() > deadline {
+                child.kill().unwrap();
+                child.wait().unwrap();
+                panic!("the member in {} did not end:\n{}", self.home.display(), tail(&self.log()));
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// SIGSTOP: it does nothing any more, and its connections stay.
+    pub(crate) fn pause(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// SIGCONT.
+    pub(crate) fn resume(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        let child = self.child.as_ref().expect("it runs");
+        kill_process(Pid::from_child(child), signal).unwrap();
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// The last lines of a log.
+pub(crate) fn tail(log: &str) -> String {
+    let lines: Vec<_> = log.lines().collect();
+    lines[lines.len().saturating_sub(40)..].join("\n")
+}
+
+/// Runs the server with these flags where it must refuse to start: what it says, and that it exits with an error.
+pub(crate) fn refused(home: &Path, flags: &[String]) -> String {
+    let mut member = Member::new(home.to_owned(), flags.to_vec());
+    member.start();
+    let status = member.wait(Duration::from_secs(10));
+    let log = member.log();
+    assert!(!status.success() && status.code().is_some(), "{status}: {log}");
+    log
+}
