@@ -16,7 +16,7 @@ use crate::faults::Bug;
 use crate::forwarding::{Pending, Proposed, Waiter};
 use crate::leases::Deadline;
 use crate::snapshots::{Arrived, Stage};
-use crate::world::{Checked, Happening, MS, SECOND, World};
+use crate::world::{Checked, Happening, MS, SECOND, World, ensure};
 
 /// The wall clock at virtual time 0, in milliseconds since the Unix epoch.
 const EPOCH_MS: u64 = 1_700_000_000_000;
@@ -227,7 +227,9 @@ impl World {
             dropped_reads,
             proposed,
             status,
+            log_lost,
         } = self.alive(place).replica.poll();
+        ensure!(!log_lost, "the log has lost what it acknowledged");
         let bug = self.bug;
         if let Some(status) = status {
             self.change(place, status)?;

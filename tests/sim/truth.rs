@@ -101,7 +101,7 @@ impl World {
                 ensure!(self.truth.proposed.insert(id), "{id:?} is committed twice");
                 ensure!(!self.truth.lost.contains(&id), "{id:?} is committed, and was called lost");
                 let reply = match &proposal.command {
-                    Command::ChangeMember(change) => self.change_members(entry, change.clone()),
+                    Command::ChangeMember(change) => self.change_members(entry, change),
                     _ => self.truth.model.propose(entry.term, proposal),
                 };
                 replies.push((id, reply));
@@ -113,7 +113,7 @@ impl World {
         Ok(())
     }
 
-    fn change_members(&mut self, entry: &LogEntry, change: MemberChange) -> Reply {
+    fn change_members(&mut self, entry: &LogEntry, change: &MemberChange) -> Reply {
         let mut members = self.truth.members().clone();
         let result = match entry.kind {
             LogEntryKind::Normal => Err(Refusal::Stale),
@@ -121,7 +121,7 @@ impl World {
         };
         if result.is_ok() {
             self.truth.members.insert(entry.index, members);
-            self.members_changed(&change);
+            self.members_changed(change);
         }
         let result = result.map(|()| vardr::model::Outcome::Done);
         Reply { revision: self.truth.model.revision, result, replayed: false }
