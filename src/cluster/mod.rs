@@ -1,6 +1,6 @@
 //! How a member learns what cluster it is part of: from its settings alone, or with the help of DNS.
 //!
-//! [`plan`] turns what the member was [`Given`] into a [`Plan`]: the ids, the first members and whom to ask. It is for a
+//! [`plan()`] turns what the member was [`Given`] into a [`Plan`]: the ids, the first members and whom to ask. It is for a
 //! data directory that is still empty; one that is not knows its members better, and then none of this is looked at, as
 //! in etcd. Nothing here listens, speaks to another member or touches a disk.
 
