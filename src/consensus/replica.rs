@@ -1,9 +1,9 @@
 //! One member's replica: drives the `raft` crate's `RawNode` and heeds its traps.
 //!
-//! What is easily got wrong with it, and is kept here: no input between `ready` and its advance; a leader's messages go
-//! at once, everybody else's after the batch that they speak of is durable; persistence and applying are acknowledged
-//! separately (`advance_append_async`, `on_persist_ready`, `advance_apply_to`); the election timeout is set after every
-//! input, because raft draws its own from a thread-local random source whenever it starts anew.
+//! What is easily got wrong with it, and is kept here: no input between `ready` and its advance; a leader whose disk knows
+//! of its term sends its messages at once, everybody else after the batch that they speak of is durable; persistence and
+//! applying are acknowledged separately (`advance_append_async`, `on_persist_ready`, `advance_apply_to`); the election
+//! timeout is set after every input, because raft draws its own from a thread-local random source whenever it starts anew.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -42,6 +42,8 @@ pub struct Replica {
     told: Status,
     /// The hard state last handed out to be persisted.
     stored: HardState,
+    /// The term that no later start will fall behind.
+    durable_term: Term,
     held: VecDeque<Held>,
     window: ApplyWindow,
     /// Changes of membership handed out to be applied, by index.
@@ -57,6 +59,8 @@ struct Held {
     number: u64,
     /// The last of raft's readies that is durable with the batch: later ones may have nothing of their own to persist.
     through: u64,
+    /// The term that is durable with the batch.
+    term: Term,
     messages: Vec<eraftpb::Message>,
     /// The snapshot that the batch makes good.
     snapshot: Option<Position>,
@@ -83,6 +87,7 @@ impl Replica {
             status: Status::default(),
             told: Status::default(),
             stored,
+            durable_term: stored.term,
             held: VecDeque::new(),
             window: ApplyWindow::new(applied),
             changes: BTreeMap::new(),
@@ -297,6 +302,7 @@ impl Replica {
     fn persisted(&mut self, number: u64) {
         while let Some(held) = self.held.pop_front_if(|held| held.number <= number) {
             self.node.on_persist_ready(held.through);
+            self.durable_term = held.term;
             self.send(held.messages);
             if let Some(snapshot) = held.snapshot {
                 // For raft it counts as applied from here on; see `is_installing`.
@@ -371,13 +377,12 @@ impl Replica {
     fn collect(&mut self) {
         let mut ready = self.node.ready();
         let number = ready.number();
-        let messages = ready.take_messages();
-        self.send(messages);
+        let mut late = self.take_early(&mut ready);
         self.window.extend(ready.take_committed_entries().into_iter().map(from_raft_entry));
         for state in ready.take_read_states() {
             self.output.reads.extend(self.reads.close(&state.request_ctx).map(|context| (context, Index(state.index))));
         }
-        let late = ready.take_persisted_messages();
+        late.extend(ready.take_persisted_messages());
         let persist = self.to_persist(&mut ready);
         if let Some(persist) = &persist {
             if let Some(snapshot) = persist.snapshot {
@@ -389,6 +394,17 @@ impl Replica {
         }
         self.node.advance_append_async(ready);
         self.hold(number, persist, late);
+    }
+
+    /// Sends what a leader may send at once. Gives back what has to wait all the same: an only voter leads before its disk
+    /// knows of the term, and would lead in it once more after a crash, with other entries.
+    fn take_early(&mut self, ready: &mut Ready) -> Vec<eraftpb::Message> {
+        let messages = ready.take_messages();
+        if self.durable_term < Term(self.node.raft.term) {
+            return messages;
+        }
+        self.send(messages);
+        Vec::new()
     }
 
     /// What a ready wants on disk. A commit index alone can wait for company.
@@ -409,7 +425,8 @@ impl Replica {
     fn hold(&mut self, number: u64, persist: Option<Persist>, messages: Vec<eraftpb::Message>) {
         if let Some(persist) = persist {
             self.stored = persist.hard_state.unwrap_or(self.stored);
-            self.held.push_back(Held { number, through: number, messages, snapshot: persist.snapshot });
+            let Persist { snapshot, .. } = persist;
+            self.held.push_back(Held { number, through: number, term: self.stored.term, messages, snapshot });
             self.hand_out(persist);
         } else if let Some(held) = self.held.back_mut() {
             held.through = number;

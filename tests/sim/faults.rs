@@ -68,9 +68,15 @@ impl Fault {
     const OF_THE_NETWORK: [Self; 5] =
         [Self::Partition, Self::OneWayPartition, Self::CutOff, Self::Clog, Self::LossyNetwork];
 
-    pub fn draw(chance: &mut Chance, members: usize) -> Self {
-        let network = members > 1 && chance.percent(40);
-        *chance.pick(if network { &Self::OF_THE_NETWORK } else { &Self::OF_MEMBERS[..] })
+    /// The faults of one run: some runs know only a few of them, which then have room to do their worst.
+    pub fn repertoire(chance: &mut Chance, members: usize) -> Vec<Self> {
+        let share = *chance.pick(&[15, 40, 100, 100]);
+        let network: &[Self] = if members > 1 { &Self::OF_THE_NETWORK } else { &[] };
+        // As often as those of members, which are more.
+        let all = Self::OF_MEMBERS.iter().chain(network).chain(network);
+        let mut drawn: Vec<Self> = all.copied().filter(|_| chance.percent(share)).collect();
+        drawn.push(Self::Kill);
+        drawn
     }
 
     pub fn name(self) -> &'static str {

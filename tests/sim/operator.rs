@@ -34,6 +34,7 @@ impl World {
         let voters = self.truth.members().conf_state().voters;
         let to = *self.chance.pick(&voters);
         self.report.sight("transfers asked for");
+        self.successor = Some(to);
         self.tell(|| format!("member {leader} is to hand over to {to}"));
         self.alive(leader).replica.step(Input::Transfer { to });
         self.inside(leader, 1, crate::world::Happening::Turn);

@@ -70,6 +70,9 @@ impl World {
         let id = self.hosts[place].id;
         if !self.truth.leaders.contains_key(&status.term) {
             self.report.sight("elections");
+            if self.successor.take() == Some(id) {
+                self.report.sight("transfers");
+            }
         }
         let known = *self.truth.leaders.entry(status.term).or_insert(id);
         ensure!(known == id, "{id} leads in term {}, and so does {known}", status.term);

@@ -122,7 +122,11 @@ pub struct World {
     /// What of the log each member keeps for the others, in entries and bytes.
     pub kept: (u64, usize),
     pub first_members: Members,
+    /// What goes wrong in this run.
+    faults: Vec<Fault>,
     pub storming: bool,
+    /// Whom leadership was to go to.
+    pub successor: Option<MemberId>,
     pub clients_act: bool,
 
     pub truth: Truth,
@@ -150,7 +154,9 @@ impl World {
             kept: (chance.below(100), chance.index(50_000)),
             truth: Truth::new(first_members.clone()),
             first_members,
+            faults: Fault::repertoire(&mut chance, count),
             storming: true,
+            successor: None,
             clients_act: true,
             clients: (0..CLIENTS).map(Client::new).collect(),
             watchers: Vec::new(),
@@ -294,7 +300,7 @@ impl World {
             return;
         }
         self.soon(Outside::Fault, 3 * SECOND);
-        let fault = Fault::draw(&mut self.chance, self.hosts.len());
+        let fault = *self.chance.pick(&self.faults);
         self.tell(|| format!("{fault:?}"));
         self.report.fault(fault.name());
         self.inflict(fault);

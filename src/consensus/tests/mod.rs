@@ -56,6 +56,19 @@ fn a_lone_voter_leads_without_a_tick() {
 }
 
 #[test]
+fn an_only_voter_says_nothing_of_a_term_that_its_disk_does_not_know() {
+    let conf_state = ConfState { voters: vec![MemberId(1)], learners: vec![MemberId(2)] };
+    let mut replica = Replica::new(config(1), Recovered { conf_state, ..Recovered::default() }).unwrap();
+    let begun = replica.poll();
+    assert_eq!(begun.status.unwrap().role, Role::Leader);
+    assert!(begun.send.is_empty(), "{:?}", begun.send);
+    let more = propose(&mut replica, 10);
+    assert!(more.send.is_empty(), "{:?}", more.send);
+    let output = replica.handle(Input::Persisted { number: begun.persist.unwrap().number });
+    assert!(!output.send.is_empty());
+}
+
+#[test]
 fn nothing_is_committed_before_it_is_persisted() {
     let mut replica = lone();
     let first = propose(&mut replica, 10);
