@@ -279,9 +279,12 @@ impl Driver {
         let dropped = std::mem::take(&mut self.dropped_reads);
         self.read(dropped.into_iter().filter(|read| !read.is_closed()).collect());
         self.resend();
-        self.describe(now);
-        if self.status.role == Role::Leader {
-            self.lead(now);
+        // What waits for its turn has a cause that remains: there is never more of it than of one tick.
+        if self.own_proposals.is_empty() {
+            self.describe(now);
+            if self.status.role == Role::Leader {
+                self.lead(now);
+            }
         }
     }
 
@@ -326,7 +329,7 @@ impl Driver {
         let id = self.shared.next_proposal();
         let mut encoded = Vec::new();
         encode_into(&mut encoded, &Proposal { id, author: None, idempotency: None, command });
-        self.own_proposals.push(Pending { number: id.sequence, encoded: encoded.into(), awaited: false });
+        self.own_proposals.push(Pending { number: id.sequence, encoded: encoded.into(), permit: None });
     }
 
     /// Brings what has gathered to the leader, which may be this member.
@@ -396,8 +399,8 @@ impl Driver {
     }
 
     /// Proposals that are in nobody's log gather again.
-    fn give_back(&mut self, proposals: Vec<Pending>) {
-        self.shared.waiters.unsend(&proposals);
+    fn give_back(&mut self, mut proposals: Vec<Pending>) {
+        self.shared.waiters.unsend(&mut proposals);
         self.returned.extend(proposals);
     }
 
@@ -574,7 +577,7 @@ impl Driver {
     }
 
     fn note_placed(&self, Position { index, term }: Position, proposals: &[Pending]) {
-        let numbers = proposals.iter().filter(|pending| pending.awaited).map(|pending| pending.number);
+        let numbers = proposals.iter().filter(|pending| pending.is_awaited()).map(|pending| pending.number);
         self.shared.waiters.placed(index, term, numbers.collect());
     }
 

@@ -12,11 +12,10 @@ use tokio::sync::oneshot;
 use tokio::time::timeout_at;
 
 use super::runner::{Event, Runner};
-use super::waiters::Pending;
+use super::waiters::{GivenUp, Pending, Permit};
 use super::watch::Watcher;
 use super::{Identity, Published, Shared};
 use crate::model::codec::encode_into;
-use crate::model::limits::{MAX_INFLIGHT_BYTES, MAX_INFLIGHT_PROPOSALS};
 use crate::model::{Command, Idempotency, Index, LeaseId, MemberId, Members, Proposal, Reply, Revision, Term, Ttl};
 use crate::observe::Metrics;
 use crate::watch::Filter;
@@ -89,11 +88,12 @@ impl NodeHandle {
         let id = self.shared.next_proposal();
         let mut encoded = Vec::with_capacity(512);
         encode_into(&mut encoded, &Proposal { id, author, idempotency, command });
-        let permit = Permit::take(&self.shared, encoded.len()).ok_or(ProposeError::Overloaded)?;
+        let permit = Permit::take(&self.shared.in_flight, encoded.len()).ok_or(ProposeError::Overloaded)?;
+        let permit = Arc::new(permit);
         let number = id.sequence;
         let waiting = Waiting { shared: &self.shared, number };
-        let answer = self.shared.waiters.add(number, permit);
-        let pending = Pending { number, encoded: Bytes::from(encoded), awaited: true };
+        let answer = self.shared.waiters.add(number, Arc::clone(&permit));
+        let pending = Pending { number, encoded: Bytes::from(encoded), permit: Some(permit) };
         if self.runner.propose(pending).is_err() {
             return Err(ProposeError::Stopped(self.failure()));
         }
@@ -103,7 +103,12 @@ impl NodeHandle {
                 std::mem::forget(waiting);
                 result
             }
-            Ok(Err(_)) | Err(_) => Err(self.shared.waiters.give_up(number)),
+            Ok(Err(_)) | Err(_) => Err(match self.shared.waiters.give_up(number) {
+                GivenUp::Sent => ProposeError::OutcomeUnknown,
+                GivenUp::Unsent if self.leader().is_none() => ProposeError::NoLeader,
+                // Its turn did not come: the disk, or the way to the leader, is that slow.
+                GivenUp::Unsent => ProposeError::Overloaded,
+            }),
         }
     }
 
@@ -276,27 +281,5 @@ struct Waiting<'a> {
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.shared.waiters.give_up(self.number);
-    }
-}
-
-/// A place among the proposals in flight, given back when dropped.
-pub(super) struct Permit {
-    shared: Arc<Shared>,
-    bytes: usize,
-}
-
-impl Permit {
-    pub(super) fn take(shared: &Arc<Shared>, bytes: usize) -> Option<Self> {
-        let permit = Self { shared: Arc::clone(shared), bytes };
-        let count = shared.inflight.fetch_add(1, Ordering::Relaxed);
-        let total = shared.inflight_bytes.fetch_add(bytes, Ordering::Relaxed);
-        (count < MAX_INFLIGHT_PROPOSALS && total < MAX_INFLIGHT_BYTES).then_some(permit)
-    }
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        self.shared.inflight.fetch_sub(1, Ordering::Relaxed);
-        self.shared.inflight_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }

@@ -29,7 +29,7 @@ mod zeros;
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -134,9 +134,7 @@ struct Shared {
     /// What the cluster is to know of this member.
     name: String,
     client_urls: Vec<String>,
-    /// Proposals taken and not yet answered.
-    inflight: AtomicUsize,
-    inflight_bytes: AtomicUsize,
+    in_flight: Arc<waiters::InFlight>,
     /// Why the member stopped, once it has.
     failure: channel::Sender<Option<Arc<str>>>,
     wal_bytes: AtomicU64,

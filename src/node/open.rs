@@ -5,7 +5,7 @@ use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Instant;
 
 use parking_lot::{Mutex, RwLock};
@@ -332,8 +332,7 @@ impl Opened {
             term: AtomicU64::new(self.published.term.get()),
             hub: SharedHub::new(Hub::new(revision, Limits::default())),
             lessor: Mutex::new(lessor),
-            inflight: AtomicUsize::new(0),
-            inflight_bytes: AtomicUsize::new(0),
+            in_flight: Arc::default(),
             failure: channel::Sender::new(None),
             wal_bytes: AtomicU64::new(self.wal.disk_bytes()),
             log_has_room: AtomicBool::new(self.wal.has_reserve()),
