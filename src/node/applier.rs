@@ -12,7 +12,7 @@ use super::waiters::Told;
 use super::{Options, Published, Shared};
 use crate::consensus::Position;
 use crate::machine::{Applied, Fault, StateMachine};
-use crate::model::{Index, LogEntry, Term};
+use crate::model::{Index, LogEntry, Members, Revision, Term};
 use crate::mvcc::Progress;
 use crate::storage::Engine as _;
 use crate::storage::fjall::FjallEngine;
@@ -48,6 +48,8 @@ pub(super) struct Applier {
     runner: Arc<Runner>,
     checkpoints: SyncSender<Request>,
     works: Receiver<Work>,
+    /// As last applied.
+    members: Arc<Members>,
     /// The directory of the present store.
     store: PathBuf,
     /// A store whose place was taken, until the last one who reads from it is done.
@@ -74,6 +76,7 @@ impl Applier {
         options: &Options,
     ) -> Self {
         Self {
+            members: shared.members(),
             machine,
             shared,
             runner,
@@ -156,13 +159,20 @@ impl Applier {
         if applied.clock_clamped {
             tracing::warn!(time = %applied.time, "the leader's clock has jumped ahead by over an hour: look at it");
         }
+        let members_changed = self.take_members(&mut applied)?;
         self.publish(&applied, last.term)?;
         self.shared.metrics.apply.commands.inc_by(applied.replies.len() as u64);
         let replies = std::mem::take(&mut applied.replies);
         self.tell(self.shared.waiters.applied(entries, replies));
         self.shared.hub.publish(applied.revision, &applied.blocks);
-        self.follow_members(&mut applied)?;
-        // A runner that is gone has stopped already.
+        // Raft follows what became of the members before it hears that it was applied. A runner that is gone has stopped
+        // already.
+        for (index, accepted) in applied.membership.drain(..) {
+            let _ = self.runner.handle(Event::MembershipApplied { index, accepted });
+        }
+        if members_changed {
+            let _ = self.runner.handle(Event::MembersChanged);
+        }
         let _ = self.runner.handle(Event::Applied { index: last.index, term: last.term });
         self.shared.metrics.apply.seconds.observe(start.elapsed());
         self.count(entries.len(), bytes, last.index);
@@ -173,20 +183,14 @@ impl Applier {
         Ok(())
     }
 
-    /// Raft follows what became of the members; it hears of it before it hears that it was applied.
-    fn follow_members(&self, applied: &mut Applied) -> Result<(), Fault> {
-        for (index, accepted) in applied.membership.drain(..) {
-            // A runner that is gone has stopped already; so below.
-            let _ = self.runner.handle(Event::MembershipApplied { index, accepted });
-        }
-        if let Some(members) = applied.members.take() {
-            // A member that crashes must still know whose data is whose: until it hears from a leader it applies nothing
-            // again, and would make a majority with one that has lost its data.
-            self.shared.engine.read().clone().sync()?;
-            *self.shared.members.write() = Arc::new(members);
-            let _ = self.runner.handle(Event::MembersChanged);
-        }
-        Ok(())
+    /// Takes over what has changed about the members, if anything has.
+    fn take_members(&mut self, applied: &mut Applied) -> Result<bool, Fault> {
+        let Some(members) = applied.members.take() else { return Ok(false) };
+        // A member that crashes must still know whose data is whose: until it hears from a leader it applies nothing again,
+        // and would make a majority with one that has lost its data.
+        self.shared.engine.read().clone().sync()?;
+        self.members = Arc::new(members);
+        Ok(true)
     }
 
     /// Goes on from the state of a snapshot.
@@ -200,14 +204,11 @@ impl Applier {
         let retired = std::mem::replace(&mut *self.shared.engine.write(), engine);
         let path = self.store.with_file_name(store);
         self.retired = Some((retired, std::mem::replace(&mut self.store, path)));
-        let published = Published { view: self.machine.view()?, index, term };
-        let revision = published.revision();
-        *self.shared.published.write() = Arc::new(published);
-        self.shared.applied.send_replace(index);
+        self.members = Arc::new(self.machine.members().clone());
+        let revision = self.show(index, term)?;
         *self.shared.lessor.lock() = Lessor::armed(self.machine.leases(), Instant::now());
         self.tell(self.shared.waiters.skipped(index));
         self.shared.hub.jump(revision);
-        *self.shared.members.write() = Arc::new(self.machine.members().clone());
         let _ = self.runner.handle(Event::MembersChanged);
         let _ = self.runner.handle(Event::Applied { index, term });
         (self.since_checkpoint, self.sweeping) = ((0, 0), true);
@@ -229,10 +230,7 @@ impl Applier {
     /// Makes the new state visible to reads. Replies and watchers come after, so that nobody hears of a change that
     /// a read does not yet show.
     fn publish(&mut self, applied: &Applied, term: Term) -> Result<(), Fault> {
-        let published = Published { view: self.machine.view()?, index: applied.index, term };
-        self.sweeping |= published.view.compacted() > self.shared.published.read().view.compacted();
-        *self.shared.published.write() = Arc::new(published);
-        self.shared.applied.send_replace(applied.index);
+        self.show(applied.index, term)?;
         if !applied.leases.is_empty() {
             let now = Instant::now();
             let mut lessor = self.shared.lessor.lock();
@@ -242,6 +240,15 @@ impl Applier {
             self.shared.metrics.store.leases.set(i64::try_from(lessor.len()).unwrap_or(i64::MAX));
         }
         Ok(())
+    }
+
+    fn show(&mut self, index: Index, term: Term) -> Result<Revision, Fault> {
+        let published = Published { view: self.machine.view()?, index, term, members: Arc::clone(&self.members) };
+        let revision = published.revision();
+        self.sweeping |= published.view.compacted() > self.shared.published.read().view.compacted();
+        *self.shared.published.write() = Arc::new(published);
+        self.shared.applied.send_replace(index);
+        Ok(revision)
     }
 
     /// Answers from within the runtime: a wake-up there costs a fraction of one from a thread outside.

@@ -16,7 +16,7 @@ use super::waiters::{GivenUp, Pending, Permit};
 use super::watch::Watcher;
 use super::{Identity, Published, Shared};
 use crate::model::codec::encode_into;
-use crate::model::{Command, Idempotency, Index, LeaseId, MemberId, Members, Proposal, Reply, Revision, Term, Ttl};
+use crate::model::{Command, Idempotency, Index, LeaseId, MemberId, Proposal, Reply, Revision, Term, Ttl};
 use crate::observe::Metrics;
 use crate::watch::Filter;
 
@@ -177,12 +177,6 @@ impl NodeHandle {
     #[must_use]
     pub fn identity(&self) -> Identity {
         self.shared.identity
-    }
-
-    /// The members, as far as applied here.
-    #[must_use]
-    pub fn members(&self) -> Arc<Members> {
-        self.shared.members()
     }
 
     /// The member that leads, as far as known here.

@@ -97,12 +97,13 @@ pub struct Identity {
     pub member: MemberId,
 }
 
-/// The state of the store after an apply: what reads are answered from.
+/// The state after an apply: what reads are answered from.
 #[derive(Debug, Clone)]
 pub struct Published {
     pub view: StoreView,
     pub index: Index,
     pub term: Term,
+    pub members: Arc<Members>,
 }
 
 impl Published {
@@ -129,8 +130,6 @@ struct Shared {
     hub: watch::SharedHub,
     lessor: Mutex<lessor::Lessor>,
     waiters: waiters::Waiters,
-    /// As applied here.
-    members: RwLock<Arc<Members>>,
     /// What the cluster is to know of this member.
     name: String,
     client_urls: Vec<String>,
@@ -152,8 +151,9 @@ impl Shared {
         self.published.read().clone()
     }
 
+    /// As applied here.
     fn members(&self) -> Arc<Members> {
-        self.members.read().clone()
+        self.published.read().members.clone()
     }
 
     fn next_proposal(&self) -> ProposalId {

@@ -152,7 +152,8 @@ pub(super) fn open(options: &Options) -> Result<Opened, OpenError> {
         },
     )
     .map_err(|source| OpenError::Consensus { path: path.clone(), source })?;
-    let published = Published { view, index: applied, term };
+    let members = Arc::new(machine.members().clone());
+    let published = Published { view, index: applied, term, members };
     let identity = Identity { cluster: recovered.identity.cluster, member: recovered.identity.member };
     Ok(Opened { wal, machine, replica, engine, store, published, identity, start, incarnation, lock })
 }
@@ -340,7 +341,6 @@ impl Opened {
             engine: RwLock::new(self.engine.clone()),
             data_dir: options.data_dir.clone(),
             waiters: Waiters::new(self.identity.member, self.start),
-            members: RwLock::new(Arc::new(self.machine.members().clone())),
             name: options.name.clone(),
             client_urls: options.client_urls.clone(),
             runtime: Handle::current(),

@@ -12,7 +12,7 @@ pub struct Cluster {
     /// As far as known here.
     pub leader: Option<MemberId>,
     pub members: Arc<Members>,
-    /// The revision of the store that is not older than the members.
+    /// The revision of the store at the same moment.
     pub revision: Revision,
 }
 
@@ -25,6 +25,6 @@ impl Service {
         let reader = self.reader(call, consistency).await?;
         let node = &self.0.node;
         let (id, leader) = (node.identity().cluster, node.leader());
-        Ok(Cluster { id, leader, members: node.members(), revision: reader.revision() })
+        Ok(Cluster { id, leader, members: reader.members(), revision: reader.revision() })
     }
 }

@@ -9,8 +9,8 @@ use super::{Call, Consistency, Error, Service, guard};
 use crate::machine::{self, RollbackError, RollbackPlan};
 use crate::model::limits::MAX_PAGE_BYTES;
 use crate::model::{
-    Event, Key, KeyRange, KeyValue, Lease, LeaseId, RangeQuery, RangeResult, Refusal, Revision, Rollback, SortBy,
-    Timestamp,
+    Event, Key, KeyRange, KeyValue, Lease, LeaseId, Members, RangeQuery, RangeResult, Refusal, Revision, Rollback,
+    SortBy, Timestamp,
 };
 use crate::mvcc::{ListQuery, ReadError, ReplayBudget};
 use crate::node::{Published, StoreView};
@@ -124,6 +124,11 @@ impl Reader {
     #[must_use]
     pub fn revision(&self) -> Revision {
         self.view().revision()
+    }
+
+    /// The members of the cluster.
+    pub(super) fn members(&self) -> Arc<Members> {
+        Arc::clone(&self.published.members)
     }
 
     /// The oldest revision that can be read.

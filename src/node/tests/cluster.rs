@@ -124,12 +124,16 @@ async fn every_member_learns_how_the_others_are_called() {
     let deadline = soon();
     loop {
         let all_known = cluster.nodes.iter().flatten().all(|node| {
-            node.handle().members().iter().all(|member| !member.name.is_empty() && !member.client_urls.is_empty())
+            node.handle()
+                .latest()
+                .members
+                .iter()
+                .all(|member| !member.name.is_empty() && !member.client_urls.is_empty())
         });
         if all_known {
             break;
         }
-        assert!(Instant::now() < deadline, "{:?}", cluster.handle(0).members());
+        assert!(Instant::now() < deadline, "{:?}", cluster.handle(0).latest().members);
         tokio::task::yield_now().await;
     }
 }
@@ -205,7 +209,7 @@ async fn a_member_that_lost_its_data_does_not_come_back_under_its_id() {
         .nodes
         .iter()
         .flatten()
-        .all(|node| node.handle().members().iter().all(|member| member.incarnation.is_some()))
+        .all(|node| node.handle().latest().members.iter().all(|member| member.incarnation.is_some()))
     {
         assert!(Instant::now() < deadline);
         tokio::task::yield_now().await;
