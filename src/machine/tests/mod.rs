@@ -5,6 +5,7 @@ mod entries;
 mod idempotency;
 mod keys;
 mod leases;
+mod members;
 mod property;
 mod rollback;
 mod snapshot;
