@@ -28,6 +28,7 @@ use crate::api::edge::Access;
 use crate::api::{ApiSettings, Face};
 use crate::cluster::{self, Given, Start};
 use crate::config::{AutoCompaction, ListenUrl, Settings};
+use crate::consensus::KEPT_ENTRIES;
 use crate::node::{self, Beginning, Identity, Node};
 use crate::observe::{Metrics, logging};
 use crate::service::{Limits, Retention, Service};
@@ -46,8 +47,6 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const CACHE_BYTES: u64 = 64 * 1024 * 1024;
 /// The log is cut when it has grown by this much, however few entries that is.
 const CHECKPOINT_BYTES: u64 = 32 * 1024 * 1024;
-/// A member that was away for so many entries catches up from the log; beyond that it gets a snapshot. etcd keeps as many.
-const KEPT_ENTRIES: u64 = 5000;
 /// What a client of HTTP/2 sends first (RFC 9113, section 3.4).
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// How long to wait for the rest of it.

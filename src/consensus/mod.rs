@@ -69,8 +69,8 @@ pub struct Config {
     pub kept_bytes: usize,
 }
 
-/// See [`Config::kept_entries`].
-const KEPT_ENTRIES: u64 = 5000;
+/// The usual [`Config::kept_entries`]: as many as etcd keeps.
+pub const KEPT_ENTRIES: u64 = 5000;
 /// See [`Config::kept_bytes`].
 const KEPT_BYTES: usize = 64 * 1024 * 1024;
 

@@ -66,7 +66,6 @@ impl<S: Snapshot> Work<'_, S> {
             Command::DescribeMember { id, incarnation, name, client_urls } => {
                 self.describe_member(id, incarnation, name, client_urls)
             }
-            Command::MoveMember { id, peer_urls } => self.move_member(id, peer_urls),
         }
     }
 

@@ -46,10 +46,4 @@ impl<S: Snapshot> Work<'_, S> {
         self.members.changed = true;
         Ok(Outcome::Done)
     }
-
-    pub(super) fn move_member(&mut self, id: MemberId, peer_urls: Vec<String>) -> Result<Outcome, Stop> {
-        self.members.members.set_peer_urls(id, peer_urls)?;
-        self.members.changed = true;
-        Ok(Outcome::Done)
-    }
 }

@@ -92,11 +92,6 @@ pub enum Command {
         name: String,
         client_urls: Vec<String>,
     },
-    /// Where the other members are to reach one from now on. Makes no revision.
-    MoveMember {
-        id: MemberId,
-        peer_urls: Vec<String>,
-    },
 }
 
 /// Replaces the record at a key.

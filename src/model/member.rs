@@ -105,16 +105,6 @@ impl Members {
         Ok(())
     }
 
-    /// Sets where the other members reach one.
-    ///
-    /// # Errors
-    /// When there is no such member, or another has one of the URLs.
-    pub fn set_peer_urls(&mut self, id: MemberId, peer_urls: Vec<String>) -> Result<(), Refusal> {
-        self.check_urls(id, &peer_urls)?;
-        self.present.get_mut(&id).ok_or(Refusal::MemberNotFound(id))?.peer_urls = peer_urls;
-        Ok(())
-    }
-
     fn check_urls(&self, id: MemberId, peer_urls: &[String]) -> Result<(), Refusal> {
         let taken = |url: &&String| self.iter().any(|other| other.id != id && other.peer_urls.contains(url));
         match peer_urls.iter().find(taken) {

@@ -12,7 +12,6 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 
-use super::Shared;
 use super::applier::{Install, Work};
 use super::disk::Order;
 use super::handle::ProposeError;
@@ -20,6 +19,7 @@ use super::runner::{Event, PendingRead, Runner};
 use super::streams::Streams;
 use super::transport::{Forward, Forwarded, PeerMessage, Transport};
 use super::waiters::Pending;
+use super::{Dismissal, Shared};
 use crate::consensus::forward::{ForwardAnswer, ForwardRefusal, Found, Incoming, MAX_UNANSWERED, Outgoing};
 use crate::consensus::{Input, Message, MessageKind, Output, Persist, Position, ProposeRefusal, Replica, Role, Status};
 use crate::model::codec::encode_into;
@@ -234,7 +234,7 @@ impl Driver {
             self.shared.sole_leader.store(false, Ordering::SeqCst);
         }
         if members.was_removed(member) {
-            self.shared.fail("this member", &Removed);
+            self.shared.dismiss(&Dismissal::Removed);
         }
         if let Some(peers) = &self.peers {
             peers.transport.set_peers(&members);
@@ -470,7 +470,7 @@ impl Driver {
             log_lost,
         } = self.replica.poll();
         if log_lost {
-            self.shared.fail("this member", &LogLost);
+            self.shared.dismiss(&Dismissal::LogLost);
         }
         if let Some(status) = status {
             self.change(status);
@@ -600,19 +600,6 @@ impl Driver {
         self.shared.waiters.stop(&ProposeError::Stopped(self.shared.failure()));
     }
 }
-
-/// This member is no member any more.
-#[derive(Debug, thiserror::Error)]
-#[error("was removed from the cluster; it cannot come back under its id: delete its data and add it anew")]
-struct Removed;
-
-/// The data is not what it was.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "has acknowledged entries that its log does not have: it has lost what it promised; it cannot come back under its id: \
-     delete its data and add it anew as another member"
-)]
-struct LogLost;
 
 /// Proposals in runs that fit an entry; a larger one alone.
 fn in_batches(proposals: Vec<Pending>) -> Vec<Vec<Pending>> {

@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
-use super::Shared;
 use super::driver::Arrived;
 use super::open::installed_name;
 use super::runner::{Event, Runner};
 use super::transport::{Inbox, PeerMessage, Refusal, SnapshotBody};
+use super::{Dismissal, Shared};
 use crate::consensus::{Message, Position};
 use crate::machine::Restore;
 use crate::model::{Incarnation, MemberId};
@@ -27,11 +27,6 @@ impl Peers {
         Self { shared, runner }
     }
 }
-
-/// What the member is told for good.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}; it cannot come back under its id: delete its data and add it anew as another member")]
-struct Dismissed(Refusal);
 
 impl Inbox for Peers {
     fn admits(&self, from: MemberId, incarnation: Incarnation) -> Result<(), Refusal> {
@@ -57,7 +52,7 @@ impl Inbox for Peers {
 
     fn refused(&self, member: MemberId, reason: Refusal) {
         if matches!(reason, Refusal::Removed | Refusal::LostData) {
-            self.shared.fail(&format!("refused by member {member}"), &Dismissed(reason));
+            self.shared.dismiss(&Dismissal::Refused { by: member, reason });
             let _ = self.runner.handle(Event::Stop);
         }
     }

@@ -35,12 +35,13 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
+use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::watch as channel;
 
 pub use handle::{NodeHandle, ProposeError, ReadError};
-pub use ids::{cluster_id, lone_identity, member_id, member_identity};
+pub use ids::{cluster_id, member_id};
 pub use open::{OpenError, is_begun};
 pub use restore::{RestoreError, restore};
 pub use watch::{Delivery, Watcher};
@@ -49,7 +50,7 @@ use crate::model::{ClusterId, Incarnation, Index, MemberId, Members, ProposalId,
 use crate::mvcc::View;
 use crate::observe::Metrics;
 use crate::storage::fjall::{FjallEngine, FjallSnapshot};
-use transport::Transport;
+use transport::{Refusal, Transport};
 
 /// The view of the store that a running member serves from.
 pub type StoreView = View<FjallSnapshot>;
@@ -146,6 +147,17 @@ struct Shared {
     runtime: Handle,
 }
 
+/// Why a member cannot go on under its id, nor come back under it.
+#[derive(Debug, Error)]
+enum Dismissal {
+    #[error("it was removed from the cluster")]
+    Removed,
+    #[error("it has acknowledged entries that its log does not have: it has lost what it promised")]
+    LogLost,
+    #[error("member {by} does not speak with it: {reason}")]
+    Refused { by: MemberId, reason: Refusal },
+}
+
 impl Shared {
     fn published(&self) -> Arc<Published> {
         self.published.read().clone()
@@ -179,6 +191,11 @@ impl Shared {
             }
             first
         });
+    }
+
+    /// Stops the member for good.
+    fn dismiss(&self, why: &Dismissal) {
+        self.fail("this member cannot come back under its id; delete its data and add it anew as another member", why);
     }
 
     fn failed(&self) -> bool {

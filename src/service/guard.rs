@@ -39,8 +39,7 @@ pub(super) fn grows(command: &Command) -> bool {
         | Command::CheckpointLeases { .. }
         | Command::Compact(_)
         | Command::ChangeMember(_)
-        | Command::DescribeMember { .. }
-        | Command::MoveMember { .. } => false,
+        | Command::DescribeMember { .. } => false,
     }
 }
 
@@ -87,8 +86,7 @@ impl Limits {
             Command::ExpireLease { .. }
             | Command::CheckpointLeases { .. }
             | Command::ChangeMember(_)
-            | Command::DescribeMember { .. }
-            | Command::MoveMember { .. } => Err(Error::InvalidArgument("only a member proposes this".to_owned())),
+            | Command::DescribeMember { .. } => Err(Error::InvalidArgument("only a member proposes this".to_owned())),
         }
     }
 

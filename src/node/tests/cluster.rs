@@ -6,7 +6,6 @@ use tokio::net::TcpListener;
 
 use super::*;
 use crate::machine::content_digest;
-use crate::node::{cluster_id, member_id};
 
 /// A cluster whose members have begun, or will.
 struct Cluster {

@@ -10,9 +10,15 @@ use crate::machine::SnapshotSource;
 use crate::model::{Attach, Command, Condition, Key, KeyRange, LeaseId, Member, Outcome, Put, Refusal, Reply, Ttl};
 use crate::watch::Filter;
 
+/// The ids of the only member of a cluster.
+fn alone(peer_urls: &[String]) -> Identity {
+    let member = member_id(peer_urls, "etcd-cluster");
+    Identity { cluster: cluster_id([member]), member }
+}
+
 fn options(dir: &Path) -> Options {
     let peer_urls = vec!["http://localhost:2380".to_owned()];
-    let identity = member_identity(&peer_urls, "etcd-cluster");
+    let identity = alone(&peer_urls);
     let (name, client_urls) = ("one".to_owned(), Vec::new());
     let member = Member {
         id: identity.member,
@@ -164,7 +170,7 @@ async fn a_directory_serves_one_process_and_one_member() {
     assert!(matches!(propose(&node, put("/a", "1", Attach::Detach)).await.result, Ok(Outcome::Written { .. })));
     node.stop();
     let other = Options {
-        identity: Some(member_identity(&["http://other:2380".to_owned()], "etcd-cluster")),
+        identity: Some(alone(&["http://other:2380".to_owned()])),
         peer_urls: vec!["http://other:2380".to_owned()],
         ..options(dir.path())
     };
