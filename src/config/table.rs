@@ -257,7 +257,8 @@ pub const SETTINGS: &[Setting] = &[
         name: "initial-cluster-state",
         topic: Topic::Cluster,
         placeholder: "STATE",
-        help: "Whether the cluster begins with this start, or runs already and this member was added to it",
+        help: "Whether the cluster begins with this start; existing is only for a member that has its data already, since none \
+               can be added to a cluster yet",
         allowed: "new or existing",
         set: |settings, text| {
             settings.initial_cluster_state = ClusterState::ALL

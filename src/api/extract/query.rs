@@ -150,8 +150,11 @@ pub(crate) fn set<K: Kind>(field: &mut Option<K>, name: &str, text: Option<&str>
     Ok(())
 }
 
+/// How much of two names has to be alike for one to be a slip of the other; at half of it, chance finds something for any.
+const LIKENESS: f32 = 0.6;
+
 pub(crate) fn unknown(name: &str, known: &[&str]) -> Problem {
-    let nearest = similar::get_close_matches(name, known, 1, 0.5);
+    let nearest = similar::get_close_matches(name, known, 1, LIKENESS);
     let hint = match nearest.first() {
         Some(nearest) => format!("did you mean `{nearest}`?"),
         None if known.is_empty() => "this request takes none".to_owned(),
@@ -479,6 +482,9 @@ mod tests {
         let detail = refused("zzz=1");
         assert!(detail.contains("`zzz`") && detail.contains("prevExist, limit"), "{detail}");
         assert!(refused("=1").contains("not known"));
+        // Half of it is found in `revision`, which nobody meant.
+        let detail = unknown("prevExst", &["revision", "limit"]).detail().to_owned();
+        assert!(detail.contains("this request takes revision, limit"), "{detail}");
     }
 
     #[test]
