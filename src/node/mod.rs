@@ -21,7 +21,7 @@ mod open;
 mod restore;
 mod runner;
 mod streams;
-pub mod transport;
+mod transport;
 mod waiters;
 mod watch;
 mod zeros;

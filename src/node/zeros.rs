@@ -11,10 +11,10 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 use std::time::Duration;
 
-use crate::wal::File;
+use crate::wal::{File, write_zeros};
 
 /// Written and synced at once: little, so that a batch of the log never waits for long behind it.
-const PIECE_BYTES: usize = 256 * 1024;
+const PIECE_BYTES: u64 = 256 * 1024;
 /// Between two pieces. A segment is done in under a second, and takes more than that to fill.
 const PAUSE: Duration = Duration::from_millis(8);
 
@@ -77,14 +77,13 @@ impl<F: File> Writer<F> {
     }
 
     fn write(&self, file: &mut F) -> io::Result<()> {
-        let zeros = vec![0; PIECE_BYTES];
         let size = file.size()?;
         let mut at = 0;
         while at < size && !self.hurry.load(Ordering::Relaxed) {
-            let length = usize::try_from(size - at).unwrap_or(PIECE_BYTES).min(PIECE_BYTES);
-            file.write_at(at, zeros.get(..length).unwrap_or_default())?;
+            let end = size.min(at + PIECE_BYTES);
+            write_zeros(file, at, end)?;
             file.sync()?;
-            at += length as u64;
+            at = end;
             thread::sleep(PAUSE);
         }
         Ok(())
@@ -102,7 +101,7 @@ mod tests {
         let directory = MemoryDirectory::new();
         let (zeros, writer) = pair();
         let thread = thread::spawn(move || writer.run());
-        for (name, size, now) in [("whole", 2 * PIECE_BYTES as u64 + 512, false), ("in part", 1 << 30, true)] {
+        for (name, size, now) in [("whole", 2 * PIECE_BYTES + 512, false), ("in part", 1 << 30, true)] {
             let mut file = directory.create(name).unwrap();
             file.allocate(size.min(4 << 20)).unwrap();
             assert!(zeros.begin(file).is_ok());

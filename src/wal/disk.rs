@@ -78,3 +78,17 @@ pub trait File {
     /// When it cannot be known whether they are.
     fn sync(&mut self) -> io::Result<()>;
 }
+
+/// Fills a file with zeros from `from` up to `to`. Not synced.
+///
+/// # Errors
+/// When the disk is full or fails.
+pub fn write_zeros(file: &mut impl File, from: u64, to: u64) -> io::Result<()> {
+    const PIECE_BYTES: usize = 256 * 1024;
+    let zeros = vec![0; PIECE_BYTES];
+    for at in (from..to).step_by(PIECE_BYTES) {
+        let length = usize::try_from(to - at).unwrap_or(PIECE_BYTES).min(PIECE_BYTES);
+        file.write_at(at, zeros.get(..length).unwrap_or_default())?;
+    }
+    Ok(())
+}

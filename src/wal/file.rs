@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 
-use super::disk::{Directory, File};
-use super::{SECTOR_BYTES, WalError};
+use super::WalError;
+use super::disk::{Directory, File, write_zeros};
 
 /// Locked for as long as the directory is open; its content means nothing.
 const LOCK: &str = "lock";
@@ -91,7 +91,10 @@ impl File for StdFile {
     fn allocate(&mut self, size: u64) -> io::Result<()> {
         match rustix::fs::fallocate(&*self, FallocateFlags::empty(), 0, size) {
             // Some file systems cannot reserve; on those the zeros have to be written.
-            Err(Errno::OPNOTSUPP) => write_zeros(self, size),
+            Err(Errno::OPNOTSUPP) => {
+                let from = File::size(self)?;
+                write_zeros(self, from, size)
+            }
             result => Ok(result?),
         }
     }
@@ -107,17 +110,4 @@ impl File for StdFile {
     fn sync(&mut self) -> io::Result<()> {
         self.sync_data()
     }
-}
-
-/// Fills the file with zeros from its end up to `size`.
-fn write_zeros(file: &StdFile, size: u64) -> io::Result<()> {
-    let zeros = vec![0; 256 * SECTOR_BYTES];
-    let mut at = file.metadata()?.len();
-    while at < size {
-        let length = usize::try_from(size - at).unwrap_or(zeros.len()).min(zeros.len());
-        let (piece, _) = zeros.split_at(length);
-        file.write_all_at(piece, at)?;
-        at += piece.len() as u64;
-    }
-    Ok(())
 }

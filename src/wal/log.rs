@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::io;
 
-use super::disk::{Directory, File};
+use super::disk::{Directory, File, write_zeros};
 use super::format::{self, Header, Tail};
 use super::recovery;
 use super::{Batch, Identity, Options, Recovered, SECTOR_BYTES, SnapshotMark, WalError};
@@ -18,9 +18,6 @@ pub(super) const SPARE: &str = "spare";
 
 /// The encode buffer gives memory beyond this many bytes back after a large batch.
 const KEPT_BUFFER_BYTES: usize = 4 * 1024 * 1024;
-
-/// Zeros written at once.
-const PIECE_BYTES: usize = 256 * 1024;
 
 /// A segment as far as removing it is concerned.
 #[derive(Debug, Clone, Copy)]
@@ -102,7 +99,7 @@ impl<D: Directory> Wal<D> {
         remove_spare(&directory, &names)?;
         let mut spare = allocate_spare(&directory, options.segment_bytes)?;
         // There is nobody yet to write them ahead.
-        write_zeros(&mut spare, options.segment_bytes).map_err(|source| WalError::io("writing", SPARE, source))?;
+        write_zeros(&mut spare, 0, options.segment_bytes).map_err(|source| WalError::io("writing", SPARE, source))?;
         let tail = Tail::new();
         let (active, active_bytes) =
             activate(&directory, spare, &Header { identity, sequence: 1, tail: tail.clone() })?;
@@ -327,15 +324,6 @@ fn allocate_spare<D: Directory>(directory: &D, size: u64) -> Result<D::File, Wal
             Err(WalError::io("allocating", SPARE, source))
         }
     }
-}
-
-fn write_zeros(file: &mut impl File, size: u64) -> io::Result<()> {
-    let zeros = vec![0; PIECE_BYTES];
-    for at in (0..size).step_by(PIECE_BYTES) {
-        let length = usize::try_from(size - at).unwrap_or(PIECE_BYTES).min(PIECE_BYTES);
-        file.write_at(at, zeros.get(..length).unwrap_or_default())?;
-    }
-    Ok(())
 }
 
 /// Removes a spare file that an earlier start left behind: nobody knows whether it still reads as zeros.

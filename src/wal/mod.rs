@@ -36,7 +36,7 @@ use thiserror::Error;
 
 use crate::model::{ClusterId, HardState, Incarnation, Index, LogEntry, MemberId, Term};
 
-pub use disk::{Directory, File};
+pub use disk::{Directory, File, write_zeros};
 pub use file::FileDirectory;
 pub use log::Wal;
 

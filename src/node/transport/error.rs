@@ -10,7 +10,7 @@ use super::Refusal;
 
 /// Why a connection ended, or never came to be.
 #[derive(Debug, Error)]
-pub enum ConnectionError {
+pub(crate) enum ConnectionError {
     #[error("no peer URL of it is known")]
     NoUrl,
     #[error("{0} is not of the form http://host:port")]

@@ -42,7 +42,7 @@ pub(super) struct Hello {
 
 /// Why a member does not speak with another, in the words of the one that was dialed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error, BorshSerialize, BorshDeserialize)]
-pub enum Refusal {
+pub(crate) enum Refusal {
     #[error("it speaks version {theirs} of the protocol between members, this one version {VERSION}")]
     Version { theirs: u8 },
     #[error("it belongs to cluster {theirs}")]

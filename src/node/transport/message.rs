@@ -17,7 +17,7 @@ const FORWARDED: u8 = 2;
 
 /// A message from one member to another.
 #[derive(Debug, Clone, PartialEq)]
-pub enum PeerMessage {
+pub(crate) enum PeerMessage {
     /// Raft's own.
     Raft(Message),
     /// Proposals for the leader.
@@ -28,7 +28,7 @@ pub enum PeerMessage {
 
 /// Proposals that a member hands to the one that leads.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
-pub struct Forward {
+pub(crate) struct Forward {
     /// The start of the sender's process, to come back in the answer.
     pub start: Incarnation,
     /// The term that it leads in. Only the leader of that term may have taken it.
@@ -41,7 +41,7 @@ pub struct Forward {
 
 /// What became of a [`Forward`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Forwarded {
+pub(crate) struct Forwarded {
     /// As in the [`Forward`]. An answer to an earlier start of the process is to nobody.
     pub start: Incarnation,
     /// As in the [`Forward`].

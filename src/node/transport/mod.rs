@@ -38,10 +38,10 @@ use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use error::ConnectionError;
-pub use handshake::Refusal;
-pub use message::{Forward, Forwarded, PeerMessage};
-pub use snapshot::{BrokenOff, SnapshotBody, SnapshotSendError, SnapshotSink};
+pub(super) use error::ConnectionError;
+pub(super) use handshake::Refusal;
+pub(super) use message::{Forward, Forwarded, PeerMessage};
+pub(super) use snapshot::{SnapshotBody, SnapshotSendError, SnapshotSink};
 
 use super::Identity;
 use crate::consensus::Message;
@@ -54,7 +54,7 @@ const PROBE_EVERY: Duration = Duration::from_secs(1);
 
 /// Who takes what comes in. Called from tokio's threads, with no lock of the transport held: it may take a lock of its
 /// own for microseconds, and must not wait for more. It may call the transport.
-pub trait Inbox: Send + Sync + 'static {
+pub(super) trait Inbox: Send + Sync + 'static {
     /// Whether this member speaks with the one of this id, whose data is in this life.
     ///
     /// # Errors
@@ -107,7 +107,7 @@ impl Default for Patience {
 
 /// The connections of a member with the others. Stops when dropped; an inbox that holds the transport in turn keeps it
 /// from that.
-pub struct Transport {
+pub(super) struct Transport {
     shared: Arc<Shared>,
 }
 
@@ -141,7 +141,7 @@ impl Transport {
     /// # Panics
     /// Outside of a tokio runtime.
     #[must_use]
-    pub fn start(
+    pub(super) fn start(
         identity: Identity,
         incarnation: Incarnation,
         listeners: Vec<TcpListener>,
@@ -178,7 +178,7 @@ impl Transport {
 
     /// Who belongs to the cluster from now on. New members are dialed, also where their URLs have changed, and the
     /// connections of those that are gone end. Callable from any thread.
-    pub fn set_peers(&self, members: &Members) {
+    pub(super) fn set_peers(&self, members: &Members) {
         let shared = &self.shared;
         if shared.stop.is_cancelled() {
             return;
@@ -211,7 +211,7 @@ impl Transport {
     ///
     /// While there is no connection, only the newest heartbeat and the newest vote are kept, with the answers to such.
     #[must_use]
-    pub fn send(&self, to: MemberId, message: PeerMessage) -> bool {
+    pub(super) fn send(&self, to: MemberId, message: PeerMessage) -> bool {
         if let PeerMessage::Raft(message) = &message
             && (message.from(), message.to()) != (self.shared.identity.member, to)
         {
@@ -226,7 +226,7 @@ impl Transport {
     ///
     /// # Errors
     /// When the member did not take the snapshot, or not all of it: see [`SnapshotSendError`].
-    pub fn send_snapshot<R, E>(
+    pub(super) fn send_snapshot<R, E>(
         &self,
         to: MemberId,
         message: Message,
@@ -246,17 +246,18 @@ impl Transport {
     }
 
     /// Whether there is a connection to this member.
-    pub fn connected(&self, member: MemberId) -> bool {
+    #[cfg(test)]
+    fn connected(&self, member: MemberId) -> bool {
         self.shared.peers.read().get(&member).is_some_and(|peer| peer.outbox.is_open())
     }
 
     /// The other members, each with whether there is a connection to it.
-    pub fn peers(&self) -> BTreeMap<MemberId, bool> {
+    pub(super) fn peers(&self) -> BTreeMap<MemberId, bool> {
         self.shared.peers.read().iter().map(|(id, peer)| (*id, peer.outbox.is_open())).collect()
     }
 
-    /// Ends all connections and takes no more. Does not wait; see [`stopped`](Self::stopped).
-    pub fn stop(&self) {
+    /// Ends all connections and takes no more. Does not wait for their end.
+    pub(super) fn stop(&self) {
         self.shared.stop.cancel();
         self.shared.tasks.close();
         self.shared.peers.write().clear();
@@ -264,7 +265,8 @@ impl Transport {
 
     /// Waits until everything has ended after [`stop`](Self::stop): from then on the inbox is not called any more, and
     /// the addresses are free.
-    pub async fn stopped(&self) {
+    #[cfg(test)]
+    async fn stopped(&self) {
         self.shared.tasks.wait().await;
     }
 }

@@ -35,7 +35,7 @@ const SIGNS_OF_LIFE: u32 = 3;
 
 /// Why a snapshot was not sent, or not installed.
 #[derive(Debug, Error)]
-pub enum SnapshotSendError {
+pub(crate) enum SnapshotSendError {
     #[error("it is no member, or this one itself")]
     NoMember,
     #[error(transparent)]
@@ -60,11 +60,11 @@ impl From<ConnectionError> for SnapshotSendError {
 
 /// Where a snapshot that is to be sent goes, chunk by chunk.
 #[derive(Debug)]
-pub struct SnapshotSink(mpsc::Sender<Result<Part, String>>);
+pub(crate) struct SnapshotSink(mpsc::Sender<Result<Part, String>>);
 
 impl SnapshotSink {
     /// Takes a chunk of any size; waits until there is room for it. False when nobody wants more of them.
-    pub fn put(&self, mut chunk: Bytes) -> bool {
+    pub(crate) fn put(&self, mut chunk: Bytes) -> bool {
         while chunk.has_remaining() {
             let part = chunk.split_to(chunk.len().min(SNAPSHOT_CHUNK_BYTES));
             if self.0.blocking_send(Ok(Part::Chunk(part))).is_err() {
@@ -77,7 +77,7 @@ impl SnapshotSink {
 
 /// A snapshot that comes in.
 #[derive(Debug)]
-pub struct SnapshotBody {
+pub(crate) struct SnapshotBody {
     parts: mpsc::Receiver<Part>,
     ended: bool,
 }
@@ -85,14 +85,12 @@ pub struct SnapshotBody {
 /// The sender was lost before the end of the snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("the snapshot broke off before its end")]
-pub struct BrokenOff;
+pub(crate) struct BrokenOff;
 
 impl SnapshotBody {
-    /// The next chunk; `None` at the end of the snapshot.
-    ///
-    /// # Errors
-    /// When the sender is gone before the end: what has come is no snapshot.
-    pub async fn next(&mut self) -> Result<Option<Bytes>, BrokenOff> {
+    /// As [`SnapshotBody::blocking_next`], for a task.
+    #[cfg(test)]
+    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, BrokenOff> {
         if self.ended {
             return Ok(None);
         }
@@ -100,14 +98,14 @@ impl SnapshotBody {
         self.take(part)
     }
 
-    /// As [`next`](Self::next), on a thread where one may wait.
+    /// The next chunk; `None` at the end of the snapshot. For a thread where one may wait.
     ///
     /// # Errors
-    /// As with [`next`](Self::next).
+    /// When the sender is gone before the end: what has come is no snapshot.
     ///
     /// # Panics
     /// On a thread of tokio's workers.
-    pub fn blocking_next(&mut self) -> Result<Option<Bytes>, BrokenOff> {
+    pub(crate) fn blocking_next(&mut self) -> Result<Option<Bytes>, BrokenOff> {
         if self.ended {
             return Ok(None);
         }

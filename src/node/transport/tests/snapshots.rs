@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
+use crate::node::transport::snapshot::BrokenOff;
 
 const MIB: usize = 1024 * 1024;
 
