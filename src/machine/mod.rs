@@ -39,7 +39,7 @@ use crate::model::codec::CodecError;
 use crate::model::{
     Block, Index, Lease, LogEntry, LogEntryKind, Members, Payload, ProposalId, Reply, Revision, Term, Timestamp,
 };
-use crate::mvcc::{Overlay, Progress, Sweep, View};
+use crate::mvcc::{Overlay, Progress, Recent, Sweep, View};
 use crate::storage::schema::{self, Meta};
 use crate::storage::{Engine, Snapshot, StorageError, WriteBatch};
 use clock::Clock;
@@ -116,6 +116,7 @@ pub struct StateMachine<E: Engine> {
     members: Members,
     leases: Leases,
     kept: Kept,
+    recent: Recent,
     sweep: Sweep,
     /// Whether the store says already in which layout it is.
     labelled: bool,
@@ -151,6 +152,7 @@ impl<E: Engine> StateMachine<E> {
             members,
             leases,
             kept,
+            recent: Recent::default(),
             sweep: Sweep::new(),
             labelled,
             stopped: false,
@@ -213,7 +215,7 @@ impl<E: Engine> StateMachine<E> {
         let snapshot = self.engine.snapshot();
         let view = View::open(snapshot.clone())?;
         let mut work = Work {
-            overlay: Overlay::new(&view),
+            overlay: Overlay::new(&view, std::mem::take(&mut self.recent)),
             snapshot,
             leases: &mut self.leases,
             kept: &mut self.kept,
@@ -242,14 +244,15 @@ impl<E: Engine> StateMachine<E> {
                 replies.push(work.propose(proposal)?);
             }
             if entry.kind == LogEntryKind::Membership {
-                let accepted = replies.iter().skip(before).any(|(_, reply)| reply.result.is_ok());
+                // The kept answer to an earlier request changes nothing now.
+                let accepted = replies.iter().skip(before).any(|(_, reply)| reply.result.is_ok() && !reply.replayed);
                 membership.push((entry.index, accepted));
             }
         }
         self.revision = work.overlay.revision();
         let members_changed = work.members.changed;
         let mut batch = WriteBatch::new();
-        let blocks = work.overlay.finish(&mut batch);
+        let (blocks, recent) = work.overlay.finish(&mut batch);
         let leases = self.leases.finish(&mut batch);
         self.kept.finish(&mut batch);
         let members = members_changed.then(|| self.members.clone());
@@ -257,6 +260,7 @@ impl<E: Engine> StateMachine<E> {
             Meta::Members.put(&mut batch, members);
         }
         self.finish(batch, &blocks)?;
+        self.recent = recent;
         let ((index, term), revision, time) = (self.applied, self.revision, self.clock.now());
         Ok(Applied { index, term, revision, time, clock_clamped, replies, blocks, leases, membership, members })
     }

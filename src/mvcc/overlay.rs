@@ -12,6 +12,7 @@ use bytes::Bytes;
 use super::block::{encode_block, encode_record, encode_revision, event_size};
 use super::pending::{Current, Home, Pending, Slot};
 use super::reader::{Reader, below, stored};
+use super::recent::Recent;
 use super::view::View;
 use super::{ListQuery, Listing, Page, ReadError};
 use crate::model::{
@@ -47,6 +48,7 @@ pub struct Write {
 pub struct Overlay<S> {
     snapshot: S,
     pending: Pending,
+    recent: Recent,
     /// The last whole revision.
     revision: Revision,
     compacted: Revision,
@@ -57,11 +59,12 @@ pub struct Overlay<S> {
 }
 
 impl<S: Snapshot> Overlay<S> {
-    /// An overlay without changes.
-    pub fn new(view: &View<S>) -> Self {
+    /// An overlay without changes. `recent` comes from the batch before, or is empty.
+    pub fn new(view: &View<S>, recent: Recent) -> Self {
         Self {
             snapshot: view.snapshot().clone(),
             pending: Pending::NONE,
+            recent,
             revision: view.revision(),
             compacted: view.compacted(),
             stored: (view.revision(), view.compacted()),
@@ -213,12 +216,13 @@ impl<S: Snapshot> Overlay<S> {
     }
 
     /// Writes everything that changed in whole revisions, and the revisions themselves. Changes not sealed are taken
-    /// back. The blocks returned are those written, for watchers.
-    pub fn finish(mut self, batch: &mut WriteBatch) -> Vec<Arc<Block>> {
+    /// back. The blocks returned are those written, for watchers; the records are for the next batch, once this one is stored.
+    pub fn finish(mut self, batch: &mut WriteBatch) -> (Vec<Arc<Block>>, Recent) {
         self.discard();
         for (key, slot) in &self.pending.slots {
             if slot.changed {
                 write_slot(batch, key, slot);
+                self.recent.put(key, slot.now.record());
             }
         }
         let blocks = cut_blocks(self.pending.events);
@@ -229,7 +233,7 @@ impl<S: Snapshot> Overlay<S> {
         if self.compacted != self.stored.1 {
             Meta::Compacted.put(batch, &self.compacted);
         }
-        blocks.into_iter().map(Arc::new).collect()
+        (blocks.into_iter().map(Arc::new).collect(), self.recent)
     }
 
     /// What is known of a key, read from the store the first time.
@@ -237,7 +241,10 @@ impl<S: Snapshot> Overlay<S> {
         match self.pending.slots.entry(key.bytes().clone()) {
             Entry::Occupied(slot) => Ok(slot.into_mut()),
             Entry::Vacant(free) => {
-                let (now, home) = stored(&self.snapshot, key.as_bytes(), true)?;
+                let (now, home) = match self.recent.get(key.as_bytes()) {
+                    Some(record) => (Current::Live(record.clone()), Home::Kv),
+                    None => stored(&self.snapshot, key.as_bytes(), true)?,
+                };
                 Ok(free.insert(Slot { now, home, changed: false }))
             }
         }
@@ -299,7 +306,7 @@ impl<S: Snapshot> Overlay<S> {
 
 impl<S> fmt::Debug for Overlay<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { snapshot: _, pending, revision, compacted, stored: _, sealed } = self;
+        let Self { snapshot: _, pending, recent: _, revision, compacted, stored: _, sealed } = self;
         f.debug_struct("Overlay")
             .field("pending", pending)
             .field("revision", revision)

@@ -11,7 +11,7 @@ use crate::model::{Event, EventKind, Key, KeyRange, RangeQuery, Revision, limits
 use crate::mvcc::overlay::cut_blocks;
 use crate::mvcc::pending::{Current, Pending};
 use crate::mvcc::walk::Walk;
-use crate::mvcc::{ListQuery, Overlay, Progress, ReadError, ReplayBudget, Sweep, View};
+use crate::mvcc::{ListQuery, Overlay, Progress, ReadError, Recent, ReplayBudget, Sweep, View};
 use crate::storage::memory::MemoryEngine;
 use crate::storage::{Engine, Keyspace, Snapshot, StorageError, WriteBatch, schema};
 
@@ -240,7 +240,7 @@ fn a_put_reads_its_key_once_and_looks_for_a_deletion_only_where_it_is_absent() {
     let engine = MemoryEngine::new();
     put(&engine, "a", "one");
     let (view, calls) = counting(&engine);
-    let mut overlay = Overlay::new(&view);
+    let mut overlay = Overlay::new(&view, Recent::default());
     let [gets, ..] = {
         overlay.put(key("a"), write("two"), &cause()).unwrap();
         calls.take()

@@ -33,7 +33,7 @@ fn view(engine: &MemoryEngine) -> View<Snapshot> {
 
 /// Applies one batch.
 fn apply(engine: &MemoryEngine, change: impl FnOnce(&mut Overlay<Snapshot>)) {
-    let mut overlay = Overlay::new(&view(engine));
+    let mut overlay = Overlay::new(&view(engine), Recent::default());
     change(&mut overlay);
     let mut batch = WriteBatch::new();
     overlay.finish(&mut batch);

@@ -9,7 +9,9 @@ use tempfile::TempDir;
 
 use super::naive::{Change, Naive, cause};
 use crate::model::{EventKind, Key, KeyRange, LeaseId, RangeQuery, Revision, SortBy};
-use crate::mvcc::{ListQuery, Listing, Overlay, Progress, ReadError, ReplayBudget, Restore, Sweep, View, Write};
+use crate::mvcc::{
+    ListQuery, Listing, Overlay, Progress, ReadError, Recent, ReplayBudget, Restore, Sweep, View, Write,
+};
 use crate::storage::fjall::{FjallEngine, Options};
 use crate::storage::memory::MemoryEngine;
 use crate::storage::{Engine, Snapshot, WriteBatch};
@@ -203,11 +205,12 @@ struct Pair<T> {
     store: T,
     naive: Naive,
     sweep: Sweep,
+    recent: Recent,
 }
 
 impl<T: Store> Pair<T> {
     fn new(store: T) -> Self {
-        Self { store, naive: Naive::new(), sweep: Sweep::new() }
+        Self { store, naive: Naive::new(), sweep: Sweep::new(), recent: Recent::default() }
     }
 
     fn view(&self) -> View<<T::Engine as Engine>::Snapshot> {
@@ -225,6 +228,7 @@ impl<T: Store> Pair<T> {
             Step::Reopen => {
                 self.store.reopen();
                 self.sweep = Sweep::new();
+                self.recent = Recent::default();
             }
             Step::Read(read) => self.read(read),
         }
@@ -232,7 +236,7 @@ impl<T: Store> Pair<T> {
 
     fn apply(&mut self, transactions: &[(Vec<Change>, bool)], read: &Read, compact: Option<&Index>) {
         let before = (self.naive.revision(), self.naive.compacted);
-        let mut overlay = Overlay::new(&self.view());
+        let mut overlay = Overlay::new(&self.view(), std::mem::take(&mut self.recent));
         for (changes, kept) in transactions {
             let revision = overlay.writing();
             for change in changes {
@@ -257,7 +261,8 @@ impl<T: Store> Pair<T> {
             self.read_overlay(&overlay, read);
         }
         let mut batch = WriteBatch::new();
-        let blocks = overlay.finish(&mut batch);
+        let (blocks, recent) = overlay.finish(&mut batch);
+        self.recent = recent;
         self.store.engine().commit(batch).unwrap();
         let published: Vec<_> = blocks.iter().flat_map(|block| block.events.clone()).collect();
         assert_eq!(published, self.naive.made_after(before.0, before.1));

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::{cause, view};
 use crate::model::{Key, KeyRange, RangeQuery, Revision};
-use crate::mvcc::{Overlay, Write};
+use crate::mvcc::{Overlay, Recent, Write};
 use crate::storage::memory::MemoryEngine;
 use crate::storage::{Engine, WriteBatch};
 
@@ -27,7 +27,7 @@ fn write() -> Write {
 fn puts(engine: &MemoryEngine, commit: bool) -> f64 {
     let start = Instant::now();
     for first in (0..PUTS).step_by(usize::try_from(PUTS_PER_BATCH).unwrap()) {
-        let mut overlay = Overlay::new(&view(engine));
+        let mut overlay = Overlay::new(&view(engine), Recent::default());
         for number in first..first + PUTS_PER_BATCH {
             overlay.put(key(number), write(), &cause()).unwrap();
             overlay.seal();
