@@ -26,8 +26,8 @@ use url::Url;
 
 use crate::api::edge::Access;
 use crate::api::{ApiSettings, Face};
-use crate::cluster::{self, Given, Start};
-use crate::config::{AutoCompaction, ListenUrl, Settings};
+use crate::cluster::{self, Given, ListenUrl, Start};
+use crate::config::{AutoCompaction, Settings};
 use crate::consensus::KEPT_ENTRIES;
 use crate::node::{self, Beginning, Identity, Node};
 use crate::observe::{Metrics, logging};

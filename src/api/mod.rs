@@ -20,7 +20,9 @@ use axum::extract::{MatchedPath, Request};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::{Router, extract as axum_extract};
+use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE, ETAG};
+use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 
 use tower::ServiceExt as _;
@@ -30,8 +32,8 @@ use crate::model::Revision;
 use crate::observe::{Metrics, RouteMetrics};
 use crate::service::{Call, Service};
 use edge::Access;
-use extract::Verb;
 use extract::query::{Span, shortened};
+use extract::{Verb, refuse_conditions};
 use problem::{Code, Problem};
 
 /// The store's revision that an answer reflects.
@@ -202,6 +204,20 @@ impl State {
             return Err(Problem::invalid(format!("`timeout` may be at most {} s", MAX_TIMEOUT.as_secs())));
         }
         Ok(Call::new(Instant::now() + timeout))
+    }
+
+    /// Takes in a request that changes something and asks for no conditions: the call, and the body in full.
+    ///
+    /// # Errors
+    /// Those of [`extract::body::read`], and [`Code::InvalidArgument`](problem::Code::InvalidArgument) for conditions and a
+    /// bad idempotency key.
+    pub async fn arrive(&self, parts: &Parts, body: Body, timeout: Option<Span>) -> Result<(Call, Bytes), Problem> {
+        refuse_conditions(&parts.headers)?;
+        let mut call = self.call(timeout)?;
+        let limit = self.service().limits().max_request_bytes;
+        let body = extract::body::read(&parts.headers, body, limit, call.deadline).await?;
+        call.idempotency = extract::idempotency(parts, &body)?;
+        Ok((call, body))
     }
 
     /// Puts the headers on that every answer carries; without a revision of its own, the member's present one.

@@ -11,6 +11,7 @@ use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use http::{HeaderMap, StatusCode};
 
 use super::v1::format::{self, Object, Values};
+use crate::consensus::ChangeRefusal;
 use crate::model::{KeyValue, Refusal, Revision};
 use crate::service;
 
@@ -82,6 +83,8 @@ codes! {
     /// There is no such lease, or it has run out. Whatever was attached to it is gone: grant a new one and write
     /// the keys again.
     LeaseNotFound = "lease_not_found", 404, "No such lease";
+    /// There is no such member of the cluster, or it was removed.
+    MemberNotFound = "member_not_found", 404, "No such member";
     /// Nothing answers at this path.
     NotFound = "not_found", 404, "Nothing here";
     /// The path exists, but not for this method. The `Allow` header lists those that it takes.
@@ -102,6 +105,22 @@ codes! {
     NotJson = "not_json", 409, "The value is not JSON";
     /// The patch is valid, but does not apply to the present value: a path it needs is missing or a test failed.
     PatchConflict = "patch_conflict", 409, "The patch does not apply";
+    /// A member with this id, or with one of these peer URLs, is there already or was. An id is used once.
+    MemberExists = "member_exists", 409, "The member exists already";
+    /// Only a learner can be promoted, and the member is a voter.
+    NotALearner = "not_a_learner", 409, "The member is a voter already";
+    /// Only a voter can lead, and the member is a learner: promote it first.
+    NotAVoter = "not_a_voter", 409, "The member is a learner";
+    /// The learner does not have the whole log yet, or is not heard of: as a voter it would hold up every write. Try again
+    /// when it has caught up; `behind` is how many entries it lacks.
+    NotCaughtUp = "not_caught_up", 409, "The learner has not caught up";
+    /// The voters that would be left, as far as they are heard of, make no majority: no write could be carried out any more.
+    /// Bring back members that are down, or remove those first.
+    QuorumAtRisk = "quorum_at_risk", 409, "The majority would be lost";
+    /// The cluster has as many members, or as many voters, as it may have.
+    TooManyMembers = "too_many_members", 409, "Too many members";
+    /// The member listens for no others, so none can join it: start it with `--listen-peer-urls` first.
+    NoPeerPort = "no_peer_port", 409, "The member listens for no others";
     /// The request was carried out the first time, but its answer was too large to keep for this retry.
     ResultNotKept = "result_not_kept", 409, "Done, but the answer was not kept";
     /// The revision was compacted. `compactRevision` is the oldest one that can still be read.
@@ -279,6 +298,8 @@ impl From<service::Error> for Problem {
         let detail = error.to_string();
         match error {
             service::Error::Refused { refusal, revision } => refused(&refusal, detail).at(revision),
+            service::Error::ChangeRefused(refusal) => change_refused(refusal, detail).retried_later(),
+            service::Error::NoPeerPort => Self::new(Code::NoPeerPort, detail),
             service::Error::InvalidArgument(detail) => Self::invalid(detail),
             service::Error::TooLarge { what: _, actual, limit } => Self::new(Code::TooLarge, detail)
                 .with_number("actualBytes", actual as u64)
@@ -292,6 +313,15 @@ impl From<service::Error> for Problem {
             service::Error::Stopped(_) => Self::new(Code::Unavailable, detail),
             service::Error::Storage(_) => Self::new(Code::Internal, detail),
         }
+    }
+}
+
+/// The answer to a change of the members that the leader did not make.
+fn change_refused(refusal: ChangeRefusal, detail: String) -> Problem {
+    match refusal {
+        ChangeRefusal::Silent => Problem::new(Code::NotCaughtUp, detail),
+        ChangeRefusal::Behind { behind } => Problem::new(Code::NotCaughtUp, detail).with_number("behind", behind),
+        ChangeRefusal::QuorumAtRisk { .. } => Problem::new(Code::QuorumAtRisk, detail),
     }
 }
 
@@ -321,14 +351,14 @@ fn refused(refusal: &Refusal, detail: String) -> Problem {
             Problem::new(Code::TooLarge, detail).with_number("keys", *keys).with_number("bytes", *bytes)
         }
         Refusal::TooManySteps { .. } => Problem::new(Code::TooManySteps, detail),
+        Refusal::MemberNotFound(_) => Problem::new(Code::MemberNotFound, detail),
+        Refusal::MemberExists(_) | Refusal::PeerUrlTaken(_) => Problem::new(Code::MemberExists, detail),
+        Refusal::NotALearner(_) => Problem::new(Code::NotALearner, detail),
+        Refusal::NotAVoter(_) => Problem::new(Code::NotAVoter, detail),
+        Refusal::LastVoter(_) => Problem::new(Code::QuorumAtRisk, detail),
+        Refusal::TooManyMembers | Refusal::TooManyVoters => Problem::new(Code::TooManyMembers, detail),
         // Only members propose what can be refused so; a client that sees it found a bug.
-        Refusal::Stale
-        | Refusal::MemberNotFound(_)
-        | Refusal::MemberExists(_)
-        | Refusal::MemberLostData(_)
-        | Refusal::NotALearner(_)
-        | Refusal::LastVoter(_)
-        | Refusal::PeerUrlTaken(_) => Problem::new(Code::Internal, detail),
+        Refusal::Stale | Refusal::MemberLostData(_) => Problem::new(Code::Internal, detail),
         Refusal::IdempotencyMismatch => Problem::new(Code::IdempotencyMismatch, detail),
         Refusal::IdempotencyFull => {
             Problem::new(Code::Overloaded, detail).with_status(StatusCode::TOO_MANY_REQUESTS).retried_later()

@@ -451,7 +451,11 @@ pub(crate) struct Export {
 }
 
 /// The members of the cluster
+///
+/// A member is named by its id or by its name.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  vardr member list\n  vardr member add n4 --peer-urls http://10.0.0.4:2380\n  \
+    vardr member promote n4 --wait 5m\n  vardr member remove n1")]
 pub(crate) struct Member {
     #[command(subcommand)]
     pub command: MemberCommand,
@@ -461,6 +465,50 @@ pub(crate) struct Member {
 pub(crate) enum MemberCommand {
     /// List the members, and which one leads
     List {
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Add a member as a learner, and say how to start it
+    Add {
+        /// The name that it will be started with
+        name: String,
+        /// Where the other members will reach it; several with commas
+        #[arg(long, value_name = "URL", value_delimiter = ',', required = true)]
+        peer_urls: Vec<String>,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Make a voter of a learner that has caught up
+    Promote {
+        /// Its id or name
+        member: String,
+        /// Try again for so long while it has not caught up
+        #[arg(long, value_name = "DURATION", value_parser = config::duration)]
+        wait: Option<Duration>,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Have the others reach a member elsewhere; it is then started there
+    Update {
+        /// Its id or name
+        member: String,
+        /// Where the other members will reach it; several with commas
+        #[arg(long, value_name = "URL", value_delimiter = ',', required = true)]
+        peer_urls: Vec<String>,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Remove a member for good; one that leads hands over first
+    Remove {
+        /// Its id or name
+        member: String,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Have a member lead
+    Lead {
+        /// Its id or name
+        member: String,
         #[command(flatten)]
         common: Common,
     },

@@ -43,7 +43,7 @@ Exit codes:
   0  done
   1  failed, or an import or export left something out
   2  wrong usage, or a request that the server refuses as invalid
-  3  not found: the key, the directory or the lease
+  3  not found: the key, the directory, the lease or the member
   4  a condition did not hold, or a transaction took its else branch
   5  no server could be reached or serve; nothing was changed
   6  outcome unknown: the write may have been carried out";

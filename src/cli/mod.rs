@@ -92,7 +92,12 @@ fn common(command: &Command) -> Option<&Common> {
         Command::Import(args) => &args.common,
         Command::Export(args) => &args.common,
         Command::Member(args) => match &args.command {
-            Member::List { common } => common,
+            Member::List { common }
+            | Member::Add { common, .. }
+            | Member::Promote { common, .. }
+            | Member::Update { common, .. }
+            | Member::Remove { common, .. }
+            | Member::Lead { common, .. } => common,
         },
         Command::Status(args) => &args.common,
         Command::Compact(args) => &args.common,

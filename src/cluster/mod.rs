@@ -6,9 +6,11 @@
 
 mod plan;
 mod srv;
+mod url;
 
 use std::fmt;
 
+pub use self::url::{ListenUrl, bare_url, http_url, peer_listen_url, peer_url};
 pub use plan::{Peer, Plan, PlanError, Start};
 pub use srv::SrvError;
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use thiserror::Error;
 
 use super::{ClusterState, Entry, Given, Source, SrvError};
-use crate::model::limits::MAX_INITIAL_VOTERS;
+use crate::model::limits::MAX_VOTERS;
 use crate::model::{Member, Members};
 use crate::node::{Identity, cluster_id, member_id};
 
@@ -59,7 +59,7 @@ pub enum PlanError {
     #[error("{setting} gives the URL {url} to `{name}` twice; name it once")]
     RepeatedUrl { setting: &'static str, url: String, name: String },
     #[error(
-        "{setting} has {count} members; a cluster begins with at most {MAX_INITIAL_VOTERS}, since each more makes every \
+        "{setting} has {count} members; a cluster begins with at most {MAX_VOTERS}, since each more makes every \
          write slower: begin with fewer"
     )]
     TooMany { setting: &'static str, count: usize },
@@ -169,7 +169,7 @@ fn check_advertised(given: &Given, own: &Peer) -> Result<(), PlanError> {
 fn begin(given: &Given, own: &Peer, others: &[Peer]) -> Result<Start, PlanError> {
     let setting = given.source.setting();
     let count = others.len() + 1;
-    if count > MAX_INITIAL_VOTERS {
+    if count > MAX_VOTERS {
         return Err(PlanError::TooMany { setting, count });
     }
     let member = |peer: &Peer| Member {

@@ -15,13 +15,13 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::cluster::{self, ClusterState, Entry, Given, Service, Source};
+use crate::cluster::{self, ClusterState, Entry, Given, ListenUrl, Service, Source};
 use crate::model::limits::DEFAULT_MAX_REQUEST_BYTES;
 use crate::observe::{LogFormat, LogLevel};
 
 pub use sources::{ConfigError, Environment, Loaded, Origin, load};
 pub use table::{IGNORED, Ignored, SETTINGS, Setting, Topic};
-pub use values::{ListenUrl, duration, duration_text};
+pub use values::{duration, duration_text};
 
 /// Everything that one member is told at start.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -227,8 +227,8 @@ mod tests {
     use tempfile::NamedTempFile;
 
     use super::*;
+    use crate::cluster::ListenUrl;
     use crate::cluster::Source;
-    use crate::config::ListenUrl;
 
     fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
         pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()

@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use super::values::{
     client_url, cluster_entry, domain, duration, duration_text, host_name, list, millis, number, origin,
-    peer_listen_url, peer_url, service_suffix, without_repeats, word,
+    service_suffix, without_repeats, word,
 };
-use super::{AutoCompaction, ListenUrl, Settings};
-use crate::cluster::ClusterState;
+use super::{AutoCompaction, Settings};
+use crate::cluster::{ClusterState, ListenUrl, peer_listen_url, peer_url};
 use crate::observe::{LogFormat, LogLevel};
 
 /// A group of settings in the help and in the reference.

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 use borsh::{BorshDeserialize, BorshSerialize};
 use thiserror::Error;
 
-use super::Position;
+use super::{ChangeRefusal, Position};
 use crate::model::{Incarnation, MemberId, Term};
 
 /// Answers kept for each member that forwards: far more than it has under way.
@@ -31,6 +31,10 @@ pub enum ForwardRefusal {
     },
     #[error("too much is proposed and not yet committed")]
     Overloaded,
+    #[error("another change of membership is under way")]
+    MembershipChanging,
+    #[error(transparent)]
+    Refused(ChangeRefusal),
 }
 
 /// What a leader answers: where the batch stands in the log, or why it does not.

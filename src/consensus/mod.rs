@@ -6,8 +6,8 @@
 //!
 //! - `replica.rs` drives the `raft` crate; `log.rs` is the log that it reads; `convert.rs` translates to and from its
 //!   types, which nothing outside this folder sees.
-//! - `reads.rs` keeps account of linearizable reads, `window.rs` of entries handed out to be applied, `forward.rs` of
-//!   proposals on their way to the member that leads.
+//! - `membership.rs` says whether the members may change now, `reads.rs` keeps account of linearizable reads, `window.rs` of
+//!   entries handed out to be applied, `forward.rs` of proposals on their way to the member that leads.
 //!
 //! How the owner of a replica serves it:
 //!
@@ -32,6 +32,7 @@
 mod convert;
 pub mod forward;
 mod log;
+mod membership;
 mod reads;
 mod replica;
 #[cfg(test)]
@@ -46,6 +47,7 @@ use thiserror::Error;
 use crate::model::{ConfState, HardState, Incarnation, Index, LogEntry, MemberId, Term};
 
 pub use convert::{Message, MessageError, MessageKind};
+pub use membership::{ChangeRefusal, MembershipChange};
 pub use replica::Replica;
 
 /// Who a replica is, and how patient.
@@ -141,8 +143,9 @@ pub enum Input {
     Message(Message),
     /// Append an entry, if this member leads. Answered in [`Output::proposed`] under `token`.
     Propose { token: u64, data: Bytes },
-    /// Append a change of membership, if this member leads and none is under way. Answered as a proposal. `data` comes
-    /// back as the content of the committed entry.
+    /// Append a change of membership, if this member leads, none is under way and a majority would be left. Answered as a
+    /// proposal. `data` comes back as the content of the committed entry. A leader that is to remove itself begins to hand
+    /// over instead.
     ChangeMembership { token: u64, change: MembershipChange, data: Bytes },
     /// A committed change of membership was carried out by the state machine, or refused by it.
     MembershipApplied { index: Index, accepted: bool },
@@ -250,15 +253,8 @@ pub enum ProposeRefusal {
     Overloaded,
     #[error("another change of membership is under way")]
     MembershipChanging,
-}
-
-/// What a change of membership does in raft: one member at a time (Raft dissertation, 4.1).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MembershipChange {
-    AddLearner(MemberId),
-    /// Also makes a voter of a learner.
-    AddVoter(MemberId),
-    Remove(MemberId),
+    #[error(transparent)]
+    Refused(ChangeRefusal),
 }
 
 /// How far another member has come, as its leader knows it.
@@ -268,7 +264,7 @@ pub struct Progress {
     /// The last entry that is known to be durable there.
     pub matched: Index,
     /// Whether it was heard of within the last election timeout.
-    pub active: bool,
+    pub heard: bool,
 }
 
 /// What a member is in its term (Raft dissertation, 3.3 and 9.6).

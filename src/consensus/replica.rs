@@ -5,7 +5,7 @@
 //! applying are acknowledged separately (`advance_append_async`, `on_persist_ready`, `advance_apply_to`); the election
 //! timeout is set after every input, because raft draws its own from a thread-local random source whenever it starts anew.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use protobuf::Message as _;
@@ -17,11 +17,10 @@ use super::convert::{
     from_raft_snapshot, to_raft_change,
 };
 use super::log::Log;
+use super::membership::{self, ChangeRefusal, Heard, Learner, MembershipChange};
 use super::reads::Reads;
 use super::window::{ApplyWindow, MAX_UNAPPLIED_BYTES};
-use super::{
-    Config, Input, MembershipChange, Output, Persist, Position, Progress, ProposeRefusal, Recovered, StartError, Status,
-};
+use super::{Config, Input, Output, Persist, Position, Progress, ProposeRefusal, Recovered, StartError, Status};
 use crate::model::{HardState, Index, LogEntry, LogEntryKind, MemberId, Term, limits};
 
 /// The payload bytes of one message; a larger entry travels alone.
@@ -49,6 +48,7 @@ pub struct Replica {
     /// Changes of membership handed out to be applied, by index.
     changes: BTreeMap<Index, eraftpb::ConfChangeV2>,
     reads: Reads,
+    heard: Heard,
     /// What `step` has already found to tell.
     output: Output,
 }
@@ -81,6 +81,7 @@ impl Replica {
             .map_err(|error| StartError::Refused(error.to_string()))?;
         let mut replica = Self {
             reads: Reads::new(config.member, config.incarnation, config.election_ticks),
+            heard: Heard::new(config.election_ticks),
             config,
             node,
             timeout: (Term::ZERO, 0),
@@ -174,7 +175,8 @@ impl Replica {
         if self.node.raft.state != StateRole::Leader {
             return Index(kept);
         }
-        let matched = others().filter(|(_, progress)| progress.recent_active).map(|(_, progress)| progress.matched);
+        let heard = others().filter(|(id, _)| self.heard.is_heard(MemberId(**id)));
+        let matched = heard.map(|(_, progress)| progress.matched);
         Index(matched.min().unwrap_or(kept).min(kept))
     }
 
@@ -188,9 +190,21 @@ impl Replica {
             .map(|(id, progress)| Progress {
                 member: MemberId(*id),
                 matched: Index(progress.matched),
-                active: progress.recent_active,
+                heard: self.heard.is_heard(MemberId(*id)),
             })
             .collect()
+    }
+
+    /// Who could lead best after this member: of the other voters that are heard of, the one that has come furthest. `None`
+    /// while this member does not lead.
+    pub fn successor(&self) -> Option<MemberId> {
+        let voters = self.voters();
+        let fit = self.progress().into_iter().filter(|other| other.heard && voters.contains(&other.member));
+        fit.max_by_key(|other| other.matched).map(|other| other.member)
+    }
+
+    fn voters(&self) -> BTreeSet<MemberId> {
+        self.node.raft.prs().conf().to_conf_state().voters.into_iter().map(MemberId).collect()
     }
 
     /// How things stand.
@@ -219,6 +233,7 @@ impl Replica {
     }
 
     fn tick(&mut self) {
+        self.heard.tick();
         if !self.is_installing() {
             self.campaign_alone();
             self.node.tick();
@@ -232,6 +247,7 @@ impl Replica {
         {
             return;
         }
+        self.heard.hear(message.from());
         if self.has_lost(&message) {
             self.output.log_lost = true;
         } else {
@@ -250,14 +266,33 @@ impl Replica {
     }
 
     fn change_membership(&mut self, change: MembershipChange, data: Bytes) -> Result<Position, ProposeRefusal> {
+        self.may_propose()?;
         // Raft would put an empty entry in its place, and nobody would know what became of it.
         if self.node.raft.has_pending_conf() {
             return Err(ProposeRefusal::MembershipChanging);
+        }
+        self.check_change(change).map_err(ProposeRefusal::Refused)?;
+        // Raft's leader goes on leading without being a member, and stops without a word: it hands over first.
+        if change == MembershipChange::Remove(self.config.member)
+            && let Some(successor) = self.successor()
+        {
+            self.node.transfer_leader(successor.get());
+            return Err(ProposeRefusal::Transferring);
         }
         let mut entry = eraftpb::Entry::default();
         entry.set_entry_type(eraftpb::EntryType::EntryConfChangeV2);
         entry.data = to_raft_change(change, data).write_to_bytes().map_err(|_| ProposeRefusal::Overloaded)?.into();
         self.propose(entry)
+    }
+
+    fn check_change(&self, change: MembershipChange) -> Result<(), ChangeRefusal> {
+        let (raft, own) = (&self.node.raft, self.config.member);
+        let voters = self.voters();
+        let learner = |id: MemberId| {
+            let progress = raft.prs().get(id.get()).filter(|_| !voters.contains(&id))?;
+            Some(Learner { behind: raft.raft_log.committed.saturating_sub(progress.matched) })
+        };
+        membership::check(change, &voters, learner, |id| id == own || self.heard.is_heard(id))
     }
 
     /// Follows what the state machine made of a change. One that it refused never was.
@@ -268,6 +303,8 @@ impl Replica {
             // The state machine takes no change that raft would refuse.
             let changed = self.node.apply_conf_change(&change);
             debug_assert!(changed.is_ok(), "{changed:?}");
+            let members = self.node.raft.prs();
+            self.heard.retain(|id| members.get(id.get()).is_some());
         }
     }
 
@@ -283,14 +320,20 @@ impl Replica {
         }
     }
 
-    fn propose(&mut self, entry: eraftpb::Entry) -> Result<Position, ProposeRefusal> {
-        let raft = &mut self.node.raft;
+    fn may_propose(&self) -> Result<(), ProposeRefusal> {
+        let raft = &self.node.raft;
         if raft.state != StateRole::Leader {
             return Err(ProposeRefusal::NotLeader { leader: from_raft_member(raft.leader_id) });
         }
         if raft.lead_transferee.is_some() {
             return Err(ProposeRefusal::Transferring);
         }
+        Ok(())
+    }
+
+    fn propose(&mut self, entry: eraftpb::Entry) -> Result<Position, ProposeRefusal> {
+        self.may_propose()?;
+        let raft = &mut self.node.raft;
         let mut message = eraftpb::Message::default();
         message.set_msg_type(MessageType::MsgPropose);
         message.from = raft.id;

@@ -63,6 +63,7 @@ impl<S: Snapshot> Work<'_, S> {
             Command::CheckpointLeases { term, checkpoints } => self.checkpoint_leases(term, &checkpoints),
             Command::Compact(revision) => self.compact(revision),
             Command::ChangeMember(change) => self.change_member(change),
+            Command::RelocateMember { id, peer_urls } => self.relocate_member(id, peer_urls),
             Command::DescribeMember { id, incarnation, name, client_urls } => {
                 self.describe_member(id, incarnation, name, client_urls)
             }

@@ -24,9 +24,15 @@ impl<S: Snapshot> Work<'_, S> {
         if self.members.entry != LogEntryKind::Membership {
             return Err(Refusal::Stale.into());
         }
-        self.members.members.change(change)?;
+        let member = self.members.members.change(change)?;
         self.members.changed = true;
-        Ok(Outcome::Done)
+        Ok(Outcome::Member(member))
+    }
+
+    pub(super) fn relocate_member(&mut self, id: MemberId, peer_urls: Vec<String>) -> Result<Outcome, Stop> {
+        let member = self.members.members.relocate(id, peer_urls)?;
+        self.members.changed = true;
+        Ok(Outcome::Member(member))
     }
 
     pub(super) fn describe_member(

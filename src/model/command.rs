@@ -84,6 +84,11 @@ pub enum Command {
     Compact(Revision),
     /// Only in an entry of [`LogEntryKind::Membership`](super::LogEntryKind::Membership), by itself. Makes no revision.
     ChangeMember(MemberChange),
+    /// Where the other members reach this one from now on. Makes no revision.
+    RelocateMember {
+        id: MemberId,
+        peer_urls: Vec<String>,
+    },
     /// What a member says about itself when it has started. Refused where another life of its data is known. Makes no
     /// revision.
     DescribeMember {

@@ -82,7 +82,12 @@ pub const MAX_PEER_HANDSHAKES: usize = 64;
 pub const SNAPSHOT_CHUNK_BYTES: usize = 1024 * 1024;
 /// The pieces of a snapshot in memory at each end: whoever makes them waits.
 pub const SNAPSHOT_CHUNKS_WAITING: usize = 4;
-/// The voters that a cluster begins with: the member does not start beyond. Each more makes every write wait for more disks.
-pub const MAX_INITIAL_VOTERS: usize = 7;
+/// The voters of a cluster: a member does not start with a longer list, and no more are made. Each makes every write wait for
+/// more disks.
+pub const MAX_VOTERS: usize = 7;
+/// The members of a cluster, learners included: no more are added. The leader sends the log to each.
+pub const MAX_MEMBERS: usize = 16;
+/// The peer URLs of one member.
+pub const MAX_PEER_URLS: usize = 16;
 /// The records that a name of `--discovery-srv` may have: the member does not start beyond.
 pub const MAX_SRV_RECORDS: usize = 64;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use borsh::{BorshDeserialize, BorshSerialize};
 
+use super::limits::{MAX_MEMBERS, MAX_VOTERS};
 use super::{ConfState, Incarnation, MemberId, Refusal};
 
 /// One member.
@@ -67,42 +68,68 @@ impl Members {
         self.removed.contains(&id)
     }
 
-    /// Carries out a change, or refuses it as it stands.
+    /// Carries out a change, or refuses it as it stands. Gives the member as it is then, or was when it was removed.
     ///
     /// # Errors
-    /// When it would add an id or a peer URL that is or was in use, change nobody, or leave no voter.
-    pub fn change(&mut self, change: MemberChange) -> Result<(), Refusal> {
+    /// When it would add an id or a peer URL that is or was in use, change nobody, leave no voter, or make more members or
+    /// voters than a cluster has.
+    pub fn change(&mut self, change: MemberChange) -> Result<Member, Refusal> {
         match change {
             MemberChange::Add(member) => self.add(member),
-            MemberChange::Promote(id) => match self.present.get_mut(&id) {
-                None => Err(Refusal::MemberNotFound(id)),
-                Some(member) if !member.learner => Err(Refusal::NotALearner(id)),
-                Some(member) => {
-                    member.learner = false;
-                    Ok(())
-                }
-            },
+            MemberChange::Promote(id) => self.promote(id),
             MemberChange::Remove(id) => self.remove(id),
         }
     }
 
-    fn add(&mut self, member: Member) -> Result<(), Refusal> {
+    fn add(&mut self, member: Member) -> Result<Member, Refusal> {
         if self.present.contains_key(&member.id) || self.removed.contains(&member.id) {
             return Err(Refusal::MemberExists(member.id));
         }
         self.check_urls(member.id, &member.peer_urls)?;
-        self.present.insert(member.id, member);
-        Ok(())
+        if self.len() >= MAX_MEMBERS {
+            return Err(Refusal::TooManyMembers);
+        }
+        if !member.learner {
+            self.check_voters()?;
+        }
+        self.present.insert(member.id, member.clone());
+        Ok(member)
     }
 
-    fn remove(&mut self, id: MemberId) -> Result<(), Refusal> {
-        let Some(member) = self.present.get(&id) else { return Err(Refusal::MemberNotFound(id)) };
-        if !member.learner && self.conf_state().voters.len() == 1 {
+    fn promote(&mut self, id: MemberId) -> Result<Member, Refusal> {
+        let may_promote = self.check_voters();
+        let member = self.present.get_mut(&id).ok_or(Refusal::MemberNotFound(id))?;
+        if !member.learner {
+            return Err(Refusal::NotALearner(id));
+        }
+        may_promote?;
+        member.learner = false;
+        Ok(member.clone())
+    }
+
+    /// Whether there may be one more.
+    fn check_voters(&self) -> Result<(), Refusal> {
+        if self.conf_state().voters.len() >= MAX_VOTERS { Err(Refusal::TooManyVoters) } else { Ok(()) }
+    }
+
+    /// Has a member be reached elsewhere. Raft takes no part in it.
+    ///
+    /// # Errors
+    /// When there is no such member, or another one has one of the URLs.
+    pub fn relocate(&mut self, id: MemberId, peer_urls: Vec<String>) -> Result<Member, Refusal> {
+        self.check_urls(id, &peer_urls)?;
+        let member = self.present.get_mut(&id).ok_or(Refusal::MemberNotFound(id))?;
+        member.peer_urls = peer_urls;
+        Ok(member.clone())
+    }
+
+    fn remove(&mut self, id: MemberId) -> Result<Member, Refusal> {
+        if self.conf_state().voters == [id] {
             return Err(Refusal::LastVoter(id));
         }
-        self.present.remove(&id);
+        let member = self.present.remove(&id).ok_or(Refusal::MemberNotFound(id))?;
         self.removed.insert(id);
-        Ok(())
+        Ok(member)
     }
 
     fn check_urls(&self, id: MemberId, peer_urls: &[String]) -> Result<(), Refusal> {

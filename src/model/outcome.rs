@@ -3,7 +3,8 @@
 use borsh::{BorshDeserialize, BorshSerialize};
 use thiserror::Error;
 
-use super::{KeyValue, Lease, LeaseId, MemberId, RangeResult, Record, Revision, Ttl};
+use super::limits::{MAX_MEMBERS, MAX_VOTERS};
+use super::{KeyValue, Lease, LeaseId, Member, MemberId, RangeResult, Record, Revision, Ttl};
 
 /// What one command came to.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -60,6 +61,8 @@ pub enum Outcome {
     },
     /// For each lease asked for, in order: the time to live it was set to, or `None` where there is no such lease.
     Renewed(Vec<Option<Ttl>>),
+    /// A change of the members: the one that it is about as it is now, or was when it was removed.
+    Member(Member),
 }
 
 /// What one operation of a transaction did.
@@ -122,8 +125,14 @@ pub enum Refusal {
     MemberLostData(MemberId),
     #[error("the member {0} is a voter already")]
     NotALearner(MemberId),
+    #[error("the member {0} is a learner, and only voters lead")]
+    NotAVoter(MemberId),
     #[error("the member {0} is the last voter")]
     LastVoter(MemberId),
+    #[error("a cluster has at most {MAX_MEMBERS} members")]
+    TooManyMembers,
+    #[error("a cluster has at most {MAX_VOTERS} voters")]
+    TooManyVoters,
     #[error("another member has the peer URL {0}")]
     PeerUrlTaken(String),
     #[error("the idempotency key was used for a different request")]

@@ -15,13 +15,16 @@ use bytes::Bytes;
 use super::applier::{Install, Work};
 use super::disk::Order;
 use super::handle::ProposeError;
+use super::report::{REPORT_EVERY, Report};
 use super::runner::{Event, PendingRead, Runner};
 use super::streams::Streams;
 use super::transport::{Forward, Forwarded, PeerMessage, Transport};
 use super::waiters::Pending;
 use super::{Dismissal, Shared};
 use crate::consensus::forward::{ForwardAnswer, ForwardRefusal, Found, Incoming, MAX_UNANSWERED, Outgoing};
-use crate::consensus::{Input, Message, MessageKind, Output, Persist, Position, ProposeRefusal, Replica, Role, Status};
+use crate::consensus::{
+    Input, MembershipChange, Message, MessageKind, Output, Persist, Position, ProposeRefusal, Replica, Role, Status,
+};
 use crate::model::codec::encode_into;
 use crate::model::limits::MAX_ENTRY_BYTES;
 use crate::model::{Command, ConfState, Incarnation, MemberId, Payload, Proposal, Term, Timestamp};
@@ -55,6 +58,8 @@ pub(super) struct Driver {
     own_proposals: Vec<Pending>,
     /// What could not go after all, to gather again.
     returned: Vec<Pending>,
+    /// Changes of membership, until they are placed. They may have to wait for one another, and hold nothing else up.
+    changes: Vec<Pending>,
     /// Proposals were refused just now and would be again: they go no earlier than with the next tick.
     held_back: bool,
     outgoing: Outgoing<Vec<Pending>>,
@@ -83,6 +88,7 @@ pub(super) struct Driver {
     last_checkpoint: Instant,
     last_proposal: Instant,
     last_description: Option<Instant>,
+    last_report: Option<Instant>,
 }
 
 /// The way to the other members, and back.
@@ -116,6 +122,7 @@ impl Driver {
             peers: None,
             own_proposals: Vec::new(),
             returned: Vec::new(),
+            changes: Vec::new(),
             held_back: false,
             outgoing: Outgoing::default(),
             incoming: Incoming::default(),
@@ -134,6 +141,7 @@ impl Driver {
             last_checkpoint: Instant::now(),
             last_proposal: Instant::now(),
             last_description: None,
+            last_report: None,
         };
         driver.follow_members();
         driver
@@ -193,6 +201,8 @@ impl Driver {
         match message {
             PeerMessage::Raft(message) => self.replica.step(Input::Message(message)),
             PeerMessage::Forward(forward) => self.receive_forward(from, forward),
+            PeerMessage::Report(report) => self.shared.reports.take(from, report),
+            PeerMessage::Transfer { to } => self.replica.step(Input::Transfer { to }),
             PeerMessage::Forwarded(Forwarded { start, number, answer }) => {
                 if start == self.shared.start
                     && let Some(sent) = self.outgoing.answered(number, from)
@@ -216,12 +226,18 @@ impl Driver {
 
     /// Begins to hand leadership over to the voter that has come furthest. Whether there is one.
     pub(super) fn hand_over(&mut self) -> bool {
-        let members = self.shared.members();
-        let is_voter = |id| members.get(id).is_some_and(|member| !member.learner);
-        let others = self.replica.progress().into_iter().filter(|other| other.active && is_voter(other.member));
-        let Some(next) = others.max_by_key(|other| other.matched) else { return false };
-        self.replica.step(Input::Transfer { to: next.member });
+        let Some(to) = self.replica.successor() else { return false };
+        self.replica.step(Input::Transfer { to });
         true
+    }
+
+    /// Has the member that leads hand over to another, as far as it hears of it.
+    pub(super) fn transfer(&mut self, to: MemberId) {
+        match (self.status.leader, &self.peers) {
+            (Some(leader), _) if leader == self.shared.identity.member => self.replica.step(Input::Transfer { to }),
+            (Some(leader), Some(peers)) => _ = peers.transport.send(leader, PeerMessage::Transfer { to }),
+            (_, _) => {}
+        }
     }
 
     /// Follows what the state machine knows of the members.
@@ -279,12 +295,28 @@ impl Driver {
         let dropped = std::mem::take(&mut self.dropped_reads);
         self.read(dropped.into_iter().filter(|read| !read.is_closed()).collect());
         self.resend();
+        self.bring_changes();
+        self.report(now);
         // What waits for its turn has a cause that remains: there is never more of it than of one tick.
         if self.own_proposals.is_empty() {
             self.describe(now);
             if self.status.role == Role::Leader {
                 self.lead(now);
             }
+        }
+    }
+
+    /// Tells the other members how this one is.
+    fn report(&mut self, now: Instant) {
+        let Some(peers) = &self.peers else { return };
+        if self.last_report.is_some_and(|last| now.duration_since(last) < REPORT_EVERY) {
+            return;
+        }
+        self.last_report = Some(now);
+        let report = Report::of(&self.shared);
+        for other in peers.transport.peers().into_keys() {
+            // One that is lost is followed by another.
+            let _ = peers.transport.send(other, PeerMessage::Report(report.clone()));
         }
     }
 
@@ -329,7 +361,21 @@ impl Driver {
         let id = self.shared.next_proposal();
         let mut encoded = Vec::new();
         encode_into(&mut encoded, &Proposal { id, author: None, idempotency: None, command });
-        self.own_proposals.push(Pending { number: id.sequence, encoded: encoded.into(), permit: None });
+        self.own_proposals.push(Pending { number: id.sequence, encoded: encoded.into(), change: None, permit: None });
+    }
+
+    /// Takes a change of membership. One that cannot be placed now is tried again with each tick.
+    pub(super) fn change_membership(&mut self, change: Pending) {
+        self.changes.push(change);
+        self.bring_changes();
+    }
+
+    fn bring_changes(&mut self) {
+        let mut changes = std::mem::take(&mut self.changes);
+        self.shared.waiters.keep_awaited(&mut changes);
+        for change in changes {
+            self.bring(vec![change]);
+        }
     }
 
     /// Brings what has gathered to the leader, which may be this member.
@@ -337,9 +383,12 @@ impl Driver {
         if self.proposals_go_at().is_some() && !self.own_proposals.is_empty() {
             proposals.splice(0..0, std::mem::take(&mut self.own_proposals));
         }
-        if proposals.is_empty() {
-            return;
+        if !proposals.is_empty() {
+            self.bring(proposals);
         }
+    }
+
+    fn bring(&mut self, mut proposals: Vec<Pending>) {
         self.shared.waiters.send(&mut proposals);
         match self.status {
             Status { role: Role::Leader, .. } => self.place(proposals),
@@ -353,22 +402,26 @@ impl Driver {
         self.last_proposal = Instant::now();
         for batch in in_batches(proposals) {
             let data = Payload::assemble(now(), batch.iter().map(|pending| &*pending.encoded));
-            self.step_proposal(Proposed::Own(batch), data);
+            let change = change_in(&batch);
+            self.step_proposal(Proposed::Own(batch), data, change);
         }
     }
 
-    fn step_proposal(&mut self, proposed: Proposed, data: Bytes) {
+    fn step_proposal(&mut self, proposed: Proposed, data: Bytes, change: Option<MembershipChange>) {
         let token = self.next_token;
         self.next_token += 1;
         self.proposed.insert(token, proposed);
-        self.replica.step(Input::Propose { token, data });
+        self.replica.step(match change {
+            None => Input::Propose { token, data },
+            Some(change) => Input::ChangeMembership { token, change, data },
+        });
     }
 
     fn forward(&mut self, leader: MemberId, term: Term, proposals: Vec<Pending>) {
         for batch in in_batches(proposals) {
-            let encoded = batch.iter().map(|pending| pending.encoded.clone()).collect();
+            let contents = Contents::of(&batch);
             let number = self.outgoing.send(leader, term, batch);
-            if !self.send_forward(leader, term, number, encoded)
+            if !self.send_forward(leader, term, number, contents)
                 && let Some(sent) = self.outgoing.answered(number, leader)
             {
                 self.held_back = true;
@@ -378,40 +431,35 @@ impl Driver {
     }
 
     /// False when it certainly does not arrive.
-    fn send_forward(&self, leader: MemberId, term: Term, number: u64, proposals: Vec<Bytes>) -> bool {
-        let forward = Forward { start: self.shared.start, term, number, proposals };
+    fn send_forward(&self, leader: MemberId, term: Term, number: u64, contents: Contents) -> bool {
+        let Contents { proposals, change } = contents;
+        let forward = Forward { start: self.shared.start, term, number, proposals, change };
         self.peers.as_ref().is_some_and(|peers| peers.transport.send(leader, PeerMessage::Forward(forward)))
     }
 
     fn resend(&mut self) {
-        let due: Vec<_> = self
-            .outgoing
-            .tick()
-            .map(|(number, sent)| {
-                let encoded = sent.batch.iter().map(|pending| pending.encoded.clone()).collect();
-                (sent.to, sent.term, number, encoded)
-            })
-            .collect();
-        for (leader, term, number, encoded) in due {
+        let due = self.outgoing.tick().map(|(number, sent)| (sent.to, sent.term, number, Contents::of(&sent.batch)));
+        for (leader, term, number, contents) in due.collect::<Vec<_>>() {
             // An earlier copy may have arrived: nothing follows from this one not going out.
-            self.send_forward(leader, term, number, encoded);
+            self.send_forward(leader, term, number, contents);
         }
     }
 
     /// Proposals that are in nobody's log gather again.
     fn give_back(&mut self, mut proposals: Vec<Pending>) {
         self.shared.waiters.unsend(&mut proposals);
-        self.returned.extend(proposals);
+        let whose = if change_in(&proposals).is_some() { &mut self.changes } else { &mut self.returned };
+        whose.extend(proposals);
     }
 
     fn receive_forward(&mut self, from: MemberId, forward: Forward) {
-        let Forward { start, term, number, proposals } = forward;
+        let Forward { start, term, number, proposals, change } = forward;
         match self.incoming.look(from, start, number) {
             Found::Answered(answer) => self.answer_forward(from, start, number, answer),
             Found::New if self.leads(term) => {
                 self.last_proposal = Instant::now();
                 let data = Payload::assemble(now(), proposals.iter().map(|proposal| &**proposal));
-                self.step_proposal(Proposed::Foreign { from, number, start }, data);
+                self.step_proposal(Proposed::Foreign { from, number, start }, data, change);
             }
             // Of a term of this life this member knows all that it placed.
             Found::New if term > self.start_term => {
@@ -439,7 +487,9 @@ impl Driver {
                 self.held_back = true;
                 self.give_back(proposals);
             }
+            Err(ForwardRefusal::MembershipChanging) => self.give_back(proposals),
             Err(ForwardRefusal::Overloaded) => self.refuse(&proposals, &ProposeError::Overloaded),
+            Err(ForwardRefusal::Refused(refusal)) => self.refuse(&proposals, &ProposeError::Refused(refusal)),
         }
     }
 
@@ -560,15 +610,17 @@ impl Driver {
                     self.held_back = true;
                     self.give_back(proposals);
                 }
-                Err(ProposeRefusal::Overloaded | ProposeRefusal::MembershipChanging) => {
-                    self.refuse(&proposals, &ProposeError::Overloaded);
-                }
+                Err(ProposeRefusal::MembershipChanging) => self.give_back(proposals),
+                Err(ProposeRefusal::Overloaded) => self.refuse(&proposals, &ProposeError::Overloaded),
+                Err(ProposeRefusal::Refused(refusal)) => self.refuse(&proposals, &ProposeError::Refused(refusal)),
             },
             Some(Proposed::Foreign { from, start, number }) => {
                 let answer = placed.map_err(|refusal| match refusal {
                     ProposeRefusal::NotLeader { leader } => ForwardRefusal::NotLeader { leader },
                     ProposeRefusal::Transferring => ForwardRefusal::NotLeader { leader: None },
-                    ProposeRefusal::Overloaded | ProposeRefusal::MembershipChanging => ForwardRefusal::Overloaded,
+                    ProposeRefusal::Overloaded => ForwardRefusal::Overloaded,
+                    ProposeRefusal::MembershipChanging => ForwardRefusal::MembershipChanging,
+                    ProposeRefusal::Refused(refusal) => ForwardRefusal::Refused(refusal),
                 });
                 self.incoming.keep(from, number, answer);
                 self.answer_forward(from, start, number, answer);
@@ -599,6 +651,24 @@ impl Driver {
     pub(super) fn refuse_waiters(&self) {
         self.shared.waiters.stop(&ProposeError::Stopped(self.shared.failure()));
     }
+}
+
+/// What a batch is to the leader.
+struct Contents {
+    proposals: Vec<Bytes>,
+    change: Option<MembershipChange>,
+}
+
+impl Contents {
+    fn of(batch: &[Pending]) -> Self {
+        let proposals = batch.iter().map(|pending| pending.encoded.clone()).collect();
+        Self { proposals, change: change_in(batch) }
+    }
+}
+
+/// The change of membership that a batch is. It travels alone.
+fn change_in(batch: &[Pending]) -> Option<MembershipChange> {
+    batch.first()?.change
 }
 
 /// Proposals in runs that fit an entry; a larger one alone.

@@ -1,5 +1,6 @@
 //! The way into a running member: propose, read, watch, and look at its state.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
@@ -9,12 +10,14 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use thiserror::Error;
 use tokio::sync::oneshot;
-use tokio::time::timeout_at;
+use tokio::time::{sleep, timeout_at};
 
+use super::report::Report;
 use super::runner::{Event, Runner};
 use super::waiters::{GivenUp, Pending, Permit};
 use super::watch::Watcher;
 use super::{Identity, Published, Shared};
+use crate::consensus::{ChangeRefusal, MembershipChange};
 use crate::model::codec::encode_into;
 use crate::model::{Command, Idempotency, Index, LeaseId, MemberId, Proposal, Reply, Revision, Term, Ttl};
 use crate::observe::Metrics;
@@ -23,6 +26,9 @@ use crate::watch::Filter;
 /// How long a member that stops waits for another to lead; and how often it looks.
 const HAND_OVER: Duration = Duration::from_secs(1);
 const HAND_OVER_STEP: Duration = Duration::from_millis(2);
+/// How often the leader is asked to hand over, and how often it is looked whether it has.
+const ASK_AGAIN: Duration = Duration::from_millis(500);
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// Why a proposal has no reply.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -33,6 +39,9 @@ pub enum ProposeError {
     /// Certainly not applied: as much is in flight as may be.
     #[error("too many requests in flight")]
     Overloaded,
+    /// Certainly not applied: the leader does not make this change of membership.
+    #[error(transparent)]
+    Refused(ChangeRefusal),
     /// Perhaps applied: not known by the deadline.
     #[error("not known to be applied by the deadline")]
     OutcomeUnknown,
@@ -48,6 +57,18 @@ pub enum ReadError {
     NoLeader,
     #[error("not answered by the deadline")]
     DeadlineExceeded,
+    #[error("the member has stopped: {0}")]
+    Stopped(Arc<str>),
+}
+
+/// Why leadership was not handed over.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum TransferError {
+    #[error("there is no leader")]
+    NoLeader,
+    /// The leader goes on: the other does not answer it, or has not caught up.
+    #[error("the member did not take over by the deadline")]
+    NotTaken,
     #[error("the member has stopped: {0}")]
     Stopped(Arc<str>),
 }
@@ -73,8 +94,7 @@ impl NodeHandle {
     /// Puts a command through the log and waits until it is applied here.
     ///
     /// # Errors
-    /// [`ProposeError::NoLeader`] and [`ProposeError::Overloaded`] when it was certainly not applied; the others when
-    /// it may have been.
+    /// [`ProposeError::OutcomeUnknown`] when it may have been applied; the others say that it certainly was not.
     pub async fn propose(
         &self,
         command: Command,
@@ -86,6 +106,10 @@ impl NodeHandle {
             return Err(ProposeError::Stopped(self.failure()));
         }
         let id = self.shared.next_proposal();
+        let change = match &command {
+            Command::ChangeMember(change) => Some(MembershipChange::from(change)),
+            _ => None,
+        };
         let mut encoded = Vec::with_capacity(512);
         encode_into(&mut encoded, &Proposal { id, author, idempotency, command });
         let permit = Permit::take(&self.shared.in_flight, encoded.len()).ok_or(ProposeError::Overloaded)?;
@@ -93,8 +117,12 @@ impl NodeHandle {
         let number = id.sequence;
         let waiting = Waiting { shared: &self.shared, number };
         let answer = self.shared.waiters.add(number, Arc::clone(&permit));
-        let pending = Pending { number, encoded: Bytes::from(encoded), permit: Some(permit) };
-        if self.runner.propose(pending).is_err() {
+        let pending = Pending { number, encoded: Bytes::from(encoded), change, permit: Some(permit) };
+        let taken = match change {
+            None => self.runner.propose(pending),
+            Some(_) => self.runner.change_membership(pending),
+        };
+        if taken.is_err() {
             return Err(ProposeError::Stopped(self.failure()));
         }
         match timeout_at(deadline.into(), answer).await {
@@ -179,6 +207,20 @@ impl NodeHandle {
         self.shared.identity
     }
 
+    /// Whether other members can reach this one.
+    #[must_use]
+    pub fn listens(&self) -> bool {
+        self.shared.listens
+    }
+
+    /// How the members are: this one, and those others that it hears of.
+    #[must_use]
+    pub fn reports(&self) -> BTreeMap<MemberId, Report> {
+        let mut reports = self.shared.reports.recent(&self.shared.members());
+        reports.insert(self.shared.identity.member, Report::of(&self.shared));
+        reports
+    }
+
     /// The member that leads, as far as known here.
     #[must_use]
     pub fn leader(&self) -> Option<MemberId> {
@@ -246,6 +288,27 @@ impl NodeHandle {
 
     fn failure(&self) -> Arc<str> {
         self.shared.failure()
+    }
+
+    /// Has another member lead, and waits until it does.
+    ///
+    /// # Errors
+    /// When it does not by the deadline.
+    pub async fn transfer(&self, to: MemberId, deadline: Instant) -> Result<(), TransferError> {
+        let mut asked: Option<Instant> = None;
+        while self.leader() != Some(to) {
+            let now = Instant::now();
+            if now >= deadline {
+                return Err(if self.leader().is_none() { TransferError::NoLeader } else { TransferError::NotTaken });
+            }
+            // A word to the leader may be lost, and who leads may change.
+            if asked.is_none_or(|last| now.duration_since(last) >= ASK_AGAIN) {
+                asked = Some(now);
+                self.runner.transfer(to).map_err(|_| TransferError::Stopped(self.failure()))?;
+            }
+            sleep(LOOK_AGAIN).await;
+        }
+        Ok(())
     }
 
     /// Lets another member lead, if this one does, so that the cluster need not find out by itself that it is gone.

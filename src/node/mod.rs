@@ -18,6 +18,7 @@ mod ids;
 mod inbox;
 mod lessor;
 mod open;
+mod report;
 mod restore;
 mod runner;
 mod streams;
@@ -40,9 +41,10 @@ use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::watch as channel;
 
-pub use handle::{NodeHandle, ProposeError, ReadError};
+pub use handle::{NodeHandle, ProposeError, ReadError, TransferError};
 pub use ids::{cluster_id, member_id};
 pub use open::{OpenError, is_begun};
+pub use report::Report;
 pub use restore::{RestoreError, restore};
 pub use watch::{Delivery, Watcher};
 
@@ -134,6 +136,9 @@ struct Shared {
     /// What the cluster is to know of this member.
     name: String,
     client_urls: Vec<String>,
+    /// Whether other members can reach this one.
+    listens: bool,
+    reports: report::Reports,
     in_flight: Arc<waiters::InFlight>,
     /// Why the member stopped, once it has.
     failure: channel::Sender<Option<Arc<str>>>,
@@ -234,7 +239,7 @@ impl Node {
         let (orders, to_disk) = mpsc::channel();
         let (works, to_apply) = mpsc::channel();
         let (checkpoints, to_checkpoint) = mpsc::sync_channel(1);
-        let shared = Arc::new(opened.shared(options, metrics));
+        let shared = Arc::new(opened.shared(options, metrics, !listeners.is_empty()));
         let driver = driver::Driver::new(opened.replica, Arc::clone(&shared), orders, works);
         let runner = Arc::new(runner::Runner::new(driver));
         let handle = NodeHandle::new(Arc::clone(&shared), Arc::clone(&runner));

@@ -14,6 +14,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch as channel;
 
 use super::lessor::Lessor;
+use super::report::Reports;
 use super::waiters::Waiters;
 use super::watch::SharedHub;
 use super::{Beginning, Identity, Options, Published, Shared};
@@ -317,7 +318,7 @@ fn agree(path: &Path, recovered: &Recovered, applied: Index) -> Result<HardState
 }
 
 impl Opened {
-    pub(super) fn shared(&self, options: &Options, metrics: Metrics) -> Shared {
+    pub(super) fn shared(&self, options: &Options, metrics: Metrics, listens: bool) -> Shared {
         let now = Instant::now();
         let lessor = Lessor::armed(self.machine.leases(), now);
         let revision: Revision = self.published.revision();
@@ -333,6 +334,8 @@ impl Opened {
             term: AtomicU64::new(self.published.term.get()),
             hub: SharedHub::new(Hub::new(revision, Limits::default())),
             lessor: Mutex::new(lessor),
+            listens,
+            reports: Reports::default(),
             in_flight: Arc::default(),
             failure: channel::Sender::new(None),
             wal_bytes: AtomicU64::new(self.wal.disk_bytes()),

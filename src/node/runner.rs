@@ -119,6 +119,24 @@ impl Runner {
         Ok(())
     }
 
+    /// Takes a change of membership. Its reply comes as a proposal's does.
+    ///
+    /// # Errors
+    /// When the member has stopped.
+    pub(super) fn change_membership(&self, change: Pending) -> Result<(), Stopped> {
+        let running = self.turn(|driver| driver.change_membership(change));
+        if running { Ok(()) } else { Err(Stopped) }
+    }
+
+    /// Has the member that leads hand over to another.
+    ///
+    /// # Errors
+    /// When this member has stopped.
+    pub(super) fn transfer(&self, to: MemberId) -> Result<(), Stopped> {
+        let running = self.turn(|driver| driver.transfer(to));
+        if running { Ok(()) } else { Err(Stopped) }
+    }
+
     /// Takes a read, at once or with the next ones.
     ///
     /// # Errors

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
+use crate::consensus::ChangeRefusal;
 use crate::model::{Refusal, Revision};
 use crate::mvcc;
-use crate::node::{ProposeError, ReadError};
+use crate::node::{ProposeError, ReadError, TransferError};
 
 /// The one error of the service layer. Each dialect has one place that turns it into an answer.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -18,6 +19,14 @@ pub enum Error {
         /// The store's revision when it was refused.
         revision: Revision,
     },
+    /// The leader does not change the members so, as things are. Certainly not carried out.
+    #[error(transparent)]
+    ChangeRefused(ChangeRefusal),
+    #[error(
+        "this member listens for no others: start it again with --listen-peer-urls http://HOST:2380, and have the others \
+         reach it there by `vardr member update`"
+    )]
+    NoPeerPort,
     #[error("{0}")]
     InvalidArgument(String),
     #[error("{what} of {actual} bytes is larger than the {limit} bytes allowed")]
@@ -71,6 +80,7 @@ impl From<ProposeError> for Error {
         match error {
             ProposeError::NoLeader => Self::NoLeader,
             ProposeError::Overloaded => Self::Overloaded("too many requests are in flight; try again shortly"),
+            ProposeError::Refused(refusal) => Self::ChangeRefused(refusal),
             ProposeError::OutcomeUnknown => Self::OutcomeUnknown,
             ProposeError::Stopped(reason) => Self::Stopped(reason),
         }
@@ -83,6 +93,16 @@ impl From<ReadError> for Error {
             ReadError::NoLeader => Self::NoLeader,
             ReadError::DeadlineExceeded => Self::DeadlineExceeded,
             ReadError::Stopped(reason) => Self::Stopped(reason),
+        }
+    }
+}
+
+impl From<TransferError> for Error {
+    fn from(error: TransferError) -> Self {
+        match error {
+            TransferError::NoLeader => Self::NoLeader,
+            TransferError::NotTaken => Self::DeadlineExceeded,
+            TransferError::Stopped(reason) => Self::Stopped(reason),
         }
     }
 }

@@ -1,10 +1,14 @@
 //! What a command may ask for, checked before it is proposed: sizes, counts, depth, time to live.
 
 use super::Error;
+use crate::cluster::peer_url;
 use crate::model::limits::{
-    DEFAULT_MAX_REQUEST_BYTES, MAX_IDEMPOTENCY_KEY_BYTES, MAX_KEY_BYTES, MAX_TTL_MS, MAX_TXN_DEPTH, MAX_TXN_OPS,
+    DEFAULT_MAX_REQUEST_BYTES, MAX_IDEMPOTENCY_KEY_BYTES, MAX_KEY_BYTES, MAX_PEER_URLS, MAX_TTL_MS, MAX_TXN_DEPTH,
+    MAX_TXN_OPS,
 };
-use crate::model::{Attach, Command, Delete, DeleteTarget, Idempotency, Key, KeyRange, Op, Put, RangeQuery, Ttl, Txn};
+use crate::model::{
+    Attach, Command, Delete, DeleteTarget, Idempotency, Key, KeyRange, MemberChange, Op, Put, RangeQuery, Ttl, Txn,
+};
 
 /// The bounds that an operator may set.
 #[derive(Debug, Clone)]
@@ -39,6 +43,7 @@ pub(super) fn grows(command: &Command) -> bool {
         | Command::CheckpointLeases { .. }
         | Command::Compact(_)
         | Command::ChangeMember(_)
+        | Command::RelocateMember { .. }
         | Command::DescribeMember { .. } => false,
     }
 }
@@ -55,7 +60,10 @@ impl Limits {
     /// Refuses a command that is out of bounds.
     pub(super) fn check(&self, command: &Command) -> Result<(), Error> {
         match command {
-            Command::Noop | Command::RevokeLease(_) | Command::Compact(_) => Ok(()),
+            Command::Noop
+            | Command::RevokeLease(_)
+            | Command::Compact(_)
+            | Command::ChangeMember(MemberChange::Promote(_) | MemberChange::Remove(_)) => Ok(()),
             Command::Put { put, condition: _ } => self.put(put),
             Command::Patch { patch, condition: _ } => {
                 key(&patch.key)?;
@@ -83,10 +91,11 @@ impl Limits {
             Command::Rollback(rollback) => range(&rollback.range),
             Command::GrantLease { id: _, ttl: asked } => ttl(*asked),
             Command::RenewLeases(leases) => at_most("leases renewed at once", leases.len(), MAX_TXN_OPS),
-            Command::ExpireLease { .. }
-            | Command::CheckpointLeases { .. }
-            | Command::ChangeMember(_)
-            | Command::DescribeMember { .. } => Err(Error::InvalidArgument("only a member proposes this".to_owned())),
+            Command::ChangeMember(MemberChange::Add(member)) => peer_urls(&member.peer_urls),
+            Command::RelocateMember { id: _, peer_urls: urls } => peer_urls(urls),
+            Command::ExpireLease { .. } | Command::CheckpointLeases { .. } | Command::DescribeMember { .. } => {
+                Err(Error::InvalidArgument("only a member proposes this".to_owned()))
+            }
         }
     }
 
@@ -200,6 +209,24 @@ fn ttl(ttl: Ttl) -> Result<(), Error> {
 fn at_most(what: &str, actual: usize, limit: usize) -> Result<(), Error> {
     if actual > limit {
         return Err(Error::InvalidArgument(format!("{actual} {what}; at most {limit} are allowed")));
+    }
+    Ok(())
+}
+
+/// Refuses peer URLs that are none, or not in the one form that ids are computed from.
+fn peer_urls(urls: &[String]) -> Result<(), Error> {
+    if urls.is_empty() {
+        return Err(Error::InvalidArgument("a member needs a peer URL, as in http://10.0.0.4:2380".to_owned()));
+    }
+    at_most("peer URLs", urls.len(), MAX_PEER_URLS)?;
+    for (place, url) in urls.iter().enumerate() {
+        let problem = match peer_url(url) {
+            Err(problem) => problem,
+            Ok(form) if form != *url => format!("it is written {form}"),
+            Ok(_) if urls.iter().take(place).any(|earlier| earlier == url) => "it stands twice".to_owned(),
+            Ok(_) => continue,
+        };
+        return Err(Error::InvalidArgument(format!("the peer URL `{url}` is not http://host:port: {problem}")));
     }
     Ok(())
 }

@@ -190,7 +190,9 @@ impl World {
                 self.report.sight("batches refused by a member that does not lead");
                 self.give_back(place, sent.batch);
             }
-            Err(ForwardRefusal::Overloaded) => self.refuse(place, &sent.batch)?,
+            Err(ForwardRefusal::Overloaded | ForwardRefusal::MembershipChanging | ForwardRefusal::Refused(_)) => {
+                self.refuse(place, &sent.batch)?;
+            }
         }
         Ok(())
     }
@@ -199,21 +201,24 @@ impl World {
     pub fn placed(&mut self, place: usize, token: u64, placed: Result<Position, ProposeRefusal>) -> Checked {
         let member = self.alive(place);
         match member.proposed.remove(&token) {
-            None | Some(Proposed::Membership) => {}
+            None => {}
+            Some(Proposed::Membership) => self.note_change(placed),
             Some(Proposed::Own(proposals)) => match placed {
                 Ok(position) => member.note_placed(position, &proposals),
                 Err(ProposeRefusal::NotLeader { .. } | ProposeRefusal::Transferring) => {
                     self.give_back(place, proposals);
                 }
-                Err(ProposeRefusal::Overloaded | ProposeRefusal::MembershipChanging) => {
-                    self.refuse(place, &proposals)?;
+                Err(ProposeRefusal::Overloaded | ProposeRefusal::MembershipChanging | ProposeRefusal::Refused(_)) => {
+                    self.refuse(place, &proposals)?
                 }
             },
             Some(Proposed::Foreign { from, start, number }) => {
                 let mut answer = placed.map_err(|refusal| match refusal {
                     ProposeRefusal::NotLeader { leader } => ForwardRefusal::NotLeader { leader },
                     ProposeRefusal::Transferring => ForwardRefusal::NotLeader { leader: None },
-                    ProposeRefusal::Overloaded | ProposeRefusal::MembershipChanging => ForwardRefusal::Overloaded,
+                    ProposeRefusal::Overloaded => ForwardRefusal::Overloaded,
+                    ProposeRefusal::MembershipChanging => ForwardRefusal::MembershipChanging,
+                    ProposeRefusal::Refused(refusal) => ForwardRefusal::Refused(refusal),
                 });
                 if self.bug == Some(Bug::RefusedThoughPlaced) && self.chance.percent(10) {
                     answer = Err(ForwardRefusal::NotLeader { leader: None });
@@ -223,6 +228,15 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    fn note_change(&mut self, placed: Result<Position, ProposeRefusal>) {
+        match placed {
+            Ok(_) => {}
+            Err(ProposeRefusal::Transferring) => self.report.sight("leaders that hand over before they go"),
+            Err(ProposeRefusal::Refused(_)) => self.report.sight("membership changes refused by the leader"),
+            Err(_) => self.report.sight("membership changes that had to wait"),
+        }
     }
 
     fn refuse(&mut self, place: usize, proposals: &[Pending]) -> Checked {

@@ -10,8 +10,6 @@ use crate::world::{Checked, Outside, SECOND, World, ensure, id_of, known};
 
 /// As many members there may be, past ones included.
 const MAX_MEMBERS: usize = 8;
-/// A learner this close to the leader has caught up.
-const CAUGHT_UP: u64 = 20;
 
 impl World {
     pub fn operate(&mut self) {
@@ -41,12 +39,8 @@ impl World {
     }
 
     fn change_membership(&mut self, leader: usize) {
-        let Some(change) = self.draw_change(leader) else { return };
-        let raft = match &change {
-            MemberChange::Add(member) => MembershipChange::AddLearner(member.id),
-            MemberChange::Promote(id) => MembershipChange::AddVoter(*id),
-            MemberChange::Remove(id) => MembershipChange::Remove(*id),
-        };
+        let Some(change) = self.draw_change() else { return };
+        let raft = MembershipChange::from(&change);
         self.tell(|| format!("member {leader} is to {raft:?}"));
         self.report.sight("membership changes asked for");
         let time = self.wall_clock(leader);
@@ -59,32 +53,23 @@ impl World {
         self.inside(leader, 1, crate::world::Happening::Turn);
     }
 
-    /// What could be done next: an addition, a promotion of who has caught up, the removal of anybody but the leader.
-    fn draw_change(&mut self, leader: usize) -> Option<MemberChange> {
+    /// What could be done next: an addition, a promotion, a removal. The leader refuses what would not be safe, and hands
+    /// over where it is to go itself.
+    fn draw_change(&mut self) -> Option<MemberChange> {
         let members = self.truth.members().clone();
         let learner = members.iter().find(|member| member.learner).map(|member| member.id);
         if let Some(learner) = learner
             && self.chance.percent(80)
         {
-            return self.has_caught_up(leader, learner).then_some(MemberChange::Promote(learner));
+            return Some(MemberChange::Promote(learner));
         }
         if self.chance.percent(50) {
             let has_room = learner.is_none() && self.hosts.len() < MAX_MEMBERS;
             return has_room.then(|| MemberChange::Add(known(self.hosts.len(), true)));
         }
-        let others: Vec<MemberId> =
-            members.iter().map(|member| member.id).filter(|id| *id != self.hosts[leader].id).collect();
+        let ids: Vec<MemberId> = members.iter().map(|member| member.id).collect();
         let may_go = members.conf_state().voters.len() > 2 && self.chance.percent(50);
-        may_go.then(|| MemberChange::Remove(*self.chance.pick(&others)))
-    }
-
-    fn has_caught_up(&mut self, leader: usize, learner: MemberId) -> bool {
-        let replica = &self.alive(leader).replica;
-        let last = replica.last_index().get();
-        replica
-            .progress()
-            .iter()
-            .any(|progress| progress.member == learner && progress.active && progress.matched.get() + CAUGHT_UP >= last)
+        may_go.then(|| MemberChange::Remove(*self.chance.pick(&ids)))
     }
 
     /// The cluster has changed. A new member is started, empty.

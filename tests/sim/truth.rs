@@ -7,8 +7,8 @@ use std::sync::Arc;
 use vardr::consensus::{Role, Status};
 use vardr::machine::Applied;
 use vardr::model::{
-    Block, Command, Index, LeaseId, LogEntry, LogEntryKind, MemberChange, MemberId, Members, Payload, ProposalId,
-    Refusal, Reply, Revision, Term,
+    Block, Command, Index, LeaseId, LogEntry, LogEntryKind, MemberChange, MemberId, Members, Outcome, Payload,
+    ProposalId, Refusal, Reply, Revision, Term,
 };
 
 use crate::leases::LeaseTruth;
@@ -126,7 +126,7 @@ impl World {
             self.truth.members.insert(entry.index, members);
             self.members_changed(change);
         }
-        let result = result.map(|()| vardr::model::Outcome::Done);
+        let result = result.map(Outcome::Member);
         Reply { revision: self.truth.model.revision, result, replayed: false }
     }
 

@@ -81,6 +81,14 @@ pub async fn read(
     }
 }
 
+/// Refuses a body where none is taken.
+///
+/// # Errors
+/// [`Code::InvalidArgument`].
+pub fn refuse(body: &[u8]) -> Result<(), Problem> {
+    if body.is_empty() { Ok(()) } else { Err(Problem::invalid("this request takes no body")) }
+}
+
 fn too_large(limit: usize) -> Problem {
     Problem::new(Code::TooLarge, format!("the body is larger than the {limit} bytes allowed"))
         .with_number("limitBytes", limit as u64)

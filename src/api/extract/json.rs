@@ -8,10 +8,10 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::duration;
-use super::query::{LEASE_ID, lease_id};
+use super::query::{LEASE_ID, MEMBER_ID, lease_id, member_id};
 use crate::api::problem::Problem;
 use crate::model::limits::MAX_JSON_DEPTH;
-use crate::model::{LeaseId, Ttl};
+use crate::model::{LeaseId, MemberId, Ttl};
 
 /// Checks that bytes are one JSON text of bounded depth, without building it.
 ///
@@ -108,6 +108,17 @@ impl<'de> Deserialize<'de> for Lease {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = Cow::<'de, str>::deserialize(deserializer)?;
         lease_id(&text).map(Self).ok_or_else(|| D::Error::custom(format!("expected {LEASE_ID}")))
+    }
+}
+
+/// A member of the cluster, as a string of hexadecimal digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Member(pub MemberId);
+
+impl<'de> Deserialize<'de> for Member {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Cow::<'de, str>::deserialize(deserializer)?;
+        member_id(&text).map(Self).ok_or_else(|| D::Error::custom(format!("expected {MEMBER_ID}")))
     }
 }
 

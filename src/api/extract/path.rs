@@ -51,6 +51,7 @@ pub enum Verb {
     Increment,
     Rollback,
     Keepalive,
+    Promote,
 }
 
 impl Verb {
@@ -59,6 +60,7 @@ impl Verb {
             Self::Increment => "increment",
             Self::Rollback => "rollback",
             Self::Keepalive => "keepalive",
+            Self::Promote => "promote",
         }
     }
 

@@ -4,6 +4,7 @@
 //! an unguarded one.
 
 use std::borrow::Cow;
+use std::str::FromStr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{URL_SAFE, URL_SAFE_NO_PAD};
@@ -15,7 +16,7 @@ use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, SchemaFormat, SchemaTy
 
 use super::duration;
 use crate::api::problem::Problem;
-use crate::model::{Key, LeaseId, Revision, SortBy, Ttl};
+use crate::model::{Key, LeaseId, MemberId, Revision, SortBy, Ttl};
 use crate::service::Consistency;
 
 /// A set of query parameters. Made by `parameters!`.
@@ -295,10 +296,21 @@ pub const LEASE_ID: &str = "the id of a lease: 1 to 16 hexadecimal digits, not 0
 /// A lease id: positive as a signed number of 64 bits, as in etcd.
 #[must_use]
 pub fn lease_id(text: &str) -> Option<LeaseId> {
-    if !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return None;
-    }
-    text.parse::<LeaseId>().ok().filter(|id| id.get() != 0 && i64::try_from(id.get()).is_ok())
+    hexadecimal::<LeaseId>(text).filter(|id| id.get() != 0 && i64::try_from(id.get()).is_ok())
+}
+
+/// What [`member_id`] reads.
+pub const MEMBER_ID: &str = "the id of a member: 1 to 16 hexadecimal digits, not 0";
+
+/// A member id.
+#[must_use]
+pub fn member_id(text: &str) -> Option<MemberId> {
+    hexadecimal::<MemberId>(text).filter(|id| id.get() != 0)
+}
+
+/// An id of digits alone: parsing a number takes a sign too.
+fn hexadecimal<T: FromStr>(text: &str) -> Option<T> {
+    text.bytes().all(|byte| byte.is_ascii_hexdigit()).then(|| text.parse().ok())?
 }
 
 /// A key, literally.
@@ -538,6 +550,14 @@ mod tests {
         assert_eq!(LeaseId::read("694D8a1f3c2b"), Ok(LeaseId(0x694d_8a1f_3c2b)));
         for text in ["", "0", "g", "+1", "ffffffffffffffff", "10000000000000000"] {
             assert!(LeaseId::read(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn member_ids_use_all_their_bits() {
+        assert_eq!(member_id("ffffffffffffffff"), Some(MemberId(u64::MAX)));
+        for text in ["", "0", "g", "+1", "10000000000000000"] {
+            assert!(member_id(text).is_none(), "{text}");
         }
     }
 

@@ -18,7 +18,7 @@ use super::keys::write::unexpected;
 use super::schema::{Diff, History, RolledBack};
 use crate::api::extract::json::{self, Count};
 use crate::api::extract::query::{Between, Literal, Literal64, Span, parameters};
-use crate::api::extract::{Target, Verb, body, idempotency, query, refuse_conditions, target};
+use crate::api::extract::{Target, Verb, query, target};
 use crate::api::problem::{Code, Problem};
 use crate::api::{Answer, State};
 use crate::machine::Restored;
@@ -273,11 +273,7 @@ fn unified(between: Between, old: &str, new: &str) -> String {
 async fn go_back(api: &State, parts: &Parts, path: &str, body: axum::body::Body) -> Result<Answer, Problem> {
     let mut query: RollbackQuery = query(parts.uri.query())?;
     let target = target(path, query.key.take(), query.key64.take())?;
-    refuse_conditions(&parts.headers)?;
-    let mut call = api.call(query.timeout)?;
-    let limit = api.service().limits().max_request_bytes;
-    let body = body::read(&parts.headers, body, limit, call.deadline).await?;
-    call.idempotency = idempotency(parts, &body)?;
+    let (call, body) = api.arrive(parts, body, query.timeout).await?;
     let RollbackRequest { to } = json::read(&body)?;
     if to.0 == 0 {
         return Err(Problem::invalid("`to` has to be a revision, 1 or more"));

@@ -16,7 +16,7 @@ use super::schema::{Deleted, LeaseList, LeaseObject};
 use super::txn::DurationSchema;
 use crate::api::extract::json::{self, Lease as LeaseMember, Span as SpanMember};
 use crate::api::extract::query::{LEASE_ID, Span, lease_id, parameters, shortened};
-use crate::api::extract::{Verb, body, idempotency, query, refuse_conditions};
+use crate::api::extract::{Verb, body, query};
 use crate::api::problem::{Code, Problem};
 use crate::api::{Answer, State};
 use crate::model::{Command, Key, Lease, LeaseId, Outcome, Ttl};
@@ -149,16 +149,7 @@ fn segment(parts: &Parts) -> &str {
 /// A call that changes a lease, with its body.
 async fn arrive(api: &State, parts: &Parts, body: axum::body::Body) -> Result<(Call, bytes::Bytes), Problem> {
     let query: ChangeQuery = query(parts.uri.query())?;
-    refuse_conditions(&parts.headers)?;
-    let mut call = api.call(query.timeout)?;
-    let limit = api.service().limits().max_request_bytes;
-    let body = body::read(&parts.headers, body, limit, call.deadline).await?;
-    call.idempotency = idempotency(parts, &body)?;
-    Ok((call, body))
-}
-
-fn refuse_body(body: &[u8]) -> Result<(), Problem> {
-    if body.is_empty() { Ok(()) } else { Err(Problem::invalid("this request takes no body")) }
+    api.arrive(parts, body, query.timeout).await
 }
 
 async fn list(api: &State, parts: &Parts) -> Result<Answer, Problem> {
@@ -209,7 +200,7 @@ async fn keep_alive(api: &State, parts: &Parts, body: axum::body::Body) -> Resul
     };
     let id = named(segment)?;
     let (call, body) = arrive(api, parts, body).await?;
-    refuse_body(&body)?;
+    body::refuse(&body)?;
     let (revision, ttl) = api.service().renew_lease(&call, id).await?;
     let mut out = Vec::with_capacity(96);
     let mut object = Object::begin(&mut out);
@@ -223,7 +214,7 @@ async fn keep_alive(api: &State, parts: &Parts, body: axum::body::Body) -> Resul
 async fn revoke(api: &State, parts: &Parts, body: axum::body::Body) -> Result<Answer, Problem> {
     let id = named(segment(parts))?;
     let (call, body) = arrive(api, parts, body).await?;
-    refuse_body(&body)?;
+    body::refuse(&body)?;
     let done = api.service().write(&call, Command::RevokeLease(id)).await?;
     let Outcome::Revoked { deleted } = done.outcome else { return Err(unexpected(&done.outcome)) };
     let mut out = Vec::with_capacity(64);

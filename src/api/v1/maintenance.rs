@@ -15,8 +15,8 @@ use utoipa_axum::routes;
 use super::format::Object;
 use super::schema::{Compaction, HashObject, StatusObject};
 use crate::api::extract::json::{self, Count};
+use crate::api::extract::query;
 use crate::api::extract::query::{Span, parameters};
-use crate::api::extract::{body, idempotency, query, refuse_conditions};
 use crate::api::problem::Problem;
 use crate::api::{Answer, State};
 use crate::model::Revision;
@@ -161,11 +161,7 @@ fn status(api: &State, parts: &Parts) -> Result<Answer, Problem> {
 async fn forget(api: &State, request: Request) -> Result<Answer, Problem> {
     let (parts, body) = request.into_parts();
     let asked: MaintenanceQuery = query(parts.uri.query())?;
-    refuse_conditions(&parts.headers)?;
-    let mut call = api.call(asked.timeout)?;
-    let limit = api.service().limits().max_request_bytes;
-    let body = body::read(&parts.headers, body, limit, call.deadline).await?;
-    call.idempotency = idempotency(&parts, &body)?;
+    let (call, body) = api.arrive(&parts, body, asked.timeout).await?;
     let CompactRequest { revision } = json::read(&body)?;
     if revision.0 == 0 {
         return Err(Problem::invalid("`revision` has to be 1 or more"));

@@ -326,6 +326,14 @@ fn own_codes(id: &str) -> &'static [Code] {
             &[Code::KeyNotFound, Code::FutureRevision, Code::TooManySteps, Code::Compacted]
         }
         "rollback" | "rollbackLiteral" => &[Code::FutureRevision, Code::TooManySteps, Code::Compacted],
+        "addMember" => &[Code::MemberExists, Code::TooManyMembers, Code::NoPeerPort],
+        "getMember" => &[Code::MemberNotFound],
+        "updateMember" => &[Code::MemberNotFound, Code::MemberExists],
+        "removeMember" => &[Code::MemberNotFound, Code::QuorumAtRisk],
+        "promoteMember" => {
+            &[Code::MemberNotFound, Code::NotALearner, Code::NotCaughtUp, Code::QuorumAtRisk, Code::TooManyMembers]
+        }
+        "transferLeader" => &[Code::MemberNotFound, Code::NotAVoter],
         "transact" => &[
             Code::NotADirectory,
             Code::KeyNotFound,

@@ -424,16 +424,18 @@ pub struct HashObject {
 /// The members of the cluster.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schema(example = json!({"clusterId": "cdf818194e3a8c32", "leader": "8e9e05c52164694d", "members": [{"id": "8e9e05c52164694d",
-    "name": "default", "peerUrls": ["http://localhost:2380"], "clientUrls": ["http://localhost:2379"], "learner": false,
-    "leads": true}]}))]
+#[schema(example = json!({"clusterId": "cdf818194e3a8c32", "leader": "8e9e05c52164694d", "raftTerm": 2, "members": [
+    {"id": "8e9e05c52164694d", "name": "default", "peerUrls": ["http://localhost:2380"], "clientUrls": ["http://localhost:2379"],
+    "learner": false, "leads": true, "heard": false}]}))]
 pub struct ClusterObject {
     pub cluster_id: String,
     /// The member that leads; absent while there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub leader: Option<String>,
+    /// The raft term, as far as the member that answers knows.
+    pub raft_term: u64,
     /// In order of id.
-    pub members: Vec<MemberObject>,
+    pub members: Vec<MemberState>,
 }
 
 /// A member of the cluster.
@@ -452,6 +454,61 @@ pub struct MemberObject {
     /// It follows the log and counts in no majority.
     pub learner: bool,
     pub leads: bool,
+}
+
+/// A member of the cluster, and how it is as far as the one that answers hears of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(example = json!({"id": "8e9e05c52164694d", "name": "default", "peerUrls": ["http://localhost:2380"],
+    "clientUrls": ["http://localhost:2379"], "learner": false, "leads": true, "heard": true, "version": "0.1.0",
+    "raftApplied": 40, "lag": 0, "revision": 12, "storeBytes": 8192, "logBytes": 16_777_216}))]
+pub struct MemberState {
+    pub id: String,
+    /// Empty until the member has started.
+    pub name: String,
+    /// Where the other members reach it.
+    pub peer_urls: Vec<String>,
+    /// Where clients reach it; empty until the member has started.
+    pub client_urls: Vec<String>,
+    /// It follows the log and counts in no majority.
+    pub learner: bool,
+    pub leads: bool,
+    /// It has reported within the last 3 s. What follows is what it said, about once a second; absent otherwise.
+    pub heard: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// The last entry of the log that it has applied.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub raft_applied: Option<u64>,
+    /// How many entries others have applied and it has not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lag: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<u64>,
+    /// What its store takes on disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store_bytes: Option<u64>,
+    /// What its log takes on disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_bytes: Option<u64>,
+}
+
+/// Every member.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(example = json!({"items": [{"id": "8e9e05c52164694d", "name": "default", "peerUrls": ["http://localhost:2380"],
+    "clientUrls": ["http://localhost:2379"], "learner": false, "leads": true, "heard": false}]}))]
+pub struct MemberList {
+    /// In order of id.
+    pub items: Vec<MemberState>,
+}
+
+/// The member that leads.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(example = json!({"leader": "8e9e05c52164694d"}))]
+pub struct LeaderObject {
+    pub leader: String,
 }
 
 /// How the member is.

@@ -23,8 +23,8 @@ use super::keys::write::unexpected;
 use super::schema::{Encoding, TxnAnswer};
 use crate::api::extract::body::is_media_type;
 use crate::api::extract::json::{self, Count, Lease, Members, Span};
+use crate::api::extract::query;
 use crate::api::extract::query::parameters;
-use crate::api::extract::{body, idempotency, query, refuse_conditions};
 use crate::api::problem::{Code, Problem};
 use crate::api::{Answer, State};
 use crate::model::{
@@ -289,11 +289,7 @@ pub async fn transact(Extract(api): Extract<State>, request: Request) -> Respons
 async fn answer(api: &State, request: Request) -> Result<Answer, Problem> {
     let (parts, body) = request.into_parts();
     let query: TxnQuery = query(parts.uri.query())?;
-    refuse_conditions(&parts.headers)?;
-    let mut call = api.call(query.timeout)?;
-    let limit = api.service().limits().max_request_bytes;
-    let body = body::read(&parts.headers, body, limit, call.deadline).await?;
-    call.idempotency = idempotency(&parts, &body)?;
+    let (call, body) = api.arrive(&parts, body, query.timeout).await?;
     let txn = transaction(api, json::read(&body)?)?;
     let done = api.service().write(&call, Command::Txn(txn.clone())).await?;
     let Outcome::Txn { succeeded, results } = &done.outcome else { return Err(unexpected(&done.outcome)) };

@@ -7,7 +7,10 @@ use raft::eraftpb;
 
 use cluster::{Chance, Cluster, Faults};
 
-use super::{Config, Input, Message, Output, Position, ProposeRefusal, Recovered, Replica, Role, StartError};
+use super::{
+    ChangeRefusal, Config, Input, MembershipChange, Message, Output, Position, ProposeRefusal, Recovered, Replica,
+    Role, StartError,
+};
 use crate::model::{ConfState, HardState, Incarnation, Index, LogEntry, LogEntryKind, MemberId, Term};
 
 fn voters(ids: &[u64]) -> ConfState {
@@ -404,6 +407,45 @@ fn leadership_is_handed_over_and_proposals_are_refused_meanwhile() {
     assert_eq!(cluster.propose(leader, 1), Err(ProposeRefusal::Transferring));
     cluster.deliver();
     assert_eq!(cluster.leader(), Some(heir));
+}
+
+fn remove(cluster: &mut Cluster, leader: u64, id: u64) -> Result<Position, ProposeRefusal> {
+    let change = MembershipChange::Remove(MemberId(id));
+    let token = 1 + cluster.answers.len() as u64;
+    cluster.step(leader, Input::ChangeMembership { token, change, data: Bytes::new() });
+    cluster.answers[&token]
+}
+
+#[test]
+fn a_leader_that_is_to_remove_itself_hands_over_first() {
+    let mut cluster = Cluster::new(3, 6);
+    let leader = cluster.elect();
+    assert_eq!(remove(&mut cluster, leader, leader), Err(ProposeRefusal::Transferring));
+    cluster.deliver();
+    let next = cluster.leader().unwrap();
+    assert_ne!(next, leader);
+    // What the one before it may have begun must be applied first.
+    cluster.rounds(2);
+    assert!(remove(&mut cluster, next, leader).is_ok());
+}
+
+#[test]
+fn a_change_that_would_leave_no_majority_is_refused_before_it_is_an_entry() {
+    let mut cluster = Cluster::new(3, 6);
+    let leader = cluster.elect();
+    cluster.rounds(2);
+    let [dead, other] = [1, 2, 3].into_iter().filter(|id| *id != leader).collect::<Vec<_>>()[..] else {
+        panic!("three members")
+    };
+    assert!(
+        remove(&mut cluster, dead, other).is_err_and(|refusal| matches!(refusal, ProposeRefusal::NotLeader { .. }))
+    );
+    cluster.crash(dead);
+    cluster.rounds(10);
+    let refusal = ChangeRefusal::QuorumAtRisk { voters: 2, heard: 1, needed: 2 };
+    assert_eq!(remove(&mut cluster, leader, other), Err(ProposeRefusal::Refused(refusal)));
+    assert!(remove(&mut cluster, leader, dead).is_ok());
+    assert_eq!(remove(&mut cluster, leader, dead), Err(ProposeRefusal::MembershipChanging));
 }
 
 /// One run under every fault, then heal and demand progress. Returns its trace.

@@ -3,8 +3,8 @@
 use super::bed::*;
 use crate::machine::{GENESIS, Restore, SnapshotSource, StateMachine, begin};
 use crate::model::{
-    Command, Incarnation, Index, LogEntry, LogEntryKind, Member, MemberChange, MemberId, Members, Outcome, Payload,
-    Refusal, Timestamp,
+    Command, Idempotency, Incarnation, Index, LogEntry, LogEntryKind, Member, MemberChange, MemberId, Members, Outcome,
+    Payload, Proposal, Refusal, Timestamp, limits,
 };
 use crate::storage::Engine;
 use crate::storage::memory::MemoryEngine;
@@ -83,6 +83,57 @@ fn a_change_that_raft_could_not_follow_is_refused_and_changes_nothing() {
         assert_eq!(change(&mut bed, asked), Err(refusal));
         assert_eq!(*bed.machine.members(), before);
     }
+}
+
+#[test]
+fn a_cluster_has_a_bounded_number_of_voters_and_members() {
+    let mut bed = bed();
+    let mut add = |id| change(&mut bed, MemberChange::Add(member(id, true)));
+    for id in 2..=limits::MAX_MEMBERS as u64 {
+        add(id).unwrap();
+    }
+    assert_eq!(add(99), Err(Refusal::TooManyMembers));
+    for id in 2..=limits::MAX_VOTERS as u64 {
+        change(&mut bed, MemberChange::Promote(MemberId(id))).unwrap();
+    }
+    assert_eq!(change(&mut bed, MemberChange::Promote(MemberId(8))), Err(Refusal::TooManyVoters));
+    change(&mut bed, MemberChange::Remove(MemberId(9))).unwrap();
+    assert_eq!(change(&mut bed, MemberChange::Add(member(99, false))), Err(Refusal::TooManyVoters));
+}
+
+#[test]
+fn the_kept_answer_to_an_addition_adds_nobody() {
+    let mut bed = bed();
+    let add = Command::ChangeMember(MemberChange::Add(member(2, true)));
+    let idempotency = Some(Idempotency { key: "once".into(), request_hash: 1 });
+    let ask = |bed: &mut Bed, command: Command, idempotency| {
+        let proposal = Proposal { idempotency, ..bed.proposal(command) };
+        let data = Payload { time: Timestamp(START), proposals: vec![proposal] }.encode();
+        let index = bed.machine.applied().0.next();
+        let entry = LogEntry { index, term: bed.term, kind: LogEntryKind::Membership, data };
+        bed.machine.apply(&[entry]).unwrap()
+    };
+    let first = ask(&mut bed, add.clone(), idempotency.clone());
+    assert!(first.membership[0].1);
+    ask(&mut bed, Command::ChangeMember(MemberChange::Remove(MemberId(2))), None);
+    let again = ask(&mut bed, add, idempotency);
+    assert_eq!(again.replies[0].1.result, first.replies[0].1.result);
+    assert!(!again.membership[0].1, "raft would take in a member that was removed");
+    assert!(bed.machine.members().get(MemberId(2)).is_none());
+}
+
+#[test]
+fn a_member_is_reached_elsewhere_and_nobody_takes_the_place_of_another() {
+    let mut bed = bed();
+    change(&mut bed, MemberChange::Add(member(2, true))).unwrap();
+    let relocate = |id, to: &str| Command::RelocateMember { id: MemberId(id), peer_urls: vec![to.to_owned()] };
+    let revision = bed.revision();
+    bed.ok(relocate(1, "http://new:2380"));
+    bed.ok(relocate(1, "http://new:2380"));
+    assert_eq!(bed.machine.members().get(MemberId(1)).unwrap().peer_urls, ["http://new:2380"]);
+    assert_eq!(bed.refused(relocate(2, "http://new:2380")), Refusal::PeerUrlTaken("http://new:2380".to_owned()));
+    assert_eq!(bed.refused(relocate(9, "http://nine:2380")), Refusal::MemberNotFound(MemberId(9)));
+    assert_eq!(bed.revision(), revision);
 }
 
 #[test]

@@ -233,3 +233,85 @@ async fn a_leader_that_stops_has_handed_over() {
     let leads = |node: &Node| node.handle().leader() == Some(node.handle().identity().member);
     assert!(cluster.nodes.iter().flatten().any(leads), "nobody leads where the leader has stopped");
 }
+
+/// Asks a member to change the members. The change itself may take more than one try of its leader.
+async fn change(cluster: &Cluster, number: usize, change: MemberChange) -> Result<Reply, ProposeError> {
+    cluster.handle(number).propose(Command::ChangeMember(change), None, None, soon()).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn any_member_is_asked_to_remove_the_leader_which_hands_over_first() {
+    let mut cluster = Cluster::new(3).await;
+    cluster.start_all().await;
+    cluster.put(0, "/k", "v").await;
+    let leader = cluster.leader().unwrap();
+    let id = cluster.handle(leader).identity().member;
+    let asked = (leader + 1) % 3;
+    let reply = change(&cluster, asked, MemberChange::Remove(id)).await.unwrap();
+    assert!(matches!(&reply.result, Ok(Outcome::Member(member)) if member.id == id), "{reply:?}");
+    let reason = tokio::time::timeout_at(soon().into(), cluster.handle(leader).failure_signal()).await.unwrap();
+    assert!(reason.contains("removed"), "{reason}");
+    cluster.put(asked, "/k", "after").await;
+    assert_eq!(cluster.value((leader + 2) % 3, "/k").await.unwrap(), b"after");
+    let again = change(&cluster, asked, MemberChange::Remove(id)).await.unwrap();
+    assert_eq!(again.result, Err(Refusal::MemberNotFound(id)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removal_that_would_leave_no_majority_is_refused_whoever_is_asked() {
+    let mut cluster = Cluster::new(3).await;
+    cluster.start_all().await;
+    cluster.put(0, "/k", "v").await;
+    let leader = cluster.leader().unwrap();
+    let (dead, other) = ((leader + 1) % 3, (leader + 2) % 3);
+    let (dead_id, other_id) = (cluster.handle(dead).identity().member, cluster.handle(other).identity().member);
+    cluster.stop(dead).await;
+    let deadline = soon();
+    while cluster.handle(leader).reports().len() > 2 {
+        assert!(Instant::now() < deadline);
+        tokio::task::yield_now().await;
+    }
+    let at_risk = ProposeError::Refused(ChangeRefusal::QuorumAtRisk { voters: 2, heard: 1, needed: 2 });
+    for asked in [leader, other] {
+        assert_eq!(change(&cluster, asked, MemberChange::Remove(other_id)).await, Err(at_risk.clone()));
+    }
+    let reply = change(&cluster, other, MemberChange::Remove(dead_id)).await.unwrap();
+    assert!(reply.result.is_ok(), "a dead member is removed: {reply:?}");
+    cluster.put(other, "/k", "after").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn leadership_goes_to_whoever_is_named_from_any_member() {
+    let mut cluster = Cluster::new(3).await;
+    cluster.start_all().await;
+    cluster.put(0, "/k", "v").await;
+    for to in 0..3 {
+        let id = cluster.handle(to).identity().member;
+        let asked = cluster.handle((to + 1) % 3);
+        asked.transfer(id, soon()).await.unwrap();
+        assert_eq!(asked.leader(), Some(id));
+        cluster.put((to + 2) % 3, "/k", "v").await;
+    }
+    let nobody = cluster.handle(0).transfer(MemberId(1), Instant::now() + Duration::from_millis(100)).await;
+    assert_eq!(nobody, Err(TransferError::NotTaken));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_member_hears_how_the_others_are_and_of_their_silence() {
+    let mut cluster = Cluster::new(3).await;
+    cluster.start_all().await;
+    let reply = cluster.put(0, "/k", "v").await;
+    let deadline = soon();
+    let heard = |cluster: &Cluster, by: usize| {
+        cluster.handle(by).reports().values().filter(|report| report.revision >= reply.revision).count()
+    };
+    while (0..3).any(|number| heard(&cluster, number) < 3) {
+        assert!(Instant::now() < deadline);
+        tokio::task::yield_now().await;
+    }
+    cluster.stop(2).await;
+    while cluster.handle(0).reports().len() > 2 {
+        assert!(Instant::now() < deadline);
+        tokio::task::yield_now().await;
+    }
+}

@@ -6,8 +6,11 @@ use std::path::Path;
 use std::time::Instant;
 
 use super::*;
+use crate::consensus::ChangeRefusal;
 use crate::machine::SnapshotSource;
-use crate::model::{Attach, Command, Condition, Key, KeyRange, LeaseId, Member, Outcome, Put, Refusal, Reply, Ttl};
+use crate::model::{
+    Attach, Command, Condition, Key, KeyRange, LeaseId, Member, MemberChange, Outcome, Put, Refusal, Reply, Ttl,
+};
 use crate::watch::Filter;
 
 /// The ids of the only member of a cluster.

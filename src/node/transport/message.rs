@@ -7,13 +7,16 @@ use bytes::{Buf as _, Bytes};
 
 use super::{ConnectionError, frame};
 use crate::consensus::forward::{ForwardAnswer, ForwardRefusal};
-use crate::consensus::{Message, Position};
+use crate::consensus::{MembershipChange, Message, Position};
 use crate::model::limits::MAX_PEER_FRAME_BYTES;
-use crate::model::{Incarnation, Index, Term};
+use crate::model::{Incarnation, Index, MemberId, Term};
+use crate::node::report::Report;
 
 const RAFT: u8 = 0;
 const FORWARD: u8 = 1;
 const FORWARDED: u8 = 2;
+const TRANSFER: u8 = 3;
+const REPORT: u8 = 4;
 
 /// A message from one member to another.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,6 +27,10 @@ pub(crate) enum PeerMessage {
     Forward(Forward),
     /// Its answer.
     Forwarded(Forwarded),
+    /// The leader is to hand over.
+    Transfer { to: MemberId },
+    /// How the sender is.
+    Report(Report),
 }
 
 /// Proposals that a member hands to the one that leads.
@@ -37,6 +44,8 @@ pub(crate) struct Forward {
     pub number: u64,
     /// Each in its encoding.
     pub proposals: Vec<Bytes>,
+    /// What raft is to do, where the one proposal is a change of membership.
+    pub change: Option<MembershipChange>,
 }
 
 /// What became of a [`Forward`].
@@ -63,6 +72,8 @@ impl PeerMessage {
             Self::Raft(message) => (RAFT, message.encode().map_err(ConnectionError::unreadable)?),
             Self::Forward(forward) => (FORWARD, borsh::to_vec(forward)?.into()),
             Self::Forwarded(forwarded) => (FORWARDED, borsh::to_vec(&forwarded.to_parts())?.into()),
+            Self::Transfer { to } => (TRANSFER, borsh::to_vec(to)?.into()),
+            Self::Report(report) => (REPORT, borsh::to_vec(report)?.into()),
         };
         frame::append(bytes, &[&[tag], &body], MAX_PEER_FRAME_BYTES)
     }
@@ -80,6 +91,11 @@ impl PeerMessage {
                 let parts = borsh::from_slice(&bytes).map_err(ConnectionError::unreadable)?;
                 Ok(Self::Forwarded(Forwarded::from_parts(parts)))
             }
+            TRANSFER => {
+                let to = borsh::from_slice(&bytes).map_err(ConnectionError::unreadable)?;
+                Ok(Self::Transfer { to })
+            }
+            REPORT => borsh::from_slice(&bytes).map(Self::Report).map_err(ConnectionError::unreadable),
             unknown => Err(ConnectionError::unreadable(format!("a message with the tag {unknown}"))),
         }
     }
@@ -88,10 +104,13 @@ impl PeerMessage {
     pub(super) fn encoded_bytes(&self) -> usize {
         let body = match self {
             Self::Raft(message) => message.encoded_bytes(),
-            Self::Forward(Forward { start: _, term: _, number: _, proposals }) => {
-                28 + proposals.iter().map(|proposal| 4 + proposal.len()).sum::<usize>()
+            Self::Forward(Forward { start: _, term: _, number: _, proposals, change }) => {
+                let change = 1 + change.map_or(0, |_| 1 + size_of::<MemberId>());
+                28 + change + proposals.iter().map(|proposal| 4 + proposal.len()).sum::<usize>()
             }
             Self::Forwarded(_) => size_of::<ForwardedParts>(),
+            Self::Transfer { .. } => size_of::<MemberId>(),
+            Self::Report(report) => size_of::<Report>() + report.version.len(),
         };
         body.saturating_add(1)
     }
@@ -113,7 +132,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::MemberId;
+    use crate::consensus::ChangeRefusal;
+    use crate::model::Revision;
 
     fn payload(message: &PeerMessage) -> Bytes {
         let mut bytes = Vec::new();
@@ -129,13 +149,23 @@ mod tests {
             ForwardRefusal::NotLeader { leader: None },
             ForwardRefusal::NotLeader { leader: Some(MemberId(7)) },
             ForwardRefusal::Overloaded,
+            ForwardRefusal::MembershipChanging,
+            ForwardRefusal::Refused(ChangeRefusal::Behind { behind: 8 }),
         ];
         let answers = refusals.into_iter().map(Err).chain([Ok(position)]);
         let forwarded = answers.map(|answer| PeerMessage::Forwarded(Forwarded { start, number, answer }));
         let proposals = vec![Bytes::from_static(b"one"), Bytes::new(), Bytes::from_static(b"three")];
-        let forward = PeerMessage::Forward(Forward { start, term: Term(2), number, proposals });
-        assert_eq!(payload(&forward).len(), forward.encoded_bytes());
-        for message in forwarded.chain([forward]) {
+        let (version, revision) = ("1.2.3".to_owned(), Revision(4));
+        let report = Report { version, applied: Index(5), revision, store_bytes: 6, log_bytes: 7 };
+        let report = PeerMessage::Report(report);
+        let forwards = [None, Some(MembershipChange::Remove(MemberId(9)))].map(|change| {
+            let proposals = proposals.clone();
+            PeerMessage::Forward(Forward { start, term: Term(2), number, proposals, change })
+        });
+        for forward in &forwards {
+            assert_eq!(payload(forward).len(), forward.encoded_bytes());
+        }
+        for message in forwarded.chain(forwards).chain([PeerMessage::Transfer { to: MemberId(9) }, report]) {
             let bytes = payload(&message);
             assert_eq!(PeerMessage::decode(bytes.clone()).unwrap(), message);
             for cut in 0..bytes.len() {
@@ -147,7 +177,7 @@ mod tests {
     proptest! {
         #[test]
         fn arbitrary_bytes_are_a_message_or_an_error(
-            tag in 0..4u8,
+            tag in 0..6u8,
             bytes in prop::collection::vec(any::<u8>(), 0..200),
         ) {
             let _ = PeerMessage::decode([&[tag], bytes.as_slice()].concat().into());

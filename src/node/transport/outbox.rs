@@ -27,6 +27,8 @@ struct Queue {
     /// that a member hears should be who leads or who stands for election.
     newest: BTreeMap<MessageKind, Message>,
     urgent: VecDeque<PeerMessage>,
+    /// The newest.
+    report: Option<PeerMessage>,
     /// Keeps its order. Each with its size.
     bulk: VecDeque<(usize, PeerMessage)>,
     bulk_bytes: usize,
@@ -70,7 +72,11 @@ impl Queue {
     fn push(&mut self, message: PeerMessage) -> bool {
         match message {
             PeerMessage::Raft(message) => self.push_raft(message),
-            PeerMessage::Forwarded(_) => self.push_urgent(message),
+            PeerMessage::Forwarded(_) | PeerMessage::Transfer { .. } => self.push_urgent(message),
+            PeerMessage::Report(_) => {
+                self.report = self.connected.then_some(message);
+                self.connected
+            }
             PeerMessage::Forward(_) => self.push_bulk(message),
         }
     }
@@ -117,7 +123,7 @@ impl Queue {
         if let Some((_, message)) = self.newest.pop_first() {
             return Some(PeerMessage::Raft(message));
         }
-        if let Some(message) = self.urgent.pop_front() {
+        if let Some(message) = self.urgent.pop_front().or_else(|| self.report.take()) {
             return Some(message);
         }
         let (size, message) = self.bulk.pop_front()?;

@@ -27,7 +27,7 @@ async fn proposals_and_the_answer_to_them_arrive() {
     let (one, two) = pair().await;
     let (start, number) = (Incarnation(1), 7);
     let proposals = vec![Bytes::from_static(b"first"), Bytes::from_static(b"second")];
-    let forward = PeerMessage::Forward(Forward { start, term: Term(2), number, proposals });
+    let forward = PeerMessage::Forward(Forward { start, term: Term(2), number, proposals, change: None });
     assert!(one.transport.send(two.id, forward.clone()));
     two.told(|told| told.received == [(MemberId(1), forward.clone())]).await;
     let answer = Ok(Position { index: Index(4), term: Term(2) });
@@ -124,7 +124,8 @@ async fn without_a_connection_only_the_newest_heartbeat_and_vote_are_kept() {
         start: Incarnation(1),
         term: Term(1),
         number: 1,
-        proposals: Vec::new()
+        proposals: Vec::new(),
+        change: None,
     })));
     for commit in 1..=3 {
         assert!(send(small(MessageType::MsgRequestPreVote, 1, 2, commit)));
