@@ -3,10 +3,13 @@
 use super::work::{Stop, Work, delete_action, put_action};
 use crate::model::{
     Action, Condition, CreateDirectory, Delete, DeleteTarget, EventKind, Key, KeyRange, KeyValue, LeaseId, Operation,
-    Outcome, RangeQuery, Refusal, Term,
+    Outcome, RangeQuery, Refusal, Term, limits,
 };
 use crate::mvcc::{Cause, Write};
 use crate::storage::Snapshot;
+
+/// The bytes of records read at a time to find out how much a deletion would take.
+const PAGE_BYTES: usize = 1024 * 1024;
 
 /// What a deletion took away.
 #[derive(Debug, Default)]
@@ -53,7 +56,7 @@ impl<S: Snapshot> Work<'_, S> {
         if !present {
             return Err(Refusal::KeyNotFound.into());
         }
-        self.check_empty(&delete.target)?;
+        self.check_deletable(&delete.target)?;
         let cause = self.cause(Operation::Delete, delete_action(condition));
         let Removed { count, items } = self.remove_target(delete, &cause)?;
         Ok(Outcome::Deleted { deleted: count, previous: items })
@@ -70,14 +73,31 @@ impl<S: Snapshot> Work<'_, S> {
         if holds { Ok(()) } else { Err(Refusal::PreconditionFailed { current: None }.into()) }
     }
 
-    /// Refuses a directory with keys below it, unless everything is to go.
-    pub(super) fn check_empty(&self, target: &DeleteTarget) -> Result<(), Stop> {
+    /// Refuses a directory with keys below it, unless everything is to go, and more than goes at once.
+    pub(super) fn check_deletable(&self, target: &DeleteTarget) -> Result<(), Stop> {
         match target {
             DeleteTarget::Directory { key, recursive: false } if self.overlay.exists_below(key.as_bytes())? => {
                 Err(Refusal::DirectoryNotEmpty.into())
             }
-            DeleteTarget::Directory { .. } | DeleteTarget::Key(_) | DeleteTarget::Range(_) => Ok(()),
+            DeleteTarget::Key(_) | DeleteTarget::Directory { recursive: false, .. } => Ok(()),
+            DeleteTarget::Directory { recursive: true, .. } | DeleteTarget::Range(_) => {
+                self.check_size(target_range(target))
+            }
         }
+    }
+
+    fn check_size(&self, range: KeyRange) -> Result<(), Stop> {
+        let (mut keys, mut bytes) = (0, 0);
+        let mut rest = Some(range);
+        while let Some(range) = rest {
+            let page = self.overlay.page(&RangeQuery::all(range), PAGE_BYTES)?;
+            keys += page.items.len() as u64;
+            bytes +=
+                page.items.iter().map(|item| (item.key.as_bytes().len() + item.record.value.len()) as u64).sum::<u64>();
+            rest = page.rest;
+        }
+        let too_large = keys > limits::MAX_DELETE_KEYS || bytes > limits::MAX_DELETE_BYTES;
+        if too_large { Err(Refusal::TooLarge { keys, bytes }.into()) } else { Ok(()) }
     }
 
     /// Deletes whatever is there of a target.

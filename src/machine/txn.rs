@@ -45,7 +45,7 @@ impl<S: Snapshot> Work<'_, S> {
         for op in if succeeded { &txn.then } else { &txn.otherwise } {
             match op {
                 Op::Put(put) => self.check_put(put, plan)?,
-                Op::Delete(delete) => self.check_empty(&delete.target)?,
+                Op::Delete(delete) => self.check_deletable(&delete.target)?,
                 Op::Get(query) if query.revision.is_some() => plan.past.push_back(self.overlay.range(query)?),
                 Op::Get(_) => {}
                 Op::Txn(inner) => self.plan(inner, plan)?,

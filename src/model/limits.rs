@@ -27,6 +27,11 @@ pub const MAX_PAGE_BYTES: usize = 16 * 1024 * 1024;
 pub const MAX_ROLLBACK_KEYS: u64 = 10_000;
 /// The bytes of records that one rollback may write: `413 too_large` with the counts.
 pub const MAX_ROLLBACK_BYTES: u64 = 16 * 1024 * 1024;
+/// The keys that one deletion of a range may delete: `413 too_large` with the counts. It is one revision, and one block of
+/// events with all that was there.
+pub const MAX_DELETE_KEYS: u64 = 1_000_000;
+/// The bytes of keys and values that one deletion of a range may delete: `413 too_large` with the counts.
+pub const MAX_DELETE_BYTES: u64 = 256 * 1024 * 1024;
 /// The events that one read of the past may walk over: `400` with a hint.
 pub const MAX_WALK_STEPS: u64 = 100_000;
 /// The longest time to live: 9,000,000,000 s, as etcd's: `400 invalid_argument`.

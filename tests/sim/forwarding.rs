@@ -209,7 +209,7 @@ impl World {
                     self.give_back(place, proposals);
                 }
                 Err(ProposeRefusal::Overloaded | ProposeRefusal::MembershipChanging | ProposeRefusal::Refused(_)) => {
-                    self.refuse(place, &proposals)?
+                    self.refuse(place, &proposals)?;
                 }
             },
             Some(Proposed::Foreign { from, start, number }) => {

@@ -258,3 +258,22 @@ fn compaction_refuses_the_future_and_what_was_compacted() {
     let view = bed.machine.view().unwrap();
     assert_eq!(view.get(b"/a", Some(Revision(3))).unwrap().unwrap().value, "2");
 }
+
+#[test]
+fn a_deletion_of_more_than_one_revision_holds_is_refused_with_the_counts_and_takes_nothing() {
+    let mut bed = Bed::new();
+    let value = bytes::Bytes::from(vec![b'v'; 4 * 1024 * 1024]);
+    let count = limits::MAX_DELETE_BYTES / (4 * 1024 * 1024);
+    for number in 0..count {
+        let put = Put { value: Some(value.clone()), ..plain(&format!("/k/{number:02}"), "") };
+        bed.ok(Command::Put { put, condition: Condition::default() });
+    }
+    let everything = || DeleteTarget::Range(prefix("/k/"));
+    let too_large = Refusal::TooLarge { keys: count, bytes: count * (value.len() as u64 + 5) };
+    let (revision, digest) = (bed.revision(), bed.machine.digest());
+    assert_eq!(bed.refused(delete(everything())), too_large);
+    assert_eq!(bed.refused(delete(directory("/k/", true))), too_large);
+    assert_eq!((bed.revision(), bed.machine.digest()), (revision, digest));
+    bed.ok(delete_key("/k/00"));
+    assert_eq!(deleted(&bed.ok(delete(everything()))), count - 1);
+}
