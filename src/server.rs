@@ -117,12 +117,11 @@ async fn bind(urls: &[ListenUrl], setting: &str) -> anyhow::Result<Vec<TcpListen
 }
 
 async fn node_options(settings: &Settings, addresses: &[SocketAddr]) -> anyhow::Result<node::Options> {
-    let given = settings.cluster();
-    let (identity, beginning) = first_start(settings, &given).await?;
+    let (identity, peer_urls, beginning) = first_start(settings, &settings.cluster()).await?;
     Ok(node::Options {
         data_dir: settings.data_dir.clone(),
         identity,
-        peer_urls: given.advertised(),
+        peer_urls,
         beginning,
         name: settings.name.clone(),
         client_urls: settings.advertised(addresses),
@@ -135,25 +134,24 @@ async fn node_options(settings: &Settings, addresses: &[SocketAddr]) -> anyhow::
     })
 }
 
-/// What the settings make of an empty data directory. Where there is data, they only tell whether it may be another
-/// member's.
-async fn first_start(settings: &Settings, given: &Given) -> anyhow::Result<(Option<Identity>, Beginning)> {
+/// What the settings make of an empty data directory, and where the member is. Where there is data, they only tell whether it
+/// may be another member's.
+async fn first_start(settings: &Settings, given: &Given) -> anyhow::Result<(Option<Identity>, Vec<String>, Beginning)> {
+    let is_begun = node::is_begun(&settings.data_dir);
     let plan = match cluster::plan(given).await {
         // As in etcd: what a running cluster looks like now is not in its members' settings.
-        Err(_) if node::is_begun(&settings.data_dir) => return Ok((None, Beginning::Join)),
+        Err(_) if is_begun => return Ok((None, given.advertised(), Beginning::Join)),
         planned => planned?,
     };
     if let Some(warning) = plan.warning() {
         tracing::warn!("{warning}");
     }
-    match plan.start {
-        Start::New { identity, members } => Ok((Some(identity), Beginning::New(members))),
-        Start::Existing if node::is_begun(&settings.data_dir) => Ok((None, Beginning::Join)),
-        Start::Existing => bail!(
-            "--initial-cluster-state is existing, and {} is empty: this version cannot join a running cluster",
-            settings.data_dir.display()
-        ),
-    }
+    let (identity, beginning) = match &plan.start {
+        Start::New { identity, members } => (Some(*identity), Beginning::New(members.clone())),
+        Start::Existing if is_begun => (None, Beginning::Join),
+        Start::Existing => (Some(cluster::join(&plan).await?), Beginning::Join),
+    };
+    Ok((identity, plan.own.urls, beginning))
 }
 
 fn api_settings(settings: &Settings, addresses: &[SocketAddr]) -> ApiSettings {

@@ -107,7 +107,10 @@ const HOMES: &[(&str, &[&str])] = &[
     ("toml", &["src/config/"]),
     ("tower", &["src/api/", "src/server.rs"]),
     ("tower_http", &["src/api/"]),
-    ("tracing", &["src/node/", "src/service/", "src/api/", "src/observe/", "src/cli/", "src/server.rs"]),
+    (
+        "tracing",
+        &["src/node/", "src/cluster/", "src/service/", "src/api/", "src/observe/", "src/cli/", "src/server.rs"],
+    ),
     ("tracing_subscriber", &["src/observe/"]),
     ("url", &["src/cluster/url.rs", "src/api/", "src/config/", "src/cli/", "src/server.rs"]),
     ("utoipa", &["src/api/"]),

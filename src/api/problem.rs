@@ -137,7 +137,8 @@ codes! {
     Internal = "internal", 500, "Internal error";
     /// The server has reached a bound. The request was certainly not applied: try again after `Retry-After`.
     Overloaded = "overloaded", 503, "Overloaded";
-    /// There is no leader at the moment. The request was certainly not applied: try again after `Retry-After`.
+    /// There is no leader at the moment, or the member has joined and has none of its state yet. The request was certainly not
+    /// applied: try again after `Retry-After`.
     NoLeader = "no_leader", 503, "No leader";
     /// The server is shutting down. The request was certainly not applied: try again, here or elsewhere.
     ShuttingDown = "shutting_down", 503, "Shutting down";
@@ -304,7 +305,7 @@ impl From<service::Error> for Problem {
             service::Error::TooLarge { what: _, actual, limit } => Self::new(Code::TooLarge, detail)
                 .with_number("actualBytes", actual as u64)
                 .with_number("limitBytes", limit as u64),
-            service::Error::NoLeader => Self::new(Code::NoLeader, detail).retried_later(),
+            service::Error::NoLeader | service::Error::NoState => Self::new(Code::NoLeader, detail).retried_later(),
             service::Error::Overloaded(_) => Self::new(Code::Overloaded, detail).retried_later(),
             service::Error::DeadlineExceeded => Self::new(Code::DeadlineExceeded, detail),
             service::Error::OutcomeUnknown => Self::new(Code::OutcomeUnknown, detail),

@@ -2,8 +2,10 @@
 //!
 //! [`plan()`] turns what the member was [`Given`] into a [`Plan`]: the ids, the first members and whom to ask. It is for a
 //! data directory that is still empty; one that is not knows its members better, and then none of this is looked at, as
-//! in etcd. Nothing here listens, speaks to another member or touches a disk.
+//! in etcd. [`join()`] asks the members of a cluster that runs which of them this one is. Nothing here listens or touches a
+//! disk.
 
+mod join;
 mod plan;
 mod srv;
 mod url;
@@ -11,6 +13,7 @@ mod url;
 use std::fmt;
 
 pub use self::url::{ListenUrl, bare_url, http_url, peer_listen_url, peer_url};
+pub use join::{JoinError, join};
 pub use plan::{Peer, Plan, PlanError, Start};
 pub use srv::SrvError;
 

@@ -257,8 +257,8 @@ pub const SETTINGS: &[Setting] = &[
         name: "initial-cluster-state",
         topic: Topic::Cluster,
         placeholder: "STATE",
-        help: "Whether the cluster begins with this start; existing is only for a member that has its data already, since none \
-               can be added to a cluster yet",
+        help: "Whether the cluster begins with this start; existing is for a member that was added to one that runs: it asks the \
+               others that --initial-cluster names which member it is",
         allowed: "new or existing",
         set: |settings, text| {
             settings.initial_cluster_state = ClusterState::ALL

@@ -82,6 +82,15 @@ pub const PEER_BULK_MESSAGES: usize = 4096;
 pub const PEER_URGENT_MESSAGES: usize = 1024;
 /// Connections of other members that have not yet said who they are: further ones wait to be accepted.
 pub const MAX_PEER_HANDSHAKES: usize = 64;
+/// The largest frame of a handshake between members: one that is larger ends the connection.
+pub const MAX_PEER_HANDSHAKE_BYTES: usize = 64 * 1024;
+/// The peer URLs of a member: one that says that it has more is not listened to.
+pub const MAX_PEER_URLS: usize = 16;
+/// Members that dialed this one without being known to it, as those that it listens and sends to: the connections of further
+/// ones are ended.
+pub const MAX_PEER_ACQUAINTANCES: usize = 32;
+/// The largest answer to a member that asks who the members are: a larger one is not given.
+pub const MAX_PEER_MEMBERS_BYTES: usize = 1024 * 1024;
 /// The largest piece of a snapshot between members; larger ones are cut up by the sender, and end the connection at the
 /// receiver.
 pub const SNAPSHOT_CHUNK_BYTES: usize = 1024 * 1024;
@@ -92,7 +101,5 @@ pub const SNAPSHOT_CHUNKS_WAITING: usize = 4;
 pub const MAX_VOTERS: usize = 7;
 /// The members of a cluster, learners included: no more are added. The leader sends the log to each.
 pub const MAX_MEMBERS: usize = 16;
-/// The peer URLs of one member.
-pub const MAX_PEER_URLS: usize = 16;
 /// The records that a name of `--discovery-srv` may have: the member does not start beyond.
 pub const MAX_SRV_RECORDS: usize = 64;

@@ -46,6 +46,7 @@ pub use ids::{cluster_id, member_id};
 pub use open::{OpenError, is_begun};
 pub use report::Report;
 pub use restore::{RestoreError, restore};
+pub use transport::{ConnectionError, KnownMembers, ask_members};
 pub use watch::{Delivery, Watcher};
 
 use crate::model::{ClusterId, Incarnation, Index, MemberId, Members, ProposalId, Revision, Term};
@@ -89,7 +90,9 @@ pub struct Options {
 pub enum Beginning {
     /// As one of these, the first members of a new cluster, all of which begin alike.
     New(Members),
-    /// As one that the cluster has added: it waits for a snapshot.
+    /// As one that the cluster has added. It dials nobody and knows nobody: the leader, which knows it, dials it, says where it
+    /// is itself, and sends a snapshot. So it does not matter how often the member starts before that has come, nor whom its
+    /// settings name then.
     Join,
 }
 
@@ -258,7 +261,9 @@ impl Node {
         runner.begin();
         if !listeners.is_empty() {
             let inbox = inbox::Peers::new(Arc::clone(&shared), Arc::clone(&runner));
-            let transport = Transport::start(shared.identity, shared.incarnation, listeners, Arc::new(inbox));
+            let (identity, incarnation) = (shared.identity, shared.incarnation);
+            let peer_urls = options.peer_urls.clone();
+            let transport = Transport::start(identity, incarnation, peer_urls, listeners, Arc::new(inbox));
             runner.connect(transport);
         }
         let tick = options.tick;

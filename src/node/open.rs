@@ -128,6 +128,9 @@ pub(super) fn open(options: &Options) -> Result<Opened, OpenError> {
     let engine = FjallEngine::open(&store, fjall::Options { cache_bytes: options.cache_bytes })
         .map_err(|source| OpenError::Store { path: store.clone(), source })?;
     if is_blank && let Beginning::New(members) = &options.beginning {
+        // Before anything of it is on disk. One that was to join and is told now that it begins a cluster would be of that one
+        // from its next start on.
+        check_identity(options, &recovered, &Members::default())?;
         begin(&mut wal, &mut recovered, &engine, name, members, &store)?;
     }
     let machine =

@@ -34,6 +34,11 @@ pub enum Error {
     /// Certainly not carried out.
     #[error("there is no leader at the moment; try again shortly")]
     NoLeader,
+    /// There is nothing to answer from yet. Certainly not carried out.
+    #[error(
+        "this member has joined and has no state yet: it waits for that of the leader; ask another one, or try again shortly"
+    )]
+    NoState,
     /// Certainly not carried out.
     #[error("{0}")]
     Overloaded(&'static str),

@@ -1,6 +1,7 @@
 //! Whether the member can serve, check by check.
 
-use super::Service;
+use super::{Error, Service};
+use crate::node::Published;
 
 /// One thing that has to be so.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,16 +36,78 @@ impl Service {
     pub fn readiness(&self) -> Readiness {
         let node = &self.0.node;
         let failed = node.failed().map(|reason| reason.to_string());
+        let waiting = must_be_begun(&node.latest()).err().map(|error| error.to_string());
         let leader = node.leader().is_none().then(|| "there is no leader".to_owned());
         let draining = self.0.shutdown.is_cancelled().then(|| "the server is shutting down".to_owned());
         let space = self.0.space.is_short().then(|| "the disk is nearly full: writes that grow are refused".to_owned());
         Readiness {
             checks: vec![
-                Check { name: "member", problem: failed },
+                Check { name: "member", problem: failed.or(waiting) },
                 Check { name: "leader", problem: leader },
                 Check { name: "space", problem: space },
                 Check { name: "serving", problem: draining },
             ],
         }
+    }
+}
+
+/// Refuses to answer from the state of a member that has joined and not got the cluster's yet: that nothing is there is not so.
+/// A state that is one names the members.
+pub(super) fn must_be_begun(state: &Published) -> Result<(), Error> {
+    if state.members.is_empty() { Err(Error::NoState) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::model::{ClusterId, KeyRange, MemberId};
+    use crate::node::{Beginning, Identity, Node, Options};
+    use crate::observe::Metrics;
+    use crate::service::{Call, Consistency, Limits, OnCompacted, Start, WatchRequest};
+
+    fn joining(data_dir: std::path::PathBuf) -> Options {
+        Options {
+            data_dir,
+            identity: Some(Identity { cluster: ClusterId(1), member: MemberId(2) }),
+            peer_urls: Vec::new(),
+            beginning: Beginning::Join,
+            name: String::new(),
+            client_urls: Vec::new(),
+            tick: Duration::from_millis(10),
+            election_ticks: 10,
+            cache_bytes: 1 << 20,
+            checkpoint_entries: 1000,
+            checkpoint_bytes: 1 << 20,
+            kept_entries: 100,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_member_without_a_state_is_not_ready_and_answers_nothing_from_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let node = Node::start(&joining(dir.path().join("data")), Metrics::new(), Vec::new()).unwrap();
+        let token = CancellationToken::new();
+        let service = Service::new(node.handle(), String::new(), Limits::default(), Metrics::new(), token);
+        let checks = service.readiness().checks;
+        let problem = checks.iter().find(|check| check.name == "member").unwrap().problem.clone().unwrap();
+        assert!(problem.contains("it waits for that of the leader"), "{problem}");
+        assert!(service.is_alive());
+        let call = Call::new(Instant::now() + Duration::from_secs(10));
+        assert_eq!(service.reader(&call, Consistency::Serializable).await.unwrap_err(), Error::NoState);
+        assert_eq!(service.cluster(&call, Consistency::Serializable).await.unwrap_err(), Error::NoState);
+        let request = WatchRequest {
+            range: KeyRange::prefix("/"),
+            children_of: None,
+            kinds: Vec::new(),
+            start: Start::Now,
+            on_compacted: OnCompacted::End,
+            progress_every: None,
+        };
+        assert_eq!(service.watch(&call, request).await.unwrap_err(), Error::NoState);
+        node.stop();
     }
 }

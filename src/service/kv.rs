@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Call, Consistency, Error, Service, guard};
+use super::{Call, Consistency, Error, Service, guard, health};
 use crate::machine::{self, RollbackError, RollbackPlan};
 use crate::model::limits::MAX_PAGE_BYTES;
 use crate::model::{
@@ -109,12 +109,13 @@ impl Service {
     /// A state to read from.
     ///
     /// # Errors
-    /// [`Error::NoLeader`] and [`Error::DeadlineExceeded`] when no leader confirms the state in time.
+    /// [`Error::NoLeader`] and [`Error::DeadlineExceeded`] when no leader confirms the state in time; [`Error::NoState`].
     pub async fn reader(&self, call: &Call, consistency: Consistency) -> Result<Reader, Error> {
         let published = match consistency {
             Consistency::Linearizable => self.0.node.linearizable(call.deadline).await?,
             Consistency::Serializable => self.0.node.latest(),
         };
+        health::must_be_begun(&published)?;
         Ok(Reader { published })
     }
 }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::{Call, Error, Service};
+use super::{Call, Error, Service, health};
 use crate::model::{Event, EventKind, Key, KeyRange, KeyValue, RangeQuery, Revision};
 use crate::mvcc::{ListQuery, ReadError, Replay, ReplayBudget};
 use crate::node::{Delivery, NodeHandle, Published, StoreView, Watcher};
@@ -147,7 +147,7 @@ impl Service {
     /// Follows changes.
     ///
     /// # Errors
-    /// [`Error::ShuttingDown`] and [`Error::Stopped`]. A start that was compacted is not an error but the stream's first
+    /// [`Error::ShuttingDown`], [`Error::Stopped`] and [`Error::NoState`]. A start that was compacted is not an error but the stream's first
     /// item.
     #[expect(clippy::unused_async, reason = "a follower will have to ask the leader")]
     pub async fn watch(&self, _call: &Call, request: WatchRequest) -> Result<WatchStream, Error> {
@@ -166,6 +166,7 @@ impl Service {
             Start::Now | Start::Initial => Revision::ZERO,
         };
         let (watcher, state) = self.0.node.watch(filter.clone(), after);
+        health::must_be_begun(&state)?;
         let revision = state.revision();
         let mut stream = WatchStream {
             node: self.0.node.clone(),

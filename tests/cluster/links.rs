@@ -15,8 +15,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-/// `VARDRPEER`, the version, the length and the checksum of the first frame, and the cluster's id: then comes who calls.
-const BEFORE_FROM: usize = 9 + 1 + 8 + 8;
+/// `VARDRPEER`, the version, the length and the checksum of the first frame: then comes what kind of greeting it is.
+const BEFORE_KIND: usize = 9 + 1 + 8;
+/// Somebody says hello. Other greetings are of callers without an id.
+const HELLO: u8 = 0;
+/// With the kind and the cluster's id: then comes who calls.
+const BEFORE_FROM: usize = BEFORE_KIND + 1 + 8;
 /// With who calls.
 const OPENING: usize = BEFORE_FROM + 8;
 const OPENING_LIMIT: Duration = Duration::from_secs(10);
@@ -82,8 +86,7 @@ impl Links {
 impl Shared {
     async fn carry(&self, mut stream: TcpStream, to: usize, target: SocketAddr) -> io::Result<()> {
         stream.set_nodelay(true)?;
-        let mut opening = [0; OPENING];
-        timeout(OPENING_LIMIT, stream.read_exact(&mut opening)).await??;
+        let opening = timeout(OPENING_LIMIT, read_opening(&mut stream)).await??;
         let mut road = self.road(&opening, to).subscribe();
         if road.borrow().cut {
             // As to a network that is gone, the caller gets no answer, and this call none later.
@@ -98,11 +101,22 @@ impl Shared {
         Ok(())
     }
 
-    fn road(&self, opening: &[u8; OPENING], to: usize) -> &watch::Sender<Road> {
-        let from = u64::from_le_bytes(opening[BEFORE_FROM..].try_into().unwrap());
-        let from = self.members.get(&from);
+    fn road(&self, opening: &[u8], to: usize) -> &watch::Sender<Road> {
+        let from = opening.get(BEFORE_FROM..).map(|from| u64::from_le_bytes(from.try_into().unwrap()));
+        let from = from.and_then(|from| self.members.get(&from));
         from.and_then(|from| self.roads.get(&(*from, to))).unwrap_or(&self.strangers)
     }
+}
+
+/// The first words of a connection, as far as they say who calls.
+async fn read_opening(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
+    let mut opening = vec![0; BEFORE_KIND + 1];
+    stream.read_exact(&mut opening).await?;
+    if opening[BEFORE_KIND] == HELLO {
+        opening.resize(OPENING, 0);
+        stream.read_exact(&mut opening[BEFORE_KIND + 1..]).await?;
+    }
+    Ok(opening)
 }
 
 async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut road: watch::Receiver<Road>) -> io::Result<()> {

@@ -12,6 +12,8 @@ use rustix::process::{Pid, Signal, kill_process};
 
 /// How long a process may take to end after SIGTERM: longer than the server lets requests finish.
 const END_LIMIT: Duration = Duration::from_secs(20);
+/// How long it may take to find out that it cannot start: a member that joins asks the others for 10 s.
+const REFUSED_LIMIT: Duration = Duration::from_secs(20);
 
 /// A member, whether it runs or not. Killed when dropped.
 pub(crate) struct Member {
@@ -123,7 +125,7 @@ pub(crate) fn tail(log: &str) -> String {
 pub(crate) fn refused(home: &Path, flags: &[String]) -> String {
     let mut member = Member::new(home.to_owned(), flags.to_vec());
     member.start();
-    let status = member.wait(Duration::from_secs(10));
+    let status = member.wait(REFUSED_LIMIT);
     let log = member.log();
     assert!(!status.success() && status.code().is_some(), "{status}: {log}");
     log

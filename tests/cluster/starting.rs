@@ -183,3 +183,29 @@ fn a_member_with_another_token_finds_no_cluster_and_is_none_by_itself() {
     assert!(leader.is_null(), "it follows {leader}");
     put(&address(1), "/k").unwrap().expect(200);
 }
+
+#[test]
+fn a_member_that_the_cluster_does_not_know_or_whose_data_is_gone_cannot_join_and_hears_what_to_do() {
+    let site = Site::new();
+    let mut members: Vec<_> = (0..3).map(|place| site.member(place, TOKEN)).collect();
+    let address = site.client(0).to_string();
+    let limit = Duration::from_secs(20);
+    within(limit, "it serves", || put(&address, "/k").filter(|answer| answer.status == 201));
+    within(limit, "all are known", || {
+        let cluster = Client::new(&address).get("/v1/cluster").value();
+        cluster["members"].as_array()?.iter().all(|member| member["name"] != "").then_some(())
+    });
+
+    let mut urls = site.urls.clone();
+    urls.push(format!("http://{}", site.block.peer(3)));
+    let new = with(&flags(3, &urls, TOKEN, site.client(3), site.block.peer(3)), "--initial-cluster-state", "existing");
+    let log = refused(&site.directory.path().join("n3"), &new);
+    assert!(log.contains(&format!("`vardr member add NAME --peer-urls {}`", urls[3])), "{log}");
+
+    members[2].kill();
+    let log = refused(
+        &site.directory.path().join("emptied"),
+        &with(&site.flags(2, TOKEN), "--initial-cluster-state", "existing"),
+    );
+    assert!(log.contains("it had data that is gone") && log.contains("`vardr member remove "), "{log}");
+}

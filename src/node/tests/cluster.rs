@@ -39,10 +39,18 @@ impl Cluster {
         self.dir.path().join(number.to_string())
     }
 
+    fn id(&self, number: usize) -> MemberId {
+        member_id(&[format!("http://{}", self.addresses[number])], "test")
+    }
+
     async fn start(&mut self, number: usize) {
+        self.start_as(number, Beginning::New(self.members.clone())).await;
+    }
+
+    async fn start_as(&mut self, number: usize, beginning: Beginning) {
         let listener = TcpListener::bind(self.addresses[number]).await.unwrap();
         let peer_urls = vec![format!("http://{}", self.addresses[number])];
-        let member = member_id(&peer_urls, "test");
+        let member = self.id(number);
         let cluster = cluster_id(self.members.iter().map(|member| member.id));
         let options = Options {
             data_dir: self.data_dir(number),
@@ -50,7 +58,7 @@ impl Cluster {
             peer_urls,
             name: format!("n{number}"),
             client_urls: vec![format!("http://client-{number}")],
-            beginning: Beginning::New(self.members.clone()),
+            beginning,
             checkpoint_entries: 200,
             ..options(Path::new("/"))
         };
@@ -314,4 +322,62 @@ async fn every_member_hears_how_the_others_are_and_of_their_silence() {
         assert!(Instant::now() < deadline);
         tokio::task::yield_now().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_follows_a_leader_that_was_added_while_it_was_away() {
+    let mut cluster = Cluster::new(3).await;
+    // The first is down; the last does not know the second, without which there is no majority.
+    let (added, away) = (1, 2);
+    let id = cluster.id(added);
+    let as_it_left = cluster.members.iter().filter(|member| member.id != id).cloned().collect();
+    cluster.start_as(away, Beginning::New(as_it_left)).await;
+    cluster.start(added).await;
+    cluster.put(added, "/k", "v").await;
+    cluster.put(away, "/forwarded", "v").await;
+    assert_eq!(cluster.value(away, "/k").await.unwrap(), b"v");
+    assert_eq!(cluster.handle(away).leader(), Some(id));
+    assert!(cluster.handle(away).latest().members.get(id).is_none(), "it knew it all the time");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_joins_gets_its_state_from_a_leader_that_nobody_told_it_of() {
+    let mut cluster = Cluster::new(3).await;
+    let joining = 2;
+    let id = cluster.id(joining);
+    cluster.members.get_mut(id).unwrap().learner = true;
+    // It may be killed before its first state has come.
+    for _ in 0..2 {
+        cluster.start_as(joining, Beginning::Join).await;
+        let short = Instant::now() + Duration::from_millis(100);
+        assert_eq!(cluster.handle(joining).linearizable(short).await.unwrap_err(), ReadError::NoLeader);
+        assert!(cluster.handle(joining).latest().members.is_empty());
+        cluster.stop(joining).await;
+    }
+    cluster.start(0).await;
+    cluster.start(1).await;
+    cluster.put(0, "/k", "v").await;
+    cluster.start_as(joining, Beginning::Join).await;
+    assert_eq!(cluster.value(joining, "/k").await.unwrap(), b"v");
+    cluster.put(joining, "/forwarded", "v").await;
+    let digests = cluster.digests().await;
+    assert!(digests.windows(2).all(|pair| pair[0] == pair[1]), "{digests:?}");
+    cluster.stop(joining).await;
+    cluster.start_as(joining, Beginning::Join).await;
+    assert_eq!(cluster.value(joining, "/forwarded").await.unwrap(), b"v");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_says_who_the_members_are_once_it_has_a_state() {
+    let mut cluster = Cluster::new(2).await;
+    cluster.start_as(1, Beginning::Join).await;
+    let url = |number: usize| format!("http://{}", cluster.addresses[number]);
+    let (knowing, joining) = (url(0), url(1));
+    assert_eq!(ask_members(&joining).await.unwrap(), None);
+    cluster.start(0).await;
+    let known = ask_members(&knowing).await.unwrap().unwrap();
+    assert_eq!(known.cluster, cluster.handle(0).identity().cluster);
+    let urls = |members: &Members| members.iter().map(|member| member.peer_urls.clone()).collect::<Vec<_>>();
+    assert_eq!(urls(&known.members), urls(&cluster.members));
+    assert!(known.applied >= Index(1));
 }

@@ -181,3 +181,17 @@ async fn a_directory_serves_one_process_and_one_member() {
     std::fs::remove_dir_all(dir.path().join("data/wal")).unwrap();
     assert!(matches!(Node::start(&options(dir.path()), Metrics::new(), Vec::new()), Err(OpenError::NoLog { .. })));
 }
+
+#[tokio::test]
+async fn a_member_that_was_to_join_begins_no_cluster_of_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let joining = Options { beginning: Beginning::Join, ..options(dir.path()) };
+    Node::start(&joining, Metrics::new(), Vec::new()).unwrap().stop();
+    let peer_urls = vec!["http://other:2380".to_owned()];
+    let other = Options { identity: Some(alone(&peer_urls)), peer_urls, ..options(dir.path()) };
+    assert!(matches!(Node::start(&other, Metrics::new(), Vec::new()), Err(OpenError::OtherMember { .. })));
+    let node = Node::start(&joining, Metrics::new(), Vec::new()).unwrap();
+    assert!(node.handle().latest().members.is_empty());
+    assert_eq!(node.handle().identity(), joining.identity.unwrap());
+    node.stop();
+}

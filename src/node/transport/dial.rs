@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use super::handshake::{self, Hello, Lane};
+use super::handshake::{self, Hello, KnownMembers, Lane};
 use super::outbox::Outbox;
 use super::{ConnectionError, Patience, Shared, frame, tune};
 use crate::model::MemberId;
@@ -44,12 +44,12 @@ impl Link {
     pub(super) async fn run(mut self) {
         let mut backoff = Backoff::new(self.shared.patience);
         loop {
-            let stream = self.dial(&mut backoff).await;
-            tracing::info!(member = %self.member, "connected to a member");
+            let (stream, url) = self.dial(&mut backoff).await;
+            tracing::info!(member = %self.member, %url, "connected to a member");
             self.told = None;
             self.outbox.open();
             let since = Instant::now();
-            let Err(error) = self.serve(stream).await;
+            let Err(error) = self.serve(stream, &url).await;
             self.outbox.close();
             tracing::warn!(member = %self.member, %error, "the connection to a member is lost");
             self.shared.inbox.unreachable(self.member);
@@ -61,11 +61,12 @@ impl Link {
         }
     }
 
-    async fn dial(&mut self, backoff: &mut Backoff) -> TcpStream {
+    /// The connection, and the URL where it was to be had.
+    async fn dial(&mut self, backoff: &mut Backoff) -> (TcpStream, String) {
         loop {
             let urls = self.urls.borrow_and_update().clone();
             match connect(&self.shared, self.member, &urls, Lane::Messages).await {
-                Ok(stream) => return stream,
+                Ok(connected) => return connected,
                 Err(error) => self.complain(&error, &urls),
             }
             self.pause(backoff).await;
@@ -91,42 +92,50 @@ impl Link {
         }
     }
 
-    /// Sends until the connection ends.
-    async fn serve(&mut self, stream: TcpStream) -> Result<Infallible, ConnectionError> {
+    /// Sends until the connection ends, or its URL is none of the member's any more.
+    async fn serve(&mut self, stream: TcpStream, url: &str) -> Result<Infallible, ConnectionError> {
         let (mut reader, mut writer) = stream.into_split();
         tokio::select! {
             end = deliver(&self.outbox, &mut writer, self.shared.patience.stall) => end,
             end = await_end(&mut reader) => end,
-            () = changed(&mut self.urls) => Err(ConnectionError::Moved),
+            () = left(&mut self.urls, url) => Err(ConnectionError::Moved),
         }
     }
 }
 
-/// Waits until the member has other URLs. One that is removed gets none; its link is stopped.
+/// Waits until the member has other URLs. One that is nobody to send to any more gets none; its link is stopped.
 async fn changed(urls: &mut watch::Receiver<Vec<String>>) {
     if urls.changed().await.is_err() {
         pending::<()>().await;
     }
 }
 
-/// Opens a lane to a member, at the first of its URLs where it is found.
+/// Waits until this URL is none of the member's any more.
+async fn left(urls: &mut watch::Receiver<Vec<String>>, url: &str) {
+    if urls.wait_for(|urls| !urls.iter().any(|known| known == url)).await.is_err() {
+        pending::<()>().await;
+    }
+}
+
+/// Opens a lane to a member, at the first of its URLs where it is found: that one is returned, too.
 pub(super) async fn connect(
     shared: &Shared,
     to: MemberId,
     urls: &[String],
     lane: Lane,
-) -> Result<TcpStream, ConnectionError> {
+) -> Result<(TcpStream, String), ConnectionError> {
     let hello = Hello {
         cluster: shared.identity.cluster,
         from: shared.identity.member,
         to,
         incarnation: shared.incarnation,
         lane,
+        urls: shared.peers.own_urls(),
     };
     let mut failure = ConnectionError::NoUrl;
     for url in urls {
         match connect_at(url, &hello, shared.patience).await {
-            Ok(stream) => return Ok(stream),
+            Ok(stream) => return Ok((stream, url.clone())),
             // That a member refuses says more than that nobody is at another address.
             Err(error) if !matches!(failure, ConnectionError::Refused(_)) => failure = error,
             Err(_) => {}
@@ -136,17 +145,27 @@ pub(super) async fn connect(
 }
 
 async fn connect_at(url: &str, hello: &Hello, patience: Patience) -> Result<TcpStream, ConnectionError> {
-    let address = address(url).ok_or_else(|| ConnectionError::Url(url.to_owned()))?;
-    let connecting = timeout(patience.connect, TcpStream::connect(address)).await;
-    let mut stream = connecting.map_err(|_| ConnectionError::Silent)?.map_err(ConnectionError::Connect)?;
+    let mut stream = reach(url, patience).await?;
     tune(&stream, patience.stall_of(hello.lane))?;
     let introduced = timeout(patience.handshake, handshake::introduce(&mut stream, hello)).await;
     introduced.map_err(|_| ConnectionError::Silent)??;
     Ok(stream)
 }
 
+/// Asks whoever is at a peer URL for the members.
+pub(super) async fn ask(url: &str, patience: Patience) -> Result<Option<KnownMembers>, ConnectionError> {
+    let mut stream = reach(url, patience).await?;
+    timeout(patience.handshake, handshake::ask(&mut stream)).await.unwrap_or(Err(ConnectionError::Silent))
+}
+
+async fn reach(url: &str, patience: Patience) -> Result<TcpStream, ConnectionError> {
+    let address = address(url).ok_or_else(|| ConnectionError::Url(url.to_owned()))?;
+    let connecting = timeout(patience.connect, TcpStream::connect(address)).await;
+    connecting.map_err(|_| ConnectionError::Silent)?.map_err(ConnectionError::Connect)
+}
+
 /// The host and port that a peer URL names.
-fn address(url: &str) -> Option<&str> {
+pub(super) fn address(url: &str) -> Option<&str> {
     let address = url.strip_prefix("http://")?.split('/').next()?;
     let (host, port) = address.rsplit_once(':')?;
     (!host.is_empty() && port.parse::<u16>().is_ok()).then_some(address)

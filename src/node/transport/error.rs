@@ -10,7 +10,7 @@ use super::Refusal;
 
 /// Why a connection ended, or never came to be.
 #[derive(Debug, Error)]
-pub(crate) enum ConnectionError {
+pub enum ConnectionError {
     #[error("no peer URL of it is known")]
     NoUrl,
     #[error("{0} is not of the form http://host:port")]
@@ -29,8 +29,10 @@ pub(crate) enum ConnectionError {
     Stalled { after: Duration },
     #[error("its peer URLs have changed")]
     Moved,
-    #[error("it has made a new connection")]
+    #[error("it has made a new connection, or was removed")]
     Replaced,
+    #[error("it was removed, or is one too many of those that this member does not know")]
+    Unwanted,
     #[error("a frame of {bytes} bytes, of which {most} are allowed")]
     TooLong { bytes: usize, most: usize },
     #[error("a frame with a wrong checksum")]

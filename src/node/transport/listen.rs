@@ -2,20 +2,17 @@
 //!
 //! Says nothing on them after the handshake, but for the answer to a snapshot.
 
-use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use tokio::io::BufReader;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{sleep, timeout};
-use tokio_util::sync::CancellationToken;
 
-use super::handshake::{self, Hello, Lane, Opening, VERSION};
+use super::handshake::{self, Greeting, Hello, Lane, Opening, VERSION};
 use super::{ConnectionError, PeerMessage, Refusal, Shared, frame, snapshot, tune};
 use crate::model::MemberId;
 use crate::model::limits::MAX_PEER_FRAME_BYTES;
@@ -24,38 +21,6 @@ use crate::model::limits::MAX_PEER_FRAME_BYTES;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Small messages are read together.
 const READ_BYTES: usize = 64 * 1024;
-
-/// The connections that messages come in on: one for each member.
-#[derive(Debug, Default)]
-pub(super) struct Incoming(Mutex<BTreeMap<MemberId, CancellationToken>>);
-
-impl Incoming {
-    /// Notes a connection, and ends the one that it replaces. Its member dialed anew because it had given that one up.
-    fn enter(&self, from: MemberId, stop: CancellationToken) {
-        if let Some(older) = self.0.lock().insert(from, stop) {
-            older.cancel();
-        }
-    }
-
-    /// Forgets a connection that has ended by itself. One that was ended from here is not noted any more.
-    fn leave(&self, from: MemberId, stop: &CancellationToken) {
-        let mut connections = self.0.lock();
-        if !stop.is_cancelled() {
-            connections.remove(&from);
-        }
-    }
-
-    /// Ends the connections of all other members.
-    pub(super) fn retain(&self, stays: impl Fn(MemberId) -> bool) {
-        self.0.lock().retain(|from, stop| {
-            let stays = stays(*from);
-            if !stays {
-                stop.cancel();
-            }
-            stays
-        });
-    }
-}
 
 /// Accepts connections, as many at a time as may be in their handshake.
 pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
@@ -77,16 +42,20 @@ async fn serve(shared: Arc<Shared>, mut stream: TcpStream, address: SocketAddr, 
     let greeted = timeout(shared.patience.handshake, greet(&shared, &mut stream)).await;
     drop(permit);
     let hello = match greeted.unwrap_or(Err(ConnectionError::Silent)) {
-        Ok(hello) => hello,
+        Ok(Some(hello)) => hello,
+        Ok(None) => {
+            tracing::debug!(%address, "somebody has asked who the members are");
+            return;
+        }
         Err(error) => {
             tracing::debug!(%address, %error, "a connection to the peer port came to nothing");
             return;
         }
     };
-    let member = hello.from;
-    tracing::debug!(%member, incarnation = %hello.incarnation, lane = ?hello.lane, %address, "a member has connected");
-    let ended = match hello.lane {
-        Lane::Messages => receive(&shared, member, stream).await.map(|never| match never {}),
+    let Hello { from: member, lane, incarnation, urls, cluster: _, to: _ } = hello;
+    tracing::debug!(%member, %incarnation, ?lane, ?urls, %address, "a member has connected");
+    let ended = match lane {
+        Lane::Messages => receive(&shared, member, urls, stream).await.map(|never| match never {}),
         Lane::Snapshot => snapshot::receive(&shared, member, stream).await,
     };
     let Err(error) = ended else { return };
@@ -97,8 +66,8 @@ async fn serve(shared: Arc<Shared>, mut stream: TcpStream, address: SocketAddr, 
     }
 }
 
-/// Finds out who dialed, and answers.
-async fn greet(shared: &Shared, stream: &mut TcpStream) -> Result<Hello, ConnectionError> {
+/// Finds out who dialed, and answers. `None` where that was all that was wanted.
+async fn greet(shared: &Shared, stream: &mut TcpStream) -> Result<Option<Hello>, ConnectionError> {
     match handshake::read_opening(stream).await? {
         Opening::Member { version: VERSION } => {}
         Opening::Member { version: _ } => return turn_away(stream, Refusal::Version { theirs: VERSION }).await,
@@ -108,16 +77,22 @@ async fn greet(shared: &Shared, stream: &mut TcpStream) -> Result<Hello, Connect
         }
         Opening::Stranger => return Err(ConnectionError::Unexpected),
     }
-    let hello = handshake::read_hello(stream).await?;
+    let hello = match handshake::read_greeting(stream).await? {
+        Greeting::Hello(hello) => hello,
+        Greeting::Ask => {
+            handshake::tell(stream, shared.inbox.known_members()).await?;
+            return Ok(None);
+        }
+    };
     if let Err(refusal) = check(shared, &hello) {
         return turn_away(stream, refusal).await;
     }
     tune(stream, shared.patience.stall_of(hello.lane))?;
     handshake::welcome(stream).await?;
-    Ok(hello)
+    Ok(Some(hello))
 }
 
-async fn turn_away(stream: &mut TcpStream, refusal: Refusal) -> Result<Hello, ConnectionError> {
+async fn turn_away(stream: &mut TcpStream, refusal: Refusal) -> Result<Option<Hello>, ConnectionError> {
     handshake::refuse(stream, refusal).await?;
     Err(ConnectionError::Refused(refusal))
 }
@@ -131,19 +106,26 @@ fn check(shared: &Shared, hello: &Hello) -> Result<(), Refusal> {
     if hello.to != own.member {
         return Err(Refusal::OtherMember { theirs: own.member });
     }
-    // Whoever goes by this member's own id is none of the others.
     if hello.from == own.member {
-        return Err(Refusal::Unknown);
+        return Err(Refusal::SameId);
     }
     shared.inbox.admits(hello.from, hello.incarnation)
 }
 
-/// Reads messages until the connection ends, or another one replaces it.
-async fn receive(shared: &Shared, from: MemberId, stream: TcpStream) -> Result<Infallible, ConnectionError> {
+/// Reads messages until the connection ends, or another one replaces it, or its member is removed.
+async fn receive(
+    shared: &Arc<Shared>,
+    from: MemberId,
+    urls: Vec<String>,
+    stream: TcpStream,
+) -> Result<Infallible, ConnectionError> {
     let stop = shared.stop.child_token();
-    shared.incoming.enter(from, stop.clone());
+    let open = |urls| shared.open(from, urls);
+    if !shared.peers.enter(from, urls, stop.clone(), open) {
+        return Err(ConnectionError::Unwanted);
+    }
     let ended = stop.run_until_cancelled(read_messages(shared, from, stream)).await;
-    shared.incoming.leave(from, &stop);
+    shared.peers.leave(from, &stop, open);
     ended.unwrap_or(Err(ConnectionError::Replaced))
 }
 

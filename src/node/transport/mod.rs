@@ -5,7 +5,8 @@
 //! sent in.
 //!
 //! - `handshake.rs` is how a connection begins, `frame.rs` how bytes are cut into pieces, `message.rs` what these say.
-//! - `dial.rs` keeps a connection to each other member, for what this one sends; `outbox.rs` is what waits for it.
+//! - `peers.rs` knows whom to send to, and where.
+//! - `dial.rs` keeps a connection to each of them, for what this one sends; `outbox.rs` is what waits for it.
 //! - `listen.rs` takes the connections that the others dialed, for what this one receives.
 //! - `snapshot.rs` carries a snapshot, on a connection of its own, past everything else.
 //!
@@ -18,6 +19,7 @@ mod handshake;
 mod listen;
 mod message;
 mod outbox;
+mod peers;
 mod snapshot;
 #[cfg(test)]
 mod tests;
@@ -30,7 +32,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use parking_lot::RwLock;
 use rustix::net::sockopt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
@@ -38,7 +39,8 @@ use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub(super) use error::ConnectionError;
+pub use error::ConnectionError;
+pub use handshake::KnownMembers;
 pub(super) use handshake::Refusal;
 pub(super) use message::{Forward, Forwarded, PeerMessage};
 pub(super) use snapshot::{SnapshotBody, SnapshotSendError, SnapshotSink};
@@ -46,11 +48,21 @@ pub(super) use snapshot::{SnapshotBody, SnapshotSendError, SnapshotSink};
 use super::Identity;
 use crate::consensus::Message;
 use crate::model::limits::MAX_PEER_HANDSHAKES;
-use crate::model::{Incarnation, Member, MemberId, Members};
+use crate::model::{Incarnation, MemberId, Members};
 use outbox::Outbox;
+use peers::{Peer, Peers};
 
 /// How often a connection at rest is probed, in seconds as the kernel counts.
 const PROBE_EVERY: Duration = Duration::from_secs(1);
+
+/// Asks whoever is at a peer URL who the members of its cluster are; `None` when it has no state yet. Takes a few seconds at
+/// most.
+///
+/// # Errors
+/// When nobody is there, or no member that answers.
+pub async fn ask_members(url: &str) -> Result<Option<KnownMembers>, ConnectionError> {
+    dial::ask(url, Patience::default()).await
+}
 
 /// Who takes what comes in. Called from tokio's threads, with no lock of the transport held: it may take a lock of its
 /// own for microseconds, and must not wait for more. It may call the transport.
@@ -58,8 +70,11 @@ pub(super) trait Inbox: Send + Sync + 'static {
     /// Whether this member speaks with the one of this id, whose data is in this life.
     ///
     /// # Errors
-    /// Why not: [`Refusal::Unknown`], [`Refusal::Removed`] or [`Refusal::LostData`].
+    /// Why not: [`Refusal::Removed`] or [`Refusal::LostData`].
     fn admits(&self, from: MemberId, incarnation: Incarnation) -> Result<(), Refusal>;
+
+    /// Who the members are, for somebody who asks; `None` while this member has no state.
+    fn known_members(&self) -> Option<KnownMembers>;
 
     /// A message came in. A raft message is from `from` and to this member.
     fn receive(&self, from: MemberId, message: PeerMessage);
@@ -120,23 +135,16 @@ struct Shared {
     runtime: Handle,
     stop: CancellationToken,
     tasks: TaskTracker,
-    peers: RwLock<BTreeMap<MemberId, Peer>>,
-    incoming: listen::Incoming,
+    peers: Peers,
     /// One permit for each connection that may be in its handshake.
     handshakes: Arc<Semaphore>,
     /// The permit to send this member a snapshot.
     receiving: Semaphore,
 }
 
-/// Another member, as one to send to.
-struct Peer {
-    outbox: Arc<Outbox>,
-    urls: watch::Sender<Vec<String>>,
-    stop: CancellationToken,
-}
-
 impl Transport {
-    /// Begins to take connections on `listeners`. Nobody is dialed before [`set_peers`](Self::set_peers).
+    /// Begins to take connections on `listeners`. Nobody is dialed before [`set_peers`](Self::set_peers) or before somebody
+    /// has dialed this member, which tells the others that it is at `peer_urls` until the members know better.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
@@ -144,15 +152,17 @@ impl Transport {
     pub(super) fn start(
         identity: Identity,
         incarnation: Incarnation,
+        peer_urls: Vec<String>,
         listeners: Vec<TcpListener>,
         inbox: Arc<dyn Inbox>,
     ) -> Self {
-        Self::start_with(identity, incarnation, listeners, inbox, Patience::default())
+        Self::start_with(identity, incarnation, peer_urls, listeners, inbox, Patience::default())
     }
 
     fn start_with(
         identity: Identity,
         incarnation: Incarnation,
+        peer_urls: Vec<String>,
         listeners: Vec<TcpListener>,
         inbox: Arc<dyn Inbox>,
         patience: Patience,
@@ -165,8 +175,7 @@ impl Transport {
             runtime: Handle::current(),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
-            peers: RwLock::default(),
-            incoming: listen::Incoming::default(),
+            peers: Peers::new(identity.member, peer_urls),
             handshakes: Arc::new(Semaphore::new(MAX_PEER_HANDSHAKES)),
             receiving: Semaphore::new(1),
         });
@@ -176,33 +185,14 @@ impl Transport {
         Self { shared }
     }
 
-    /// Who belongs to the cluster from now on. New members are dialed, also where their URLs have changed, and the
-    /// connections of those that are gone end. Callable from any thread.
+    /// Who belongs to the cluster from now on. New members are dialed, also where their URLs have changed. The connections
+    /// of those that were removed end, in both directions; one that is unknown is sent to for as long as it keeps a connection
+    /// to this member. Callable from any thread.
     pub(super) fn set_peers(&self, members: &Members) {
         let shared = &self.shared;
-        if shared.stop.is_cancelled() {
-            return;
+        if !shared.stop.is_cancelled() {
+            shared.peers.set(members, |id, urls| shared.open(id, urls));
         }
-        let mut peers = shared.peers.write();
-        peers.retain(|id, peer| {
-            let stays = members.get(*id).is_some();
-            if !stays {
-                peer.stop.cancel();
-            }
-            stays
-        });
-        for member in members.iter().filter(|member| member.id != shared.identity.member) {
-            let peer = peers.entry(member.id).or_insert_with(|| shared.peer(member));
-            peer.urls.send_if_modified(|urls| {
-                let changed = *urls != member.peer_urls;
-                if changed {
-                    urls.clone_from(&member.peer_urls);
-                }
-                changed
-            });
-        }
-        drop(peers);
-        shared.incoming.retain(|from| members.get(from).is_some());
     }
 
     /// Queues a message, and returns whether it will be sent. Never waits and never calls the inbox. What is queued may
@@ -217,7 +207,7 @@ impl Transport {
         {
             return false;
         }
-        self.shared.peers.read().get(&to).is_some_and(|peer| peer.outbox.push(message))
+        self.shared.peers.push(to, message)
     }
 
     /// Sends a snapshot on a connection of its own: raft's announcement of it, then what `read` puts into the sink it
@@ -237,9 +227,9 @@ impl Transport {
         E: fmt::Display + 'static,
     {
         let shared = Arc::clone(&self.shared);
-        let peer = shared.peers.read().get(&to).map(|peer| (peer.urls.borrow().clone(), peer.stop.clone()));
+        let way = shared.peers.way_to(to);
         async move {
-            let (urls, stop) = peer.ok_or(SnapshotSendError::NoMember)?;
+            let (urls, stop) = way.ok_or(SnapshotSendError::NoMember)?;
             let sent = snapshot::send(&shared, to, &urls, &message, read);
             stop.run_until_cancelled(sent).await.unwrap_or(Err(SnapshotSendError::Stopped))
         }
@@ -248,19 +238,19 @@ impl Transport {
     /// Whether there is a connection to this member.
     #[cfg(test)]
     fn connected(&self, member: MemberId) -> bool {
-        self.shared.peers.read().get(&member).is_some_and(|peer| peer.outbox.is_open())
+        self.peers().get(&member).is_some_and(|is_open| *is_open)
     }
 
-    /// The other members, each with whether there is a connection to it.
+    /// Those that are sent to, each with whether there is a connection to it.
     pub(super) fn peers(&self) -> BTreeMap<MemberId, bool> {
-        self.shared.peers.read().iter().map(|(id, peer)| (*id, peer.outbox.is_open())).collect()
+        self.shared.peers.all()
     }
 
     /// Ends all connections and takes no more. Does not wait for their end.
     pub(super) fn stop(&self) {
         self.shared.stop.cancel();
         self.shared.tasks.close();
-        self.shared.peers.write().clear();
+        self.shared.peers.clear();
     }
 
     /// Waits until everything has ended after [`stop`](Self::stop): from then on the inbox is not called any more, and
@@ -296,10 +286,10 @@ impl Shared {
     }
 
     /// Begins to keep a connection to a member.
-    fn peer(self: &Arc<Self>, member: &Member) -> Peer {
+    fn open(self: &Arc<Self>, member: MemberId, urls: Vec<String>) -> Peer {
         let (outbox, stop) = (Arc::new(Outbox::default()), self.stop.child_token());
-        let (urls, to_dial) = watch::channel(member.peer_urls.clone());
-        self.spawn(&stop, dial::Link::new(Arc::clone(self), member.id, Arc::clone(&outbox), to_dial).run());
+        let (urls, to_dial) = watch::channel(urls);
+        self.spawn(&stop, dial::Link::new(Arc::clone(self), member, Arc::clone(&outbox), to_dial).run());
         Peer { outbox, urls, stop }
     }
 }

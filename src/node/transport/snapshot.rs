@@ -183,7 +183,7 @@ where
     E: Display + 'static,
 {
     let stall = shared.patience.snapshot_stall;
-    let mut stream = dial::connect(shared, to, urls, Lane::Snapshot).await?;
+    let (mut stream, _) = dial::connect(shared, to, urls, Lane::Snapshot).await?;
     let (mut reader, mut writer) = stream.split();
     let parts = read_on_a_thread(shared, read);
     let answer = {

@@ -1,8 +1,10 @@
 //! Claims about the transport, over real sockets: members that keep what they are told, and stand-ins for members
 //! that speak the protocol badly.
 
+mod acquaintances;
 mod messages;
 mod peers;
+mod questions;
 mod refusals;
 mod snapshots;
 
@@ -12,14 +14,15 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
+use parking_lot::RwLock;
 use protobuf::Message as _;
 use raft::eraftpb::{self, MessageType};
 use tokio::io::AsyncReadExt as _;
 use tokio::sync::{mpsc, oneshot};
 
-use super::handshake::{self, Hello, Lane, Opening};
+use super::handshake::{self, Greeting, Hello, Lane, Opening};
 use super::*;
-use crate::model::ClusterId;
+use crate::model::{ClusterId, Member, MemberChange};
 
 const CLUSTER: ClusterId = ClusterId(0xc1);
 /// Longer than anything here takes.
@@ -46,11 +49,17 @@ struct Recorder {
     snapshots: mpsc::UnboundedSender<Handed>,
     /// Who is not admitted, and why.
     outsiders: RwLock<BTreeMap<MemberId, Refusal>>,
+    /// What it says when somebody asks who the members are.
+    known: RwLock<Option<KnownMembers>>,
 }
 
 impl Inbox for Recorder {
     fn admits(&self, from: MemberId, _incarnation: Incarnation) -> Result<(), Refusal> {
         self.outsiders.read().get(&from).map_or(Ok(()), |refusal| Err(*refusal))
+    }
+
+    fn known_members(&self) -> Option<KnownMembers> {
+        self.known.read().clone()
     }
 
     fn receive(&self, from: MemberId, message: PeerMessage) {
@@ -94,10 +103,12 @@ impl Site {
             told: watch::Sender::default(),
             snapshots: to_snapshots,
             outsiders: RwLock::default(),
+            known: RwLock::default(),
         });
         let identity = Identity { cluster: CLUSTER, member: MemberId(id) };
         let inbox = Arc::clone(&recorder) as Arc<dyn Inbox>;
-        let transport = Transport::start_with(identity, Incarnation(id), vec![listener], inbox, patience);
+        let (urls, listeners) = (vec![url(address)], vec![listener]);
+        let transport = Transport::start_with(identity, Incarnation(id), urls, listeners, inbox, patience);
         Self { id: identity.member, address, transport, recorder, snapshots }
     }
 
@@ -148,7 +159,7 @@ fn members(places: &[(MemberId, SocketAddr)]) -> Members {
     let member = |(id, address): &(MemberId, SocketAddr)| Member {
         id: *id,
         name: String::new(),
-        peer_urls: vec![format!("http://{address}")],
+        peer_urls: vec![url(*address)],
         client_urls: Vec::new(),
         incarnation: None,
         learner: false,
@@ -156,9 +167,31 @@ fn members(places: &[(MemberId, SocketAddr)]) -> Members {
     places.iter().map(member).collect()
 }
 
+/// What is left of them once these are removed.
+fn without(mut members: Members, removed: &[MemberId]) -> Members {
+    for id in removed {
+        members.change(MemberChange::Remove(*id)).unwrap();
+    }
+    members
+}
+
+fn url(address: SocketAddr) -> String {
+    format!("http://{address}")
+}
+
+/// An address at which nobody is.
+async fn nowhere() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
+}
+
 fn hello(from: u64, to: u64) -> Hello {
     let (from, to) = (MemberId(from), MemberId(to));
-    Hello { cluster: CLUSTER, from, to, incarnation: Incarnation(1), lane: Lane::Messages }
+    Hello { cluster: CLUSTER, from, to, incarnation: Incarnation(1), lane: Lane::Messages, urls: Vec::new() }
+}
+
+/// The words of somebody who is to be found where this listener is.
+fn hello_at(from: u64, to: u64, listener: &TcpListener) -> Hello {
+    Hello { urls: vec![url(listener.local_addr().unwrap())], ..hello(from, to) }
 }
 
 fn raft_message(kind: MessageType, from: u64, to: u64, with: impl FnOnce(&mut eraftpb::Message)) -> Message {
@@ -188,8 +221,10 @@ async fn take_connection(listener: &TcpListener) -> (TcpStream, Hello) {
         let (mut stream, _) = listener.accept().await.unwrap();
         let opening = handshake::read_opening(&mut stream).await.unwrap();
         assert_eq!(opening, Opening::Member { version: handshake::VERSION });
-        let hello = handshake::read_hello(&mut stream).await.unwrap();
-        (stream, hello)
+        match handshake::read_greeting(&mut stream).await.unwrap() {
+            Greeting::Hello(hello) => (stream, hello),
+            Greeting::Ask => panic!("it asks for the members"),
+        }
     })
     .await
 }

@@ -7,26 +7,29 @@ use super::*;
 #[tokio::test]
 async fn a_member_that_is_removed_is_let_go_and_one_that_moves_is_followed() {
     let (one, two) = pair().await;
-    let three = Site::start(3).await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let three = (MemberId(3), listener.local_addr().unwrap());
     // A list of members names this one, too.
-    one.transport.set_peers(&members(&[one.place(), two.place(), three.place()]));
-    one.connected(three.id, true).await;
-    assert_eq!(one.transport.peers(), [(two.id, true), (three.id, true)].into());
+    one.transport.set_peers(&members(&[one.place(), two.place(), three]));
+    let mut left = take_in(&listener).await;
+    one.connected(MemberId(3), true).await;
+    assert_eq!(one.transport.peers(), [(two.id, true), (MemberId(3), true)].into());
 
-    one.transport.set_peers(&members(&[three.place()]));
-    assert_eq!(one.transport.peers(), [(three.id, true)].into());
+    one.recorder.outsiders.write().insert(two.id, Refusal::Removed);
+    one.transport.set_peers(&without(members(&[two.place(), three]), &[two.id]));
+    assert_eq!(one.transport.peers(), [(MemberId(3), true)].into());
     assert!(!one.transport.send(two.id, append(1, 2, 1, 10)));
-    // What it had dialed is ended as well; it is admitted and dials again.
+    // What it had dialed is ended as well, and it hears why.
     two.told(|told| told.unreachable == [MemberId(1)]).await;
-    two.connected(one.id, true).await;
+    two.told(|told| told.refused.contains(&(MemberId(1), Refusal::Removed))).await;
 
     let elsewhere = Site::start(3).await;
     one.transport.set_peers(&members(&[elsewhere.place()]));
     one.told(|told| told.unreachable == [MemberId(3)]).await;
-    one.connected(three.id, true).await;
-    assert!(one.transport.send(three.id, append(1, 3, 1, 10)));
+    closed(&mut left).await;
+    one.connected(elsewhere.id, true).await;
+    assert!(one.transport.send(elsewhere.id, append(1, 3, 1, 10)));
     elsewhere.told(|told| told.received.len() == 1).await;
-    assert_eq!(three.received(), []);
 }
 
 #[tokio::test]
@@ -39,9 +42,8 @@ async fn peers_may_be_set_by_a_thread_that_knows_no_runtime() {
 #[tokio::test]
 async fn each_url_is_tried_until_one_answers() {
     let (one, two) = (Site::start(1).await, Site::start(2).await);
-    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let mut both = members(&[two.place()]);
-    let urls = [format!("http://{nobody}"), "nonsense".to_owned(), format!("http://{}", two.address)];
+    let urls = [url(nowhere().await), "nonsense".to_owned(), url(two.address)];
     both.get_mut(two.id).unwrap().peer_urls = urls.to_vec();
     one.transport.set_peers(&both);
     one.connected(two.id, true).await;

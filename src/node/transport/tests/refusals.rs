@@ -3,6 +3,7 @@
 use tokio::io::AsyncWriteExt as _;
 
 use super::*;
+use crate::model::limits::MAX_PEER_URLS;
 
 async fn refusal_of(site: &Site, hello: &Hello) -> Refusal {
     match site.dialed_by(hello).await {
@@ -14,13 +15,13 @@ async fn refusal_of(site: &Site, hello: &Hello) -> Refusal {
 #[tokio::test]
 async fn whoever_means_another_member_is_told_so() {
     let one = Site::start(1).await;
-    one.recorder.outsiders.write().extend([(MemberId(7), Refusal::Unknown), (MemberId(8), Refusal::Removed)]);
+    one.recorder.outsiders.write().extend([(MemberId(7), Refusal::LostData), (MemberId(8), Refusal::Removed)]);
     let other_cluster = Hello { cluster: ClusterId(9), ..hello(2, 1) };
     assert_eq!(refusal_of(&one, &other_cluster).await, Refusal::OtherCluster { theirs: CLUSTER });
     assert_eq!(refusal_of(&one, &hello(2, 3)).await, Refusal::OtherMember { theirs: MemberId(1) });
-    assert_eq!(refusal_of(&one, &hello(7, 1)).await, Refusal::Unknown);
+    assert_eq!(refusal_of(&one, &hello(7, 1)).await, Refusal::LostData);
     assert_eq!(refusal_of(&one, &hello(8, 1)).await, Refusal::Removed);
-    assert_eq!(refusal_of(&one, &hello(1, 1)).await, Refusal::Unknown);
+    assert_eq!(refusal_of(&one, &hello(1, 1)).await, Refusal::SameId);
     let snapshot = Hello { lane: Lane::Snapshot, ..hello(8, 1) };
     assert_eq!(refusal_of(&one, &snapshot).await, Refusal::Removed);
     assert!(one.dialed_by(&hello(2, 1)).await.is_ok());
@@ -52,9 +53,8 @@ async fn a_member_learns_that_it_was_removed() {
 async fn a_refusal_tells_more_than_an_address_at_which_nobody_is() {
     let (one, two) = (Site::start(1).await, Site::start(2).await);
     two.recorder.outsiders.write().insert(one.id, Refusal::Removed);
-    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let mut both = members(&[two.place()]);
-    both.get_mut(two.id).unwrap().peer_urls.push(format!("http://{nobody}"));
+    both.get_mut(two.id).unwrap().peer_urls.push(url(nowhere().await));
     one.transport.set_peers(&both);
     one.told(|told| told.refused.contains(&(MemberId(2), Refusal::Removed))).await;
 }
@@ -91,13 +91,26 @@ async fn strangers_are_left_without_a_word() {
 }
 
 #[tokio::test]
+async fn whoever_says_that_it_is_at_too_many_urls_or_at_none_that_is_one_is_left_without_a_word() {
+    let one = Site::start(1).await;
+    let urls = |count: usize| (0..count).map(|number| format!("http://member-{number}:2380")).collect::<Vec<_>>();
+    for urls in [urls(MAX_PEER_URLS + 1), vec!["https://a:1".to_owned()], vec!["http://a:1".to_owned(), String::new()]]
+    {
+        let refused = one.dialed_by(&Hello { urls: urls.clone(), ..hello(2, 1) }).await;
+        assert!(matches!(refused, Err(ConnectionError::Closed | ConnectionError::Io(_))), "{urls:?}: {refused:?}");
+    }
+    assert_eq!(one.transport.peers(), BTreeMap::new());
+    assert!(one.dialed_by(&Hello { urls: urls(MAX_PEER_URLS), ..hello(2, 1) }).await.is_ok());
+}
+
+#[tokio::test]
 async fn an_answer_that_is_none_is_no_connection() {
     let one = Site::start(1).await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     one.transport.set_peers(&members(&[(MemberId(2), listener.local_addr().unwrap())]));
     for words in [b"HTTP/1.1 400 Bad Request\r\n\r\n".as_slice(), b"\x01\0\0\0\0\0\0\0\x07", b""] {
         let (mut stream, greeting) = take_connection(&listener).await;
-        assert_eq!(greeting, hello(1, 2));
+        assert_eq!(greeting, Hello { urls: vec![url(one.address)], ..hello(1, 2) });
         stream.write_all(words).await.unwrap();
         assert!(!one.transport.connected(MemberId(2)));
     }

@@ -203,7 +203,7 @@ async fn a_snapshot_goes_to_members_only_and_from_this_one() {
     assert!(matches!(in_time(send(&one, MemberId(9), 1, &put)).await, Err(SnapshotSendError::NoMember)));
     let sending = tokio::spawn(send(&one, two.id, 64, &put));
     let _untouched = handed(&mut two).await;
-    one.transport.set_peers(&Members::default());
+    one.transport.set_peers(&without(members(&[one.place(), two.place()]), &[two.id]));
     assert!(matches!(in_time(sending).await.unwrap(), Err(SnapshotSendError::Stopped)));
 
     let (three, mut four) = (Site::start(3).await, Site::start(4).await);
