@@ -18,6 +18,7 @@ mod links;
 mod load;
 mod lost;
 mod member;
+mod members;
 mod record;
 mod run;
 mod snapshots;
