@@ -18,6 +18,7 @@ mod ids;
 mod inbox;
 mod lessor;
 mod open;
+mod recover;
 mod restore;
 mod runner;
 mod streams;
@@ -43,6 +44,7 @@ use tokio::sync::watch as channel;
 pub use handle::{NodeHandle, ProposeError, ReadError};
 pub use ids::{cluster_id, member_id};
 pub use open::{OpenError, is_begun};
+pub use recover::{Holding, Progress, RecoverError, Survivor, Working};
 pub use restore::{RestoreError, restore};
 pub use watch::{Delivery, Watcher};
 

@@ -19,6 +19,7 @@ mod load;
 mod lost;
 mod member;
 mod record;
+mod recovery;
 mod run;
 mod snapshots;
 mod starting;
