@@ -25,6 +25,7 @@ Server:
   member      The members of the cluster
   compact     Forget the past before a revision
   snapshot    Save the whole store to a file, or check such a file
+  recover     Go on as a new cluster when a majority is gone for good
 
 Keys:
   get         Read a key
@@ -85,6 +86,7 @@ pub(crate) enum Command {
     Status(Status),
     Compact(Compact),
     Snapshot(Snapshot),
+    Recover(Recover),
     Completion(Completion),
 }
 
@@ -537,12 +539,9 @@ pub(crate) struct Snapshot {
     pub command: SnapshotCommand,
 }
 
+/// The cluster that begins with the data directory that is made.
 #[derive(Debug, Args)]
-pub(crate) struct Restore {
-    pub file: PathBuf,
-    /// The directory to make
-    #[arg(long, value_name = "DIR", default_value = "./vardr.data")]
-    pub data_dir: PathBuf,
+pub(crate) struct NewCluster {
     /// The name of the member that the directory is for
     #[arg(long)]
     pub name: Option<String>,
@@ -555,6 +554,16 @@ pub(crate) struct Restore {
     /// Keeps the ids of clusters apart whose members have the same URLs
     #[arg(long, value_name = "TOKEN")]
     pub initial_cluster_token: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Restore {
+    pub file: PathBuf,
+    /// The directory to make
+    #[arg(long, value_name = "DIR", default_value = "./vardr.data")]
+    pub data_dir: PathBuf,
+    #[command(flatten)]
+    pub cluster: NewCluster,
     /// For people, or for programs
     #[arg(short, long, value_enum, default_value_t, value_name = "FORM")]
     pub output: Format,
@@ -579,6 +588,7 @@ pub(crate) enum SnapshotCommand {
     /// Offline, into a directory that is not there or empty: start a server on it afterwards with --data-dir. What it
     /// becomes is a new cluster with the keys of the snapshot, of one member unless --initial-cluster names several: then
     /// restore the same file for each of them, with its own --name, and start all of them with the same settings.
+    /// `vardr recover` does the same with a file, tells more, and insists on another cluster id.
     Restore(Restore),
     /// Check that a file holds a whole and undamaged snapshot
     Verify {
@@ -587,6 +597,41 @@ pub(crate) enum SnapshotCommand {
         #[arg(short, long, value_enum, default_value_t, value_name = "FORM")]
         output: Format,
     },
+}
+
+/// Go on as a new cluster when a majority is gone for good
+///
+/// A cluster that has lost a majority of its members takes no writes until enough of them are back. Bring them back if that
+/// can be done at all: from their disks nothing is lost. Where it cannot, this makes a data directory for a new cluster out
+/// of what one survivor has, or out of a snapshot. Writes that were acknowledged and did not reach that survivor, or came
+/// after the snapshot, are lost. Of several survivors take the one whose log ends with the highest term, and of those the
+/// one with the highest entry, as this command tells them; never two of them for one new cluster.
+///
+/// FROM is the data directory of a stopped member, or a file that `vardr snapshot save` has made. It is only read. From a
+/// member everything is kept that its log holds, also what it does not know to be committed; revisions, history, leases and
+/// idempotency keys go on as they were; for a while it takes the room of two stores. A file becomes what `vardr snapshot
+/// restore` makes of it.
+///
+/// What is made is a new cluster, of one member unless --initial-cluster names several: then do it for each of them, with
+/// its own --name and URLs, from copies of one and the same FROM, and start all of them. It has an id of its own, so that
+/// nothing of the old cluster is taken for it; where the same URLs would give it the same one, --initial-cluster-token
+/// makes the difference. Members of the old cluster must not be started any more.
+#[derive(Debug, Args)]
+#[command(after_help = concat!("Examples:\n  vardr recover /var/lib/vardr --data-dir /var/lib/vardr.new\n  \
+    vardr recover nightly.snapshot --data-dir ./vardr.data --name n1 \\\n    \
+    --initial-cluster n1=http://10.0.0.1:2380,n2=http://10.0.0.2:2380,n3=http://10.0.0.3:2380 \\\n    \
+    --initial-advertise-peer-urls http://10.0.0.1:2380 --initial-cluster-token after-the-fire"))]
+pub(crate) struct Recover {
+    /// The data directory of a stopped member, or a snapshot file
+    pub from: PathBuf,
+    /// The directory to make; not there yet, or empty
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: PathBuf,
+    #[command(flatten)]
+    pub cluster: NewCluster,
+    /// For people, or for programs
+    #[arg(short, long, value_enum, default_value_t, value_name = "FORM")]
+    pub output: Format,
 }
 
 /// Completions for your shell

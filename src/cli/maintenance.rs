@@ -8,13 +8,13 @@ use futures_util::StreamExt;
 use http::Method;
 use serde_json::{Value, json};
 
-use super::args::{Compact, Restore, SnapshotCommand};
+use super::args::{Compact, NewCluster, Restore, SnapshotCommand};
 use super::client::{Client, Request};
 use super::exit::{Exit, Failure, Outcome};
 use super::item;
 use super::output::{Output, member, size, table};
 use super::route::Route;
-use crate::cluster::{Plan, Start};
+use crate::cluster::{Peer, Plan, Start};
 use crate::config::{self, Environment};
 use crate::machine::{SnapshotCheck, SnapshotError, SnapshotHead};
 use crate::model::Members;
@@ -113,6 +113,12 @@ async fn save(client: &Client, out: &Output, path: &Path, overwrite: bool) -> Ou
 
 /// Checks a snapshot file, frame by frame, down to the digest at its end.
 pub(crate) fn verify(out: &Output, path: &Path) -> Outcome<()> {
+    let head = check(path, &mut |_| {})?;
+    describe(out, "whole and undamaged:", path, &head)
+}
+
+/// Reads all of a snapshot file, and says what it is of; `progress` hears of the bytes.
+pub(super) fn check(path: &Path, progress: &mut dyn FnMut(u64)) -> Outcome<SnapshotHead> {
     let unreadable = |error: io::Error| Failure::io(path.display(), &error);
     let mut file = File::open(path).map_err(unreadable)?;
     let mut check = SnapshotCheck::new();
@@ -123,35 +129,54 @@ pub(crate) fn verify(out: &Output, path: &Path) -> Outcome<()> {
             break;
         }
         check.push(buffer.get(..length).unwrap_or_default()).map_err(|error| bad(path, &error))?;
+        progress(length as u64);
     }
-    let head = check.finish().map_err(|error| bad(path, &error))?;
-    describe(out, "whole and undamaged:", path, &head)
+    check.finish().map_err(|error| bad(path, &error))
 }
 
 /// Makes a data directory out of a snapshot file.
 pub(crate) fn restore(args: &Restore) -> Outcome<()> {
     let (path, data_dir) = (&args.file, &args.data_dir);
-    let (identity, members) = new_cluster(args)?;
+    let plan = new_cluster(&args.cluster)?;
     let mut file = File::open(path).map_err(|error| Failure::io(path.display(), &error))?;
-    let head = node::restore(&mut file, data_dir, identity, &members)
+    let head = node::restore(&mut file, data_dir, plan.identity, &plan.members)
         .map_err(|error| Failure::failed(format!("{}: {error}", path.display())))?;
     describe(&Output::new(args.output), &format!("restored into {}:", data_dir.display()), path, &head)
 }
 
-/// The cluster that a restored member belongs to, by the rules by which a server begins one.
-fn new_cluster(args: &Restore) -> Outcome<(Identity, Members)> {
-    let given = [
-        ("name", &args.name),
-        ("initial-cluster", &args.initial_cluster),
-        ("initial-advertise-peer-urls", &args.initial_advertise_peer_urls),
-        ("initial-cluster-token", &args.initial_cluster_token),
-    ];
-    let flags = given.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value.clone()?))).collect();
+/// A member of a new cluster, and the cluster.
+pub(super) struct Planned {
+    pub(super) identity: Identity,
+    pub(super) members: Members,
+    pub(super) own: Peer,
+    pub(super) others: Vec<Peer>,
+    pub(super) token: String,
+}
+
+/// The cluster that begins with the directory to be made, by the rules by which a server begins one.
+pub(super) fn new_cluster(given: &NewCluster) -> Outcome<Planned> {
+    let flags = given.flags().into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
     let loaded = config::load(&flags, &Environment::new(), None).map_err(|error| Failure::usage(error.to_string()))?;
-    let plan = Plan::new(&loaded.settings.cluster(), &loaded.settings.initial_cluster);
-    match plan.map_err(|error| Failure::usage(error.to_string()))?.start {
-        Start::New { identity, members } => Ok((identity, members)),
-        Start::Existing => Err(Failure::usage("a restored member begins a new cluster")),
+    let settings = loaded.settings.cluster();
+    let plan = Plan::new(&settings, &loaded.settings.initial_cluster);
+    let Plan { own, others, start } = plan.map_err(|error| Failure::usage(error.to_string()))?;
+    match start {
+        Start::New { identity, members } => Ok(Planned { identity, members, own, others, token: settings.token }),
+        Start::Existing => Err(Failure::usage("the member begins a new cluster")),
+    }
+}
+
+impl NewCluster {
+    /// What was given of it, as settings.
+    pub(super) fn flags(&self) -> Vec<(&'static str, &str)> {
+        let Self { name, initial_cluster, initial_advertise_peer_urls, initial_cluster_token } = self;
+        let given = [
+            ("name", name),
+            ("initial-cluster", initial_cluster),
+            ("initial-advertise-peer-urls", initial_advertise_peer_urls),
+            ("initial-cluster-token", initial_cluster_token),
+        ];
+        given.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?))).collect()
     }
 }
 

@@ -12,6 +12,7 @@ mod keys;
 mod lease;
 mod maintenance;
 mod output;
+mod recover;
 mod route;
 mod serve;
 mod transfer;
@@ -43,7 +44,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, serve: impl FnOnce(Set
         Some(("serve", matches)) => (serve::run(matches, serve), false),
         Some(_) => match Arguments::from_arg_matches(&matches) {
             Ok(Arguments { command: Some(command) }) => {
-                let json = common(&command).is_some_and(|common| common.output == Format::Json);
+                let json = format(&command) == Format::Json;
                 (client_command(command), json)
             }
             Ok(Arguments { command: None }) => (Err(Failure::usage("no command is given")), false),
@@ -69,6 +70,14 @@ fn explain(error: &clap::Error) -> Exit {
     // Where nobody reads the help there is nothing to add.
     let _unread = error.print();
     if error.use_stderr() { Exit::Usage } else { Exit::Ok }
+}
+
+/// The form that failures are told in.
+fn format(command: &Command) -> Format {
+    match command {
+        Command::Recover(args) => args.output,
+        other => common(other).map_or(Format::Text, |common| common.output),
+    }
 }
 
 fn common(command: &Command) -> Option<&Common> {
@@ -105,7 +114,7 @@ fn common(command: &Command) -> Option<&Common> {
             Snapshot::Save { common, .. } => common,
             Snapshot::Verify { .. } | Snapshot::Restore { .. } => return None,
         },
-        Command::Completion(_) => return None,
+        Command::Recover(_) | Command::Completion(_) => return None,
     })
 }
 
@@ -126,6 +135,7 @@ fn client_command(command: Command) -> Outcome<()> {
 fn offline_command(command: Command) -> Outcome<()> {
     match command {
         Command::Completion(args) => completion(args.shell),
+        Command::Recover(args) => recover::recover(&args),
         Command::Snapshot(args) => match args.command {
             args::SnapshotCommand::Verify { file, output } => maintenance::verify(&Output::new(output), &file),
             args::SnapshotCommand::Restore(args) => maintenance::restore(&args),
@@ -152,6 +162,7 @@ async fn dispatch(command: Command, client: &Client, out: &Output) -> Outcome<()
         Command::Status(_) => maintenance::status(client, out).await,
         Command::Compact(args) => maintenance::compact(client, out, &args).await,
         Command::Snapshot(args) => maintenance::snapshot(client, out, args.command).await,
+        Command::Recover(args) => recover::recover(&args),
         Command::Completion(args) => completion(args.shell),
     }
 }

@@ -217,9 +217,20 @@ pub(super) fn to_raft_change(change: MembershipChange, data: Bytes) -> eraftpb::
     eraftpb::ConfChangeV2 { changes: vec![single].into(), context: data, ..Default::default() }
 }
 
-/// Reads a change of membership back; its content shares the entry's bytes.
-pub(super) fn from_raft_change(data: &Bytes) -> Option<eraftpb::ConfChangeV2> {
-    eraftpb::ConfChangeV2::parse_from_carllerche_bytes(data).ok()
+/// Takes what an entry says to raft, if it changes membership, and leaves in it what it says to the state machine.
+pub(super) fn take_change(entry: &mut LogEntry) -> Option<eraftpb::ConfChangeV2> {
+    let LogEntry { kind: LogEntryKind::Membership, data, .. } = entry else { return None };
+    let mut change = eraftpb::ConfChangeV2::parse_from_carllerche_bytes(data).ok()?;
+    *data = std::mem::take(&mut change.context);
+    Some(change)
+}
+
+/// An entry of the log as [`Output::commit`](super::Output::commit) hands it out to be applied: raft's part of one that
+/// changes membership is left out. For whoever applies a log without a replica.
+#[must_use]
+pub fn to_apply(mut entry: LogEntry) -> LogEntry {
+    take_change(&mut entry);
+    entry
 }
 
 pub(super) fn from_raft_role(role: StateRole) -> Role {

@@ -46,7 +46,7 @@ use thiserror::Error;
 
 use crate::model::{ConfState, HardState, Incarnation, Index, LogEntry, MemberId, Term};
 
-pub use convert::{Message, MessageError, MessageKind};
+pub use convert::{Message, MessageError, MessageKind, to_apply};
 pub use membership::{ChangeRefusal, MembershipChange};
 pub use replica::Replica;
 

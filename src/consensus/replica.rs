@@ -13,15 +13,15 @@ use raft::eraftpb::{self, MessageType};
 use raft::{RawNode, ReadOnlyOption, Ready, SnapshotStatus, StateRole};
 
 use super::convert::{
-    Message, from_raft_change, from_raft_entry, from_raft_hard_state, from_raft_member, from_raft_role,
-    from_raft_snapshot, to_raft_change,
+    Message, from_raft_entry, from_raft_hard_state, from_raft_member, from_raft_role, from_raft_snapshot, take_change,
+    to_raft_change,
 };
 use super::log::Log;
 use super::membership::{self, ChangeRefusal, Heard, Learner, MembershipChange};
 use super::reads::Reads;
 use super::window::{ApplyWindow, MAX_UNAPPLIED_BYTES};
 use super::{Config, Input, Output, Persist, Position, Progress, ProposeRefusal, Recovered, StartError, Status};
-use crate::model::{HardState, Index, LogEntry, LogEntryKind, MemberId, Term, limits};
+use crate::model::{HardState, Index, MemberId, Term, limits};
 
 /// The payload bytes of one message; a larger entry travels alone.
 const MAX_MESSAGE_BYTES: u64 = limits::MAX_ENTRY_BYTES as u64;
@@ -310,12 +310,9 @@ impl Replica {
 
     /// Keeps the changes of membership that are handed out, and hands out their content alone.
     fn note_changes(&mut self) {
-        for LogEntry { index, kind, data, .. } in &mut self.output.commit {
-            if *kind == LogEntryKind::Membership
-                && let Some(mut change) = from_raft_change(data)
-            {
-                *data = std::mem::take(&mut change.context);
-                self.changes.insert(*index, change);
+        for entry in &mut self.output.commit {
+            if let Some(change) = take_change(entry) {
+                self.changes.insert(entry.index, change);
             }
         }
     }

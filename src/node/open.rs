@@ -29,6 +29,8 @@ use crate::watch::{Hub, Limits};
 
 /// What the name of a store's directory begins with.
 const STORE: &str = "store-";
+/// Locked for as long as a member runs on the directory.
+pub(super) const LOCK: &str = "LOCK";
 
 /// Why a data directory cannot be served from. Each says what to do.
 #[derive(Debug, Error)]
@@ -140,26 +142,33 @@ pub(super) fn open(options: &Options) -> Result<Opened, OpenError> {
     let start = Incarnation(rand::random_range(1..u64::MAX));
     let hard_state = agree(path, &recovered, applied)?;
     let view = machine.view().map_err(|source| OpenError::Store { path: store.clone(), source })?;
-    let snapshot = recovered.snapshot.as_ref().map(|mark| Position { index: mark.index, term: mark.term });
-    let replica = Replica::new(
-        consensus::Config {
-            election_ticks: options.election_ticks,
-            kept_entries: options.kept_entries,
-            ..consensus::Config::new(recovered.identity.member, start, incarnation.get())
-        },
-        consensus::Recovered {
-            hard_state,
-            snapshot,
-            entries: recovered.entries,
-            applied: Position { index: applied, term },
-            conf_state: machine.members().conf_state(),
-        },
-    )
-    .map_err(|source| OpenError::Consensus { path: path.clone(), source })?;
+    let identity = Identity { cluster: recovered.identity.cluster, member: recovered.identity.member };
+    let config = consensus::Config {
+        election_ticks: options.election_ticks,
+        kept_entries: options.kept_entries,
+        ..consensus::Config::new(identity.member, start, incarnation.get())
+    };
+    let replica = Replica::new(config, for_raft(recovered, hard_state, &machine))
+        .map_err(|source| OpenError::Consensus { path: path.clone(), source })?;
     let members = Arc::new(machine.members().clone());
     let published = Published { view, index: applied, term, members };
-    let identity = Identity { cluster: recovered.identity.cluster, member: recovered.identity.member };
     Ok(Opened { wal, machine, replica, engine, store, published, identity, start, incarnation, lock })
+}
+
+/// What the log and the store say, as raft starts from it.
+pub(super) fn for_raft(
+    recovered: Recovered,
+    hard_state: HardState,
+    machine: &StateMachine<FjallEngine>,
+) -> consensus::Recovered {
+    let (index, term) = machine.applied();
+    consensus::Recovered {
+        hard_state,
+        snapshot: recovered.snapshot.map(|mark| Position { index: mark.index, term: mark.term }),
+        entries: recovered.entries,
+        applied: Position { index, term },
+        conf_state: machine.members().conf_state(),
+    }
 }
 
 /// Makes the first state of a new cluster. The log names it last, and is the point from which the directory counts.
@@ -206,25 +215,30 @@ fn check_unused(path: &Path, store: &Path) -> Result<(), OpenError> {
     }
 }
 
-/// Removes the stores of this log that it does not name: their place was taken, or they were never finished. Those of
-/// another log were put here by mistake.
+/// Removes the stores of this log that it does not name: their place was taken, or they were never finished.
 fn clear_stores(path: &Path, incarnation: Incarnation, named: Option<&str>) -> Result<(), OpenError> {
-    let directory = |source| OpenError::Directory { path: path.to_owned(), source };
-    let own = store_name(incarnation);
-    let is_own = |name: &str| name.strip_prefix(&own).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'));
-    for name in stores(path).map_err(directory)? {
-        if !is_own(&name) {
-            return Err(OpenError::Mixed { path: path.to_owned(), incarnation, found: name });
-        }
+    for name in own_stores(path, incarnation)? {
         if Some(&*name) != named {
-            fs::remove_dir_all(path.join(&name)).map_err(directory)?;
+            let removed = fs::remove_dir_all(path.join(&name));
+            removed.map_err(|source| OpenError::Directory { path: path.to_owned(), source })?;
         }
     }
     Ok(())
 }
 
+/// The stores in a data directory, all of which must belong to its log: one of another log was put here by mistake.
+pub(super) fn own_stores(path: &Path, incarnation: Incarnation) -> Result<Vec<String>, OpenError> {
+    let names = stores(path).map_err(|source| OpenError::Directory { path: path.to_owned(), source })?;
+    let own = store_name(incarnation);
+    let is_own = |name: &str| name.strip_prefix(&own).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'));
+    match names.iter().find(|name| !is_own(name)) {
+        Some(found) => Err(OpenError::Mixed { path: path.to_owned(), incarnation, found: found.clone() }),
+        None => Ok(names),
+    }
+}
+
 /// The stores in a data directory, named after the incarnation of the log that they belong to.
-fn stores(path: &Path) -> io::Result<Vec<String>> {
+pub(super) fn stores(path: &Path) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in fs::read_dir(path)? {
         if let Some(name) = entry?.file_name().to_str().filter(|name| name.starts_with(STORE)) {
@@ -237,7 +251,7 @@ fn stores(path: &Path) -> io::Result<Vec<String>> {
 
 fn lock(path: &Path) -> Result<File, OpenError> {
     let directory = |source| OpenError::Directory { path: path.to_owned(), source };
-    let file = File::options().create(true).truncate(false).write(true).open(path.join("LOCK")).map_err(directory)?;
+    let file = File::options().create(true).truncate(false).write(true).open(path.join(LOCK)).map_err(directory)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(OpenError::InUse { path: path.to_owned() }),
@@ -299,7 +313,7 @@ fn same(one: &[String], other: &[String]) -> bool {
 
 /// Holds the store's progress against the log's, and gives the hard state to start from: the commit raised to what
 /// was applied, since a commit index need not be on disk before what it commits is applied.
-fn agree(path: &Path, recovered: &Recovered, applied: Index) -> Result<HardState, OpenError> {
+pub(super) fn agree(path: &Path, recovered: &Recovered, applied: Index) -> Result<HardState, OpenError> {
     let mut hard_state = recovered.hard_state;
     if let Some(mark) = &recovered.snapshot
         && applied < mark.index

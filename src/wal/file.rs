@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 
-use super::WalError;
 use super::disk::{Directory, File, write_zeros};
+use super::{Recovered, WalError, recovery};
 
 /// Locked for as long as the directory is open; its content means nothing.
 const LOCK: &str = "lock";
@@ -41,6 +41,35 @@ impl FileDirectory {
     }
 }
 
+/// Reads the log in a directory and changes nothing there, not even what a crash has left of an unfinished batch. With
+/// what it says comes the lock, where there is one: as long as it is held, nobody opens the log to write.
+///
+/// # Errors
+/// [`WalError::Absent`], [`WalError::InUse`], [`WalError::Damaged`] as of [`Wal::open`](super::Wal::open), or when the
+/// disk fails.
+pub fn read(path: &Path) -> Result<(Recovered, Option<StdFile>), WalError> {
+    let name = path.display().to_string();
+    let lock = match StdFile::open(path.join(LOCK)) {
+        Ok(lock) => Some(lock),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(source) => return Err(WalError::io("opening the lock of", &name, source)),
+    };
+    match lock.as_ref().map(StdFile::try_lock_shared) {
+        None | Some(Ok(())) => {}
+        Some(Err(TryLockError::WouldBlock)) => return Err(WalError::InUse { directory: name }),
+        Some(Err(TryLockError::Error(source))) => return Err(WalError::io("locking", &name, source)),
+    }
+    let names = match list(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(WalError::Absent),
+        names => names.map_err(|source| WalError::io("listing", &name, source))?,
+    };
+    Ok((recovery::read(&names, &|segment| StdFile::open(path.join(segment)))?, lock))
+}
+
+fn list(path: &Path) -> io::Result<Vec<String>> {
+    fs::read_dir(path)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+}
+
 /// Makes a directory whose own entry survives a crash.
 fn make_durably(path: &Path) -> io::Result<()> {
     if path.is_dir() {
@@ -58,8 +87,7 @@ impl Directory for FileDirectory {
     type File = StdFile;
 
     fn list(&self) -> io::Result<Vec<String>> {
-        let names = fs::read_dir(&self.path)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
-        names.collect()
+        list(&self.path)
     }
 
     fn create(&self, name: &str) -> io::Result<StdFile> {

@@ -3,7 +3,8 @@
 //! Owns the files of the log and the decision at start between an unfinished write, which is cut off, and damage, which
 //! is refused. Knows nothing of the `raft` crate, of the state machine or of its store.
 //!
-//! - `log.rs` writes: [`Wal`]. `recovery.rs` reads at start. `format.rs` is the layout of the bytes.
+//! - `log.rs` writes: [`Wal`]. `recovery.rs` reads at start, and where nothing may be changed ([`read`]). `format.rs` is
+//!   the layout of the bytes.
 //! - `disk.rs` holds the traits [`Directory`] and [`File`]; `file.rs` implements them with real files, `memory.rs`
 //!   with a disk that fails on demand, for tests and simulations.
 //!
@@ -37,7 +38,7 @@ use thiserror::Error;
 use crate::model::{ClusterId, HardState, Incarnation, Index, LogEntry, MemberId, Term};
 
 pub use disk::{Directory, File, write_zeros};
-pub use file::FileDirectory;
+pub use file::{FileDirectory, read};
 pub use log::Wal;
 
 /// The smallest unit that a disk writes whole, in bytes. A batch never shares one with another batch, so that writing

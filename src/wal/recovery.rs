@@ -1,4 +1,5 @@
 //! Opening a log: reading all of it, and telling an unfinished batch from damage. Strict: what does not fit refuses.
+//! A log is read by the same rules where it must not be changed ([`read`]).
 //!
 //! Why the rule is right. A batch is written only once everything before it is durable. So behind the first bad batch a
 //! crash can have left nothing whole that is newer, and if there is such a thing, a durable batch was damaged. The name
@@ -44,41 +45,73 @@ struct End {
     last: Option<usize>,
 }
 
+/// What the files of a log say, and the one in which it ends.
+struct Found {
+    reader: Reader,
+    segment: Loaded,
+    end: End,
+    /// The bytes of that segment up to where all is zeros.
+    used: usize,
+}
+
 /// Reads and repairs the log. The next segment is not yet allocated.
 pub(super) fn open<D: Directory>(directory: D, options: Options) -> Result<(Wal<D>, Recovered), WalError> {
     let names = directory.list().map_err(|source| WalError::io("listing", ".", source))?;
-    let sequences: BTreeSet<u64> = names.iter().filter_map(|name| format::segment_sequence(name)).collect();
-    let Some((&final_sequence, earlier)) = split_last(&sequences) else { return Err(WalError::Absent) };
-    let mut reader = None;
-    for &sequence in earlier {
-        read_segment(&directory, options, &mut reader, sequence)?;
-    }
-    let (segment, end) = read_segment(&directory, options, &mut reader, final_sequence)?;
-    let Some(Reader { identity, tail, segments, entries, stopped: _ }) = reader else { return Err(WalError::Absent) };
-    let used = used_bytes(&segment.bytes).max(end.offset);
-    if has_later_batch(&segment, &end, used, identity, &tail) {
-        return Err(segment.damaged(end.offset, BAD_BATCH));
-    }
-    let active = repair(&directory, &segment, &end, used)?;
+    let found = find(&names, &|name| directory.open(name), options)?;
+    let active = repair(&directory, &found.segment, &found.end, found.used)?;
     log::remove_spare(&directory, &names)?;
     directory.sync().map_err(|source| WalError::io("syncing", ".", source))?;
-    let cut_off = (used > end.offset).then_some(tail.number);
-    let recovered =
-        Recovered { identity, hard_state: tail.hard_state, entries, snapshot: tail.snapshot.clone(), cut_off };
+    let (active_bytes, offset) = (found.segment.size, found.end.offset as u64);
+    let (recovered, tail, segments) = found.split();
     let wal = Wal {
         directory,
         options,
-        identity,
+        identity: recovered.identity,
         segments,
         active,
-        active_bytes: segment.size,
-        offset: end.offset as u64,
+        active_bytes,
+        offset,
         spare: log::Spare::Missing,
         tail,
         buffer: Vec::new(),
         poisoned: false,
     };
     Ok((wal, recovered))
+}
+
+/// Reads the log by the same rules, and changes nothing: an unfinished last batch is left out and stays where it is.
+pub(super) fn read<F: File>(names: &[String], open: &impl Fn(&str) -> io::Result<F>) -> Result<Recovered, WalError> {
+    let (recovered, _, _) = find(names, open, Options::default())?.split();
+    Ok(recovered)
+}
+
+/// Reads all segments among the names, and refuses what only damage explains.
+fn find<F: File>(names: &[String], open: &impl Fn(&str) -> io::Result<F>, options: Options) -> Result<Found, WalError> {
+    let sequences: BTreeSet<u64> = names.iter().filter_map(|name| format::segment_sequence(name)).collect();
+    let Some((&final_sequence, earlier)) = split_last(&sequences) else { return Err(WalError::Absent) };
+    let mut reader = None;
+    for &sequence in earlier {
+        read_segment(open, options, &mut reader, sequence)?;
+    }
+    let (segment, end) = read_segment(open, options, &mut reader, final_sequence)?;
+    let Some(reader) = reader else { return Err(WalError::Absent) };
+    let used = used_bytes(&segment.bytes).max(end.offset);
+    if has_later_batch(&segment, &end, used, reader.identity, &reader.tail) {
+        return Err(segment.damaged(end.offset, BAD_BATCH));
+    }
+    Ok(Found { reader, segment, end, used })
+}
+
+impl Found {
+    /// What the log remembers, what the next batch follows on, and the segments.
+    fn split(self) -> (Recovered, Tail, VecDeque<Segment>) {
+        let Self { reader, segment: _, end, used } = self;
+        let Reader { identity, tail, segments, entries, stopped: _ } = reader;
+        let cut_off = (used > end.offset).then_some(tail.number);
+        let recovered =
+            Recovered { identity, hard_state: tail.hard_state, entries, snapshot: tail.snapshot.clone(), cut_off };
+        (recovered, tail, segments)
+    }
 }
 
 fn split_last(sequences: &BTreeSet<u64>) -> Option<(&u64, impl Iterator<Item = &u64>)> {
@@ -88,13 +121,13 @@ fn split_last(sequences: &BTreeSet<u64>) -> Option<(&u64, impl Iterator<Item = &
 }
 
 /// Reads the next segment into the log.
-fn read_segment<D: Directory>(
-    directory: &D,
+fn read_segment<F: File>(
+    open: &impl Fn(&str) -> io::Result<F>,
     options: Options,
     reader: &mut Option<Reader>,
     sequence: u64,
 ) -> Result<(Loaded, End), WalError> {
-    let segment = Loaded::read(directory, sequence)?;
+    let segment = Loaded::read(open, sequence)?;
     let reader = match reader {
         Some(reader) => {
             reader.enter(&segment)?;
@@ -107,10 +140,10 @@ fn read_segment<D: Directory>(
 }
 
 impl Loaded {
-    fn read<D: Directory>(directory: &D, sequence: u64) -> Result<Self, WalError> {
+    fn read<F: File>(open: &impl Fn(&str) -> io::Result<F>, sequence: u64) -> Result<Self, WalError> {
         let name = format::segment_name(sequence);
         let failed = |source| WalError::io("reading", &name, source);
-        let file = directory.open(&name).map_err(failed)?;
+        let file = open(&name).map_err(failed)?;
         let size = file.size().map_err(failed)?;
         let bytes = read_used(&file, size).map_err(failed)?;
         match Header::decode(&bytes) {

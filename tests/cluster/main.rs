@@ -20,6 +20,7 @@ mod lost;
 mod member;
 mod members;
 mod record;
+mod recovery;
 mod run;
 mod snapshots;
 mod starting;

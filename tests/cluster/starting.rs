@@ -48,7 +48,7 @@ impl Drop for Shell {
 }
 
 /// Looks until something is there, at most for a time.
-fn within<T>(limit: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn within<T>(limit: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + limit;
     loop {
         if let Some(found) = look() {
@@ -93,14 +93,14 @@ fn the_three_commands_of_the_tutorial_make_a_cluster_within_five_seconds() {
 }
 
 /// Where the members of a cluster of three are, without a network in between.
-struct Site {
-    block: Block,
-    directory: tempfile::TempDir,
-    urls: Vec<String>,
+pub(crate) struct Site {
+    pub(crate) block: Block,
+    pub(crate) directory: tempfile::TempDir,
+    pub(crate) urls: Vec<String>,
 }
 
 impl Site {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let block = Block::claim();
         let urls = (0..3).map(|place| format!("http://{}", block.peer(place))).collect();
         Self { block, directory: directory(), urls }
@@ -110,13 +110,14 @@ impl Site {
         flags(place, &self.urls, token, self.block.client(place), self.block.peer(place))
     }
 
-    fn member(&self, place: usize, token: &str) -> Member {
+    /// Starts a member.
+    pub(crate) fn member(&self, place: usize, token: &str) -> Member {
         let mut member = Member::new(self.directory.path().join(format!("n{place}")), self.flags(place, token));
         member.start();
         member
     }
 
-    fn client(&self, place: usize) -> SocketAddr {
+    pub(crate) fn client(&self, place: usize) -> SocketAddr {
         self.block.client(place)
     }
 }

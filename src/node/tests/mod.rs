@@ -1,6 +1,7 @@
 //! Claims about running members: one alone here, several in `cluster.rs`.
 
 mod cluster;
+mod recover;
 
 use std::path::Path;
 use std::time::Instant;

@@ -2,7 +2,7 @@
 
 use super::super::memory::{MemoryDirectory, Unsynced};
 use super::super::{Batch, Wal, WalError};
-use super::{Model, SMALL, Step, Story, append, entry, hard_state, install};
+use super::{Model, SMALL, Step, Story, append, entry, hard_state, install, read};
 use crate::model::Index;
 
 /// Up to this many unsynced changes, every subset is tried; of more, a sample.
@@ -33,14 +33,20 @@ fn crash(disk: &MemoryDirectory, mask: u64) {
     });
 }
 
-/// Opens after a crash and holds the log against its story. `None` where there rightly is no log.
+/// Opens after a crash and holds the log against its story. `None` where there rightly is no log. Whoever only reads it
+/// has read the same.
 fn reopen(disk: &MemoryDirectory, story: &Story) -> Option<(Wal<MemoryDirectory>, Model)> {
+    let read = read(disk);
     match Wal::open_with(disk.clone(), SMALL) {
         Ok((wal, recovered)) => {
+            assert_eq!(read.unwrap(), recovered);
             let model = story.check(&recovered);
             Some((wal, Model { entries: recovered.entries, ..model }))
         }
-        Err(WalError::Absent) if story.acknowledged.is_none() => None,
+        Err(WalError::Absent) if story.acknowledged.is_none() => {
+            assert!(matches!(read, Err(WalError::Absent)), "{read:?}");
+            None
+        }
         Err(error) => panic!("{error}\n{story:?}"),
     }
 }

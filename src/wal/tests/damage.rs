@@ -2,7 +2,7 @@
 
 use super::super::memory::MemoryDirectory;
 use super::super::{Directory, File, Wal};
-use super::{SMALL, Story, WalError, append};
+use super::{SMALL, Story, WalError, append, read};
 
 /// The first byte of each batch in a segment, and the byte behind its checksum.
 fn batches(segment: &[u8]) -> Vec<(usize, usize)> {
@@ -45,9 +45,14 @@ fn any_changed_bit_of_any_batch_but_the_last_is_refused() {
             for bit in 0..8 {
                 let disk = disk.fork();
                 disk.flip(name, offset as u64, 1 << bit);
-                match Wal::open_with(disk, SMALL) {
-                    Err(WalError::Damaged { file, offset, .. }) => assert_eq!((&file, offset), (name, *from as u64)),
-                    other => panic!("{name} {offset} {bit}: {other:?}"),
+                let (read, opened) = (read(&disk).err(), Wal::open_with(disk, SMALL).err());
+                for error in [read, opened] {
+                    match error {
+                        Some(WalError::Damaged { file, offset, .. }) => {
+                            assert_eq!((&file, offset), (name, *from as u64));
+                        }
+                        other => panic!("{name} {offset} {bit}: {other:?}"),
+                    }
                 }
             }
         }
@@ -76,7 +81,9 @@ fn a_damaged_last_batch_counts_as_unfinished() {
     for offset in from..to {
         let disk = disk.fork();
         disk.flip(&name, offset as u64, 1);
+        let read = read(&disk).unwrap();
         let (_, recovered) = Wal::open_with(disk, SMALL).unwrap();
+        assert_eq!(read, recovered);
         assert_eq!(recovered.cut_off, Some(5));
         assert_eq!(recovered.entries.last().unwrap().index.get(), 5);
     }
@@ -107,6 +114,7 @@ fn a_missing_or_swapped_segment_is_refused_and_the_message_says_what_to_do() {
     let swapped = disk.fork();
     Directory::rename(&swapped, &names[2], &names[1]).unwrap();
     for disk in [missing, swapped] {
+        assert!(matches!(read(&disk), Err(WalError::Damaged { .. })));
         let error = Wal::open_with(disk, SMALL).unwrap_err();
         assert!(matches!(error, WalError::Damaged { .. }), "{error}");
         let text = error.to_string();

@@ -4,7 +4,7 @@ use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use super::super::{Batch, FileDirectory, Options, Recovered, Wal, WalError};
+use super::super::{self as wal, Batch, FileDirectory, Options, Recovered, Wal, WalError};
 use super::{IDENTITY, Model, Step, append, entry, perform};
 use crate::model::Index;
 
@@ -134,4 +134,37 @@ fn another_members_directory_is_refused_and_left_as_it_is() {
     let error = open(directory.path()).unwrap_err();
     assert!(matches!(error, WalError::Foreign { found, .. } if found == other), "{error}");
     Wal::open(FileDirectory::open(directory.path()).unwrap()).unwrap();
+}
+
+#[test]
+fn a_log_that_is_only_read_stays_as_it_is_torn_batch_and_all() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    let model = written(path);
+    let last = segments(path).pop().unwrap();
+    let bytes = fs::read(&last).unwrap();
+    let end = bytes.iter().rposition(|byte| *byte != 0).unwrap();
+    OpenOptions::new().write(true).open(&last).unwrap().write_all_at(&[0; 512], (end / 512 * 512) as u64).unwrap();
+    let files = || {
+        let mut files: Vec<_> = fs::read_dir(path)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .map(|path| (fs::read(&path).unwrap(), path))
+            .collect();
+        files.sort();
+        files
+    };
+    let before = files();
+    let (recovered, lock) = wal::read(path).unwrap();
+    assert_eq!((recovered.cut_off, &recovered.entries[..]), (Some(40), &model.entries[..39]));
+    assert!(files() == before);
+    // Others may read beside it, and nobody may write.
+    wal::read(path).unwrap();
+    assert!(matches!(open(path), Err(WalError::InUse { .. })));
+    drop(lock);
+    let held = open(path).unwrap();
+    assert!(matches!(wal::read(path), Err(WalError::InUse { .. })));
+    drop(held);
+    assert!(matches!(wal::read(&path.join("nowhere")), Err(WalError::Absent)));
+    assert!(!path.join("nowhere").exists());
 }

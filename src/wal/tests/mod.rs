@@ -9,7 +9,7 @@ mod property;
 use bytes::Bytes;
 
 use super::memory::MemoryDirectory;
-use super::{Batch, Identity, Options, Recovered, SnapshotMark, Wal, WalError};
+use super::{Batch, Directory as _, Identity, Options, Recovered, SnapshotMark, Wal, WalError, recovery};
 use crate::model::{ClusterId, HardState, Incarnation, Index, LogEntry, LogEntryKind, MemberId, Term};
 
 const IDENTITY: Identity = Identity { cluster: ClusterId(1), member: MemberId(2), incarnation: Incarnation(3) };
@@ -152,6 +152,14 @@ impl Story {
             None => panic!("{}", complaints.join("\nor\n")),
         }
     }
+}
+
+/// Reads the log without opening it, and sees to it that the disk had nothing to do.
+fn read(disk: &MemoryDirectory) -> Result<Recovered, WalError> {
+    let before = disk.operations();
+    let recovered = recovery::read(&disk.list().unwrap(), &|name: &str| disk.open(name));
+    assert_eq!(disk.operations(), before);
+    recovered
 }
 
 #[test]
