@@ -43,7 +43,7 @@ async fn add(client: &Client, out: &Output, name: &str, peer_urls: &[String]) ->
             "`{name}` is no name for a member: it has a comma, an equals sign, or nothing"
         )));
     }
-    let body = json!({"peerUrls": peer_urls}).to_string();
+    let body = json!({"name": name, "peerUrls": peer_urls}).to_string();
     let answer = client.send(&Request::json(Method::POST, Route::new(MEMBERS), body)).await?;
     if out.is_json() {
         return out.line(&answer.body);
@@ -68,7 +68,7 @@ fn instructions(name: &str, added: &Value, cluster: &Value) -> String {
         "added member {id} as a learner; start it with an empty data directory:\n\n  vardr --name {name} --data-dir \
          {name}.vardr --initial-cluster-state existing \\\n    --initial-cluster {} \\\n    --listen-peer-urls {urls} \
          --initial-advertise-peer-urls {urls} \\\n    --listen-client-urls http://HOST:2379 --advertise-client-urls \
-         http://HOST:2379\n\nthen make a voter of it:\n\n  vardr member promote {id} --wait 5m",
+         http://HOST:2379\n\nthen make a voter of it:\n\n  vardr member promote {name} --wait 5m",
         list.join(",")
     )
 }
@@ -213,6 +213,6 @@ mod tests {
         let list = "--initial-cluster a=http://a:2380,twin=http://a:2380,twin=http://a:2380,d=http://d:2380 ";
         assert!(text.contains(list), "{text}");
         assert!(text.contains("--listen-peer-urls http://d:2380 "), "{text}");
-        assert!(text.contains("vardr member promote 9 --wait"), "{text}");
+        assert!(text.contains("vardr member promote d --wait"), "{text}");
     }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use url::Url;
 
 use crate::cluster::{Entry, bare_url, http_url, peer_url};
+use crate::model::limits::MAX_NAME_CHARS;
 
 /// A duration as `/v1` writes them: `30` (seconds), `30s`, `1m30s`, `500ms`, `24h`, `7d`.
 ///
@@ -109,7 +110,7 @@ pub(super) fn without_repeats<T: fmt::Display>(items: Vec<T>) -> Result<Vec<T>, 
 /// A name or token: 1 to 128 printable characters without blanks.
 pub(super) fn word(text: &str) -> Result<&str, String> {
     let printable = text.chars().all(|c| !c.is_whitespace() && !c.is_control());
-    if text.is_empty() || text.chars().count() > 128 || !printable {
+    if text.is_empty() || text.chars().count() > MAX_NAME_CHARS || !printable {
         return Err("it is empty, too long or not one word".to_owned());
     }
     Ok(text)

@@ -99,6 +99,8 @@ pub const SNAPSHOT_CHUNKS_WAITING: usize = 4;
 /// The voters of a cluster: a member does not start with a longer list, and no more are made. Each makes every write wait for
 /// more disks.
 pub const MAX_VOTERS: usize = 7;
+/// The name of a member, in characters.
+pub const MAX_NAME_CHARS: usize = 128;
 /// The members of a cluster, learners included: no more are added. The leader sends the log to each.
 pub const MAX_MEMBERS: usize = 16;
 /// The records that a name of `--discovery-srv` may have: the member does not start beyond.

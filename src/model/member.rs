@@ -11,7 +11,7 @@ use super::{ConfState, Incarnation, MemberId, Refusal};
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Member {
     pub id: MemberId,
-    /// Empty until the member has started and said so.
+    /// As it was added under, perhaps empty, until the member has started and said so.
     pub name: String,
     /// Where the other members reach it.
     pub peer_urls: Vec<String>,

@@ -43,11 +43,12 @@ impl Service {
         Ok(Cluster { id, leader, members: reader.members(), reports: node.reports(), revision: reader.revision() })
     }
 
-    /// Adds a member that the others reach at these URLs, as a learner. Its id follows from them and the time, as in etcd.
+    /// Adds a member that the others reach at these URLs, as a learner. It goes by the name, which may be empty, until it has
+    /// started and says itself what it is called. Its id follows from them and the time, as in etcd.
     ///
     /// # Errors
     /// As [`Service::write`]; refused where a URL is another member's; [`Error::NoPeerPort`] where nobody could join.
-    pub async fn add_member(&self, call: &Call, peer_urls: &[String]) -> Result<Done, Error> {
+    pub async fn add_member(&self, call: &Call, name: String, peer_urls: &[String]) -> Result<Done, Error> {
         if !self.0.node.listens() {
             return Err(Error::NoPeerPort);
         }
@@ -58,8 +59,7 @@ impl Service {
         let ids = (seconds..).map(|seconds| member_id(&peer_urls, &seconds.to_string()));
         let is_new = |id: &MemberId| members.get(*id).is_none() && !members.was_removed(*id);
         let id = ids.take(members.len() + 64).find(is_new).unwrap_or_default();
-        let member =
-            Member { id, name: String::new(), peer_urls, client_urls: Vec::new(), incarnation: None, learner: true };
+        let member = Member { id, name, peer_urls, client_urls: Vec::new(), incarnation: None, learner: true };
         self.write(call, Command::ChangeMember(MemberChange::Add(member))).await
     }
 

@@ -3,8 +3,8 @@
 use super::Error;
 use crate::cluster::peer_url;
 use crate::model::limits::{
-    DEFAULT_MAX_REQUEST_BYTES, MAX_IDEMPOTENCY_KEY_BYTES, MAX_KEY_BYTES, MAX_PEER_URLS, MAX_TTL_MS, MAX_TXN_DEPTH,
-    MAX_TXN_OPS,
+    DEFAULT_MAX_REQUEST_BYTES, MAX_IDEMPOTENCY_KEY_BYTES, MAX_KEY_BYTES, MAX_NAME_CHARS, MAX_PEER_URLS, MAX_TTL_MS,
+    MAX_TXN_DEPTH, MAX_TXN_OPS,
 };
 use crate::model::{
     Attach, Command, Delete, DeleteTarget, Idempotency, Key, KeyRange, MemberChange, Op, Put, RangeQuery, Ttl, Txn,
@@ -91,7 +91,10 @@ impl Limits {
             Command::Rollback(rollback) => range(&rollback.range),
             Command::GrantLease { id: _, ttl: asked } => ttl(*asked),
             Command::RenewLeases(leases) => at_most("leases renewed at once", leases.len(), MAX_TXN_OPS),
-            Command::ChangeMember(MemberChange::Add(member)) => peer_urls(&member.peer_urls),
+            Command::ChangeMember(MemberChange::Add(member)) => {
+                name(&member.name)?;
+                peer_urls(&member.peer_urls)
+            }
             Command::RelocateMember { id: _, peer_urls: urls } => peer_urls(urls),
             Command::ExpireLease { .. } | Command::CheckpointLeases { .. } | Command::DescribeMember { .. } => {
                 Err(Error::InvalidArgument("only a member proposes this".to_owned()))
@@ -209,6 +212,16 @@ fn ttl(ttl: Ttl) -> Result<(), Error> {
 fn at_most(what: &str, actual: usize, limit: usize) -> Result<(), Error> {
     if actual > limit {
         return Err(Error::InvalidArgument(format!("{actual} {what}; at most {limit} are allowed")));
+    }
+    Ok(())
+}
+
+/// Refuses a name that no member could be started with. None at all is one that will be said later.
+fn name(name: &str) -> Result<(), Error> {
+    let is_part = |c: char| !c.is_whitespace() && !c.is_control() && !matches!(c, ',' | '=');
+    if name.chars().count() > MAX_NAME_CHARS || !name.chars().all(is_part) {
+        let allowed = format!("one word of at most {MAX_NAME_CHARS} characters, without a comma or an equals sign");
+        return Err(Error::InvalidArgument(format!("the name of a member is {allowed}")));
     }
     Ok(())
 }

@@ -56,6 +56,20 @@ parameters! {
     }
 }
 
+/// A member to add.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[schema(example = json!({"name": "n4", "peerUrls": ["http://127.0.0.1:2390"]}))]
+pub struct AddRequest {
+    /// The name that it will be started with; it goes by it until it says itself what it is called.
+    #[serde(default)]
+    #[schema(max_length = 128, pattern = "^[^\\s,=]*$")]
+    name: String,
+    /// Where the other members reach it: `http://host:port`.
+    #[schema(min_items = 1, max_items = 16)]
+    peer_urls: Vec<String>,
+}
+
 /// Where a member is.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
@@ -117,7 +131,7 @@ pub async fn list_members(Extract(api): Extract<State>, request: Request) -> Res
 /// It comes as a learner, which counts in no majority: start it, and promote it once it has caught up.
 #[utoipa::path(
     post, path = "/v1/cluster/members", operation_id = "addMember", tag = "cluster", params(MemberQuery),
-    request_body(content = MemberRequest, content_type = "application/json"),
+    request_body(content = AddRequest, content_type = "application/json"),
     responses((status = 201, description = "Added", body = MemberObject,
         headers(("Location" = String, description = "Where the member is")))),
 )]
@@ -243,8 +257,8 @@ async fn get(api: &State, parts: &Parts) -> Result<Answer, Problem> {
 
 async fn add(api: &State, parts: &Parts, body: axum::body::Body) -> Result<Answer, Problem> {
     let (call, body) = arrive(api, parts, body).await?;
-    let MemberRequest { peer_urls } = json::read(&body)?;
-    let done = api.service().add_member(&call, &peer_urls).await?;
+    let AddRequest { name, peer_urls } = json::read(&body)?;
+    let done = api.service().add_member(&call, name, &peer_urls).await?;
     let (id, answer) = changed(api, &done)?;
     let answer = answer.with_status(StatusCode::CREATED);
     Ok(match HeaderValue::try_from(format!("{MEMBERS}{id}")) {

@@ -445,7 +445,7 @@ pub struct ClusterObject {
     "clientUrls": ["http://localhost:2379"], "learner": false, "leads": true}))]
 pub struct MemberObject {
     pub id: String,
-    /// Empty until the member has started.
+    /// As it was added under, until the member has started and said so.
     pub name: String,
     /// Where the other members reach it.
     pub peer_urls: Vec<String>,
@@ -464,7 +464,7 @@ pub struct MemberObject {
     "raftApplied": 40, "lag": 0, "revision": 12, "storeBytes": 8192, "logBytes": 16_777_216}))]
 pub struct MemberState {
     pub id: String,
-    /// Empty until the member has started.
+    /// As it was added under, until the member has started and said so.
     pub name: String,
     /// Where the other members reach it.
     pub peer_urls: Vec<String>,
