@@ -167,10 +167,17 @@ impl World {
 
     /// The connection is gone, or patience: the outcome is unknown.
     pub fn leave_in_doubt(&mut self, caller: Caller) {
+        let is_late = self.doing(caller).is_some_and(|doing| doing.since > STORM + RECOVERY);
+        self.clients[caller.client].lost_in_calm += u64::from(is_late);
+        self.end_in_doubt(caller);
+    }
+
+    /// A snapshot took the member past the outcome, which is unknown. Where little of the log is kept, that happens to one
+    /// that lags by a message.
+    pub fn end_in_doubt(&mut self, caller: Caller) {
         let Some(doing) = self.take_doing(caller) else { return };
         let client = caller.client;
         let retry = self.chance.percent(70);
-        self.clients[client].lost_in_calm += u64::from(doing.since > STORM + RECOVERY);
         self.report.unknown += 1;
         if let What::Write { command, idempotency: Some(idempotency) } = doing.what
             && retry

@@ -285,7 +285,7 @@ impl World {
         let numbers: Vec<u64> = member.take_placed(index).into_values().flatten().collect();
         let waiters: Vec<_> = numbers.iter().filter_map(|number| member.waiting.remove(number)).collect();
         for waiter in waiters {
-            self.leave_in_doubt(waiter.caller);
+            self.end_in_doubt(waiter.caller);
         }
     }
 }
