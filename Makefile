@@ -8,7 +8,6 @@ export PATH := $(HOME)/.cargo/bin:$(PATH)
 # Every file of tests/ is one suite; the ones with a verb of their own are not black-box suites.
 TESTS := $(sort $(notdir $(patsubst %/main.rs,%,$(wildcard tests/*/main.rs)) $(basename $(wildcard tests/*.rs))))
 BLACKBOX := $(filter-out tidy sim,$(TESTS))
-MINUTES ?= 30
 SEEDS ?= 100
 START ?= 1
 
@@ -24,9 +23,10 @@ cluster: ## three members on this machine, data in ./vardr.cluster; Ctrl-C stops
 	@cargo build --release
 	@scripts/cluster target/release/vardr vardr.cluster
 
+test: SEEDS = 300
 test: tools ## everything a change must pass; installs what the suites need
 	@rm -rf target/suites
-	$(MAKE) --no-print-directory check unit sim blackbox contract
+	$(MAKE) --no-print-directory SEEDS=$(SEEDS) check unit sim blackbox contract
 	@scripts/suite --summary
 
 check: fmt clippy docs tidy ## format, lints, documentation, house rules, and licences where cargo-deny is installed
@@ -70,10 +70,10 @@ bench-quick: tools ## the same table from short runs, for development: its figur
 bench-micro: ## what single parts cost: encoding, applying, reading, fan-out
 	cargo bench --bench micro
 
-soak: ## the simulator on new seeds for MINUTES (30)
-	@cargo test --release --test sim --no-run
-	@end=$$((SECONDS + $(MINUTES) * 60)); start=$$(date +%s); while [ $$SECONDS -lt $$end ]; do \
-	SIM_START=$$start SIM_SEEDS=200 cargo test -q --release --test sim seeds_hold -- --show-output; start=$$((start + 200)); done
+soak: SEEDS = 5000
+soak: START := $(shell date +%s)
+soak: ## the simulator on SEEDS (5000) new seeds, from START (the time) on
+	@SIM_SEEDS=$(SEEDS) SIM_START=$(START) cargo test --release --test sim seeds_hold -- --nocapture
 
 soak-cluster: ## real clusters, broken on purpose: CLUSTER_RUNS (60) runs, drawn from CLUSTER_SEED; and 20 failovers
 	@cargo test --test cluster -- --nocapture --test-threads 1 --include-ignored drawn_runs_hold twenty_deaths

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use support::Server;
 use support::http::Client;
+use support::volume::{Volume, not_run};
 
 const KEYS: usize = 200;
 
@@ -132,8 +133,7 @@ fn used(path: &Path) -> usize {
 fn a_failing_sync_stops_the_member_and_loses_nothing_acknowledged() {
     let usable = Command::new("strace").args(["-o", "/dev/null", "true"]).status();
     if !usable.is_ok_and(|status| status.success()) {
-        println!("skipped: strace cannot be used here");
-        return;
+        return not_run("strace cannot be used here");
     }
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");
@@ -170,37 +170,14 @@ fn a_failing_sync_stops_the_member_and_loses_nothing_acknowledged() {
     }
 }
 
-/// A file system of its own, small enough to fill.
-struct SmallDisk {
-    point: PathBuf,
-}
-
-impl SmallDisk {
-    fn new(dir: &Path, megabytes: u64) -> Option<Self> {
-        let (image, point) = (dir.join("image"), dir.join("mount"));
-        fs::File::create(&image).unwrap().set_len(megabytes << 20).unwrap();
-        fs::create_dir(&point).unwrap();
-        let made = Command::new("mkfs.ext4").arg("-q").arg(&image).status();
-        let mounted = Command::new("mount").args(["-o", "loop"]).arg(&image).arg(&point).status();
-        let ready = [made, mounted].into_iter().all(|status| status.is_ok_and(|status| status.success()));
-        ready.then_some(Self { point })
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.point).status();
-    }
-}
-
 #[test]
 fn on_a_full_disk_reads_deletions_and_compaction_go_on_and_nothing_is_lost() {
     let dir = tempfile::tempdir().unwrap();
-    let Some(disk) = SmallDisk::new(dir.path(), 256) else {
-        println!("skipped: no file system can be mounted here");
-        return;
-    };
-    let mut server = Server::try_start_in(&disk.point.join("data"), &[]).unwrap();
+    if let Some(why) = Volume::hindrance() {
+        return not_run(why);
+    }
+    let volume = Volume::make(&dir.path().join("image"), &dir.path().join("mount"), 256).unwrap();
+    let mut server = Server::try_start_in(&volume.point().join("data"), &[]).unwrap();
     let value = "x".repeat(1 << 20);
     let mut stored = 0;
     let deadline = Instant::now() + Duration::from_mins(2);

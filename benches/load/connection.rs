@@ -57,6 +57,12 @@ impl Connection {
         &self.buffer
     }
 
+    /// The body of the last answer as JSON, if it came whole with a length.
+    pub(crate) fn json(&self) -> anyhow::Result<serde_json::Value> {
+        let body = find(&self.buffer, b"\r\n\r\n").and_then(|end| self.buffer.get(end + 4..)).unwrap_or_default();
+        Ok(serde_json::from_slice(body)?)
+    }
+
     /// Sends `request` and reads its head: a stream has begun. Gives up the connection for what follows.
     pub(crate) async fn stream(mut self, request: &[u8]) -> io::Result<(TcpStream, Vec<u8>)> {
         self.stream.write_all(request).await?;

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use crate::catchup::CatchUp;
 use crate::drive::Run;
 use crate::fanout::FanOut;
 use crate::requests::{Face, Operation};
@@ -18,6 +19,8 @@ pub(crate) struct Bounds {
 
 /// A p99 counts as no worse up to what the histogram resolves.
 const P99_RATIO: f64 = 1.02;
+/// Of the writes that are due while a member catches up; less means that they fall behind.
+const MIN_CATCH_UP_SHARE: f64 = 0.99;
 const MAX_WATCHER_BYTES: u64 = 16_000;
 const MAX_FAN_OUT: Duration = Duration::from_secs(1);
 /// The number of watchers that the two bounds above are for.
@@ -105,6 +108,21 @@ impl Report {
         self.row(&format!("one event, {}", plural(watchers, "watcher")), &cells, &checks);
     }
 
+    pub(crate) fn catch_up(&mut self, members: usize, found: &CatchUp) {
+        let CatchUp { missed, took, offered, achieved, backlog, p99 } = *found;
+        let cell = format!(
+            "caught up in {} under {}/s of {}/s offered, at most {} behind, p99 {}",
+            show_time(took),
+            show_rate(achieved),
+            show_rate(offered),
+            thousands(backlog),
+            show_time(p99)
+        );
+        let name = format!("{}: one back after {} writes", plural(members, "member"), thousands(missed));
+        let check = Check::at_least(found.share(), MIN_CATCH_UP_SHARE, "what was due");
+        self.row(&format!("{name}, half the load that was possible"), &[Some(cell), None, None, None], &[check]);
+    }
+
     pub(crate) fn empty(&mut self, found: &[(Face, Empty)]) {
         let of = |face| found.iter().find(|(of, _)| *of == face).map(|(_, found)| *found);
         let checks = of(Face::Vardr).map(|ours| {
@@ -181,9 +199,13 @@ fn face_name(face: Face) -> &'static str {
 }
 
 fn show_run(run: &Run) -> String {
+    format!("{}/s, p50 {}, p99 {}", show_rate(run.rate), show_time(run.median), show_time(run.p99))
+}
+
+fn show_rate(rate: f64) -> String {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate is small and positive")]
-    let rate = run.rate.round() as u64;
-    format!("{}/s, p50 {}, p99 {}", thousands(rate), show_time(run.median), show_time(run.p99))
+    let rate = rate.round() as u64;
+    thousands(rate)
 }
 
 fn plural(count: usize, noun: &str) -> String {

@@ -89,6 +89,11 @@ pub(crate) fn request(face: Face, host: SocketAddr, operation: Operation, random
     })
 }
 
+/// Asks a member of Vardr how far it is.
+pub(crate) fn status(host: SocketAddr) -> Vec<u8> {
+    message(host, "GET", "/v1/status", "", "")
+}
+
 const WATCHED: &str = "/bench/watched";
 
 /// Opens a stream of the changes of the key that [`Operation::Tick`] writes.

@@ -127,9 +127,15 @@ impl Server {
     pub(crate) fn restart(&mut self, how: Signal) -> Result<Duration> {
         self.stop(how)?;
         let started = Instant::now();
-        self.child = spawn(self.system, self.address, &self.place, &self.data)?;
+        self.start_again()?;
         self.wait_ready()?;
         Ok(started.elapsed())
+    }
+
+    /// Starts the server over the data that it stopped with, and does not wait for it.
+    pub(crate) fn start_again(&mut self) -> Result<()> {
+        self.child = spawn(self.system, self.address, &self.place, &self.data)?;
+        Ok(())
     }
 
     /// The resident memory of the server in bytes (`VmRSS`, which the kernel gives in KiB).
@@ -154,7 +160,8 @@ impl Server {
         }
     }
 
-    fn stop(&mut self, how: Signal) -> Result<()> {
+    /// Stops the server as `how` says and waits until it has ended.
+    pub(crate) fn stop(&mut self, how: Signal) -> Result<()> {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).context("a process without an id")?;
         kill_process(pid, how)?;
         let deadline = Instant::now() + Duration::from_secs(30);

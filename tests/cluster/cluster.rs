@@ -14,6 +14,7 @@ use vardr::node::member_id;
 
 use crate::links::Links;
 use crate::member::{Member, tail};
+use crate::support::volume::Volume;
 
 pub(crate) const TOKEN: &str = "black-box";
 /// How long a cluster that nothing is done to may take to be whole.
@@ -27,12 +28,15 @@ pub(crate) struct Shape {
     pub(crate) members: usize,
     pub(crate) election: Duration,
     pub(crate) snapshot_count: u64,
+    /// How many MiB the file systems have that the members' data lies on, each on one of its own; without, all of it is
+    /// in the directory of the test.
+    pub(crate) volume: Option<u64>,
 }
 
 impl Default for Shape {
     /// Three members that notice a death sooner than they would by default, so that a run is short.
     fn default() -> Self {
-        Self { members: 3, election: Duration::from_millis(500), snapshot_count: 100_000 }
+        Self { members: 3, election: Duration::from_millis(500), snapshot_count: 100_000, volume: None }
     }
 }
 
@@ -41,6 +45,8 @@ pub(crate) struct Cluster {
     pub(crate) members: Vec<Member>,
     pub(crate) links: Links,
     pub(crate) shape: Shape,
+    /// By member, where the shape has them.
+    pub(crate) volumes: Vec<Volume>,
     block: Block,
     client: Client,
     directory: Option<TempDir>,
@@ -102,8 +108,14 @@ impl Cluster {
             let listener = tokio::net::TcpListener::bind(block.advertised(place)).await.unwrap();
             links.guard(place, listener, block.peer(place));
         }
-        let members = places().map(|place| member(&shape, &block, place, &urls, directory.path())).collect();
-        let mut cluster = Self { members, links, shape, block, client: client(), directory: Some(directory) };
+        let members: Vec<_> = places().map(|place| member(&shape, &block, place, &urls, directory.path())).collect();
+        let volume = |mebibytes, member: &Member| {
+            let data = member.data_dir();
+            Volume::make(&data.with_file_name("image"), &data, mebibytes).unwrap()
+        };
+        let volumes = shape.volume.map(|mebibytes| members.iter().map(|member| volume(mebibytes, member)).collect());
+        let volumes = volumes.unwrap_or_default();
+        let mut cluster = Self { members, links, shape, volumes, block, client: client(), directory: Some(directory) };
         for member in &mut cluster.members {
             member.start();
         }
@@ -189,7 +201,8 @@ impl Cluster {
             for place in self.places() {
                 hashes.extend(self.hash(place).await.filter(|hash| hash.revision >= revision));
             }
-            if hashes.len() == self.members.len() && hashes.iter().all(|hash| hash.revision == hashes[0].revision) {
+            let at = |hash: &HashObject| (hash.revision, hash.compact_revision);
+            if hashes.len() == self.members.len() && hashes.iter().all(|hash| at(hash) == at(&hashes[0])) {
                 assert!(hashes.iter().all(|hash| hash.hash == hashes[0].hash), "members differ: {hashes:#?}");
                 return;
             }

@@ -15,6 +15,7 @@ use crate::links::Road;
 use crate::load::{judge, read_path};
 use crate::record::{Act, Consistency, Operation, Outcome, Silence};
 use crate::support::http::Response;
+use crate::support::volume::Volume;
 
 /// Reads that wait at a stopped leader when it wakes.
 const WAITING_READS: usize = 8;
@@ -34,10 +35,14 @@ pub(crate) enum Fault {
     LeaderCannotReceive,
     SlowLinks,
     RollingRestart,
+    /// The power of the leader's machine fails; what it has not synced is lost. The three need a volume for each member.
+    LeaderLosesPower,
+    FollowerLosesPower,
+    AllLosePower,
 }
 
 impl Fault {
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::KillLeader,
         Self::KillFollower,
         Self::KillAll,
@@ -49,7 +54,15 @@ impl Fault {
         Self::LeaderCannotReceive,
         Self::SlowLinks,
         Self::RollingRestart,
+        Self::LeaderLosesPower,
+        Self::FollowerLosesPower,
+        Self::AllLosePower,
     ];
+
+    /// Whether each member's data has to lie on a volume of its own.
+    pub(crate) fn needs_volumes(self) -> bool {
+        matches!(self, Self::LeaderLosesPower | Self::FollowerLosesPower | Self::AllLosePower)
+    }
 }
 
 /// What the judge has to know of a fault.
@@ -111,6 +124,9 @@ pub(crate) async fn inject(fault: Fault, cluster: &mut Cluster, chance: &mut Std
             disturb(cluster, all, slow, &cluster.places().collect::<Vec<_>>(), chance).await;
         }
         Fault::RollingRestart => roll(cluster).await,
+        Fault::LeaderLosesPower => lose_power(cluster, &[leader], chance).await,
+        Fault::FollowerLosesPower => lose_power(cluster, &[follower], chance).await,
+        Fault::AllLosePower => lose_power(cluster, &cluster.places().collect::<Vec<_>>(), chance).await,
     }
     Aftermath::default()
 }
@@ -125,6 +141,28 @@ async fn kill(cluster: &mut Cluster, places: &[usize], chance: &mut StdRng) {
     for place in places {
         cluster.members[*place].kill();
     }
+    sleep(a_while(cluster, chance, 1..30)).await;
+    for place in places {
+        cluster.members[*place].start();
+    }
+}
+
+/// The power of these fails, and comes back after a while.
+async fn lose_power(cluster: &mut Cluster, places: &[usize], chance: &mut StdRng) {
+    tokio::task::block_in_place(|| {
+        // They stop first: a process that goes on sees its disk fail, which no loss of power shows to anybody.
+        for place in places {
+            cluster.members[*place].pause();
+        }
+        let volumes: Vec<_> = places.iter().map(|place| &cluster.volumes[*place]).collect();
+        Volume::power_off_all(&volumes).unwrap();
+        for place in places {
+            cluster.members[*place].kill();
+        }
+        for place in places {
+            cluster.volumes[*place].power_on();
+        }
+    });
     sleep(a_while(cluster, chance, 1..30)).await;
     for place in places {
         cluster.members[*place].start();

@@ -54,7 +54,7 @@ async fn follow(urls: Vec<String>, first: usize, end: Arc<AtomicU64>) -> Vec<Cha
         while resume < end.load(Ordering::SeqCst) {
             let Ok(Some(event)) = timeout(PATIENCE, source.next()).await else { break };
             match event.name.as_str() {
-                "put" => changes.push(change(&event.json())),
+                "put" | "delete" => changes.push(change(&event.json())),
                 "progress" | "lagging" => {}
                 other => panic!("a watcher of everything was told {other}: {event:?}"),
             }
@@ -67,7 +67,11 @@ async fn follow(urls: Vec<String>, first: usize, end: Arc<AtomicU64>) -> Vec<Cha
 }
 
 fn change(event: &Value) -> Change {
-    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let text = |value: &Value| match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
     Change {
         revision: event["modRevision"].as_u64().unwrap(),
         key: event["key"].as_str().unwrap().to_owned(),

@@ -214,11 +214,12 @@ pub(crate) fn judge(is_read: bool, status: StatusCode, revision: u64, body: &Val
             Outcome::Seen { revision, value: Some(body["value"].as_str().unwrap_or_default().to_owned()) }
         }
         (404, "key_not_found") if is_read => Outcome::Seen { revision, value: None },
-        (503, "no_leader") | (504, "deadline_exceeded") if is_read => Outcome::Unanswered,
+        (503, "no_leader" | "unavailable") | (504, "deadline_exceeded") if is_read => Outcome::Unanswered,
         (200 | 201, "") => Outcome::Written { revision: number(body), number: body["number"].as_u64() },
         (412, "precondition_failed") => Outcome::Unmet { revision, current: number(&body["current"]) },
-        (503, "no_leader" | "overloaded" | "shutting_down") => Outcome::Refused,
-        (504, "outcome_unknown") => Outcome::Unknown,
+        (503, "no_leader" | "overloaded" | "shutting_down") | (507, "quota_exceeded") => Outcome::Refused,
+        // A member that has met a fault does not know what became of what it had begun.
+        (504, "outcome_unknown") | (503, "unavailable") => Outcome::Unknown,
         _ => Outcome::Wrong(format!("{status} {body}")),
     }
 }

@@ -1,4 +1,5 @@
-//! Clusters of real processes, of which something is broken on purpose: killed, stopped, cut off, slowed down, emptied.
+//! Clusters of real processes, of which something is broken on purpose: killed, stopped, cut off, slowed down, emptied, filled up,
+//! robbed of power.
 //!
 //! Clients write and read all the while and keep a record (`load.rs`, `record.rs`), watchers follow (`follower.rs`), and
 //! the judge (`check.rs`) holds the record against the history that the cluster tells afterwards. `fault.rs` says what is
@@ -14,6 +15,7 @@ mod failover;
 mod fault;
 mod faults;
 mod follower;
+mod full;
 mod links;
 mod load;
 mod lost;

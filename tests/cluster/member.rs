@@ -8,7 +8,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
 /// How long a process may take to end after SIGTERM: longer than the server lets requests finish.
 const END_LIMIT: Duration = Duration::from_secs(20);
@@ -53,11 +53,14 @@ impl Member {
         fs::read_to_string(self.log_path()).unwrap_or_default()
     }
 
+    /// What the process exited with, if it has ended by itself.
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.as_mut().and_then(|child| child.try_wait().unwrap())
+    }
+
     /// Fails when the process has ended without being asked to.
     pub(crate) fn must_run(&mut self) {
-        if let Some(child) = &mut self.child
-            && let Some(status) = child.try_wait().unwrap()
-        {
+        if let Some(status) = self.ended() {
             panic!("the member in {} ended by itself, with {status}:\n{}", self.home.display(), tail(&self.log()));
         }
     }
@@ -93,9 +96,11 @@ impl Member {
         }
     }
 
-    /// SIGSTOP: it does nothing any more, and its connections stay.
+    /// SIGSTOP: once this returns it does nothing any more, and its connections stay.
     pub(crate) fn pause(&self) {
         self.signal(Signal::STOP);
+        let status = waitpid(Some(self.pid()), WaitOptions::UNTRACED).unwrap();
+        assert!(status.is_some_and(|(_, status)| status.stopped()), "it ended instead:\n{}", tail(&self.log()));
     }
 
     /// SIGCONT.
@@ -104,8 +109,11 @@ impl Member {
     }
 
     fn signal(&self, signal: Signal) {
-        let child = self.child.as_ref().expect("it runs");
-        kill_process(Pid::from_child(child), signal).unwrap();
+        kill_process(self.pid(), signal).unwrap();
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_child(self.child.as_ref().expect("it runs"))
     }
 }
 

@@ -94,5 +94,6 @@ impl Silence {
 pub(crate) struct Change {
     pub(crate) revision: u64,
     pub(crate) key: String,
+    /// Nothing for a deletion.
     pub(crate) value: String,
 }

@@ -15,6 +15,9 @@ use crate::record::{Act, Outcome};
 
 /// Complaints that are worth reading; the rest follows from them.
 const SHOWN: usize = 10;
+const SHOWN_CHARS: usize = 1000;
+/// Enough for a run, far from full.
+const VOLUME_MEBIBYTES: u64 = 512;
 
 /// What a run is to be.
 #[derive(Debug, Clone)]
@@ -27,7 +30,13 @@ pub(crate) struct Plan {
 impl Plan {
     /// One fault done to three members.
     pub(crate) fn of(fault: Fault, seed: u64) -> Self {
-        Self { seed, shape: Shape::default(), faults: vec![fault] }
+        Self::new(Shape::default(), vec![fault], seed)
+    }
+
+    /// These faults, one after the other.
+    pub(crate) fn new(mut shape: Shape, faults: Vec<Fault>, seed: u64) -> Self {
+        shape.volume = faults.iter().any(|fault| fault.needs_volumes()).then_some(VOLUME_MEBIBYTES);
+        Self { seed, shape, faults }
     }
 
     /// Everything as the seed says.
@@ -37,10 +46,11 @@ impl Plan {
             members: *pick(&mut chance, &[3, 3, 3, 5]),
             election: Duration::from_millis(*pick(&mut chance, &[300, 500, 1000])),
             snapshot_count: *pick(&mut chance, &[100, 1000, 100_000]),
+            volume: None,
         };
         let count = chance.random_range(1..=3);
         let faults = (0..count).map(|_| *pick(&mut chance, &Fault::ALL)).collect();
-        Self { seed, shape, faults }
+        Self::new(shape, faults, seed)
     }
 }
 
@@ -90,13 +100,18 @@ pub(crate) async fn run(plan: &Plan) -> Report {
         assert!(followed == replay, "a watcher through the faults saw something else than one after them");
     }
     let (tally, complaints) = check::judge(&operations, &replay, &aftermath.silences);
-    let shown = complaints.iter().take(SHOWN).cloned().collect::<Vec<_>>().join("\n");
-    assert!(complaints.is_empty(), "{plan:?}: {} complaints:\n{shown}\n{}", complaints.len(), cluster.logs());
+    assert!(complaints.is_empty(), "{plan:?}: {}\n{}", shown(&complaints), cluster.logs());
     Report { tally, rate: rate.unwrap_or_default(), took: began.elapsed() }
 }
 
+/// The first of some complaints, as far as they are worth reading.
+pub(crate) fn shown(complaints: &[String]) -> String {
+    let first = complaints.iter().take(SHOWN).map(|complaint| complaint.chars().take(SHOWN_CHARS).collect::<String>());
+    format!("{} complaints:\n{}", complaints.len(), first.collect::<Vec<_>>().join("\n"))
+}
+
 /// Writes something that ends the history, and gives its revision.
-async fn last_write(cluster: &Cluster) -> u64 {
+pub(crate) async fn last_write(cluster: &Cluster) -> u64 {
     let deadline = Instant::now() + SETTLE_LIMIT;
     let client = load::client();
     for attempt in 0.. {

@@ -1,10 +1,11 @@
 //! Applying: what is committed goes into the state machine, and everything that comes of it is held against the truth.
 
 use vardr::consensus::{Input, Position};
-use vardr::model::{LogEntry, Revision};
+use vardr::model::{LogEntry, Payload, Revision};
 use vardr::mvcc::View;
 use vardr::storage::memory::MemorySnapshot;
 
+use crate::faults::Bug;
 use crate::life::Death;
 use crate::snapshots::Arrived;
 use crate::world::{Checked, Violation, World, ensure};
@@ -52,7 +53,8 @@ impl World {
 
     fn apply(&mut self, place: usize, entries: &[LogEntry]) -> Checked {
         let (Some(first), Some(last)) = (entries.first(), entries.last()) else { return Ok(()) };
-        let mut applied = match self.alive(place).machine.apply(entries) {
+        let restamped = (self.bug == Some(Bug::OwnClockInApply)).then(|| self.restamp(place, entries));
+        let mut applied = match self.alive(place).machine.apply(restamped.as_deref().unwrap_or(entries)) {
             Ok(applied) => applied,
             Err(fault) if self.hosts[place].store_fault_planted => {
                 self.tell(|| format!("member {place} stops: {fault}"));
@@ -85,6 +87,18 @@ impl World {
             self.leave(place)?;
         }
         Ok(())
+    }
+
+    /// The entries with the member's own time in place of the leader's.
+    fn restamp(&self, place: usize, entries: &[LogEntry]) -> Vec<LogEntry> {
+        let restamp = |entry: &LogEntry| {
+            let mut entry = entry.clone();
+            if let Ok(payload) = Payload::decode(&entry.data) {
+                entry.data = Payload { time: self.wall_clock(place), ..payload }.encode();
+            }
+            entry
+        };
+        entries.iter().map(restamp).collect()
     }
 
     /// Everything that is readable is as the model has it.

@@ -37,6 +37,8 @@ struct Doing {
     what: What,
     /// The proposal of a write, once the member has it.
     id: Option<ProposalId>,
+    /// Whether the member has taken a read that needs a ticket.
+    awaits_ticket: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -85,7 +87,7 @@ impl World {
             None => self.draw_operation(client),
         };
         let known = (self.truth.seen, self.truth.revision_seen);
-        let doing = Doing { kind: kind(&what), place, since: self.now, known, what, id: None };
+        let doing = Doing { kind: kind(&what), place, since: self.now, known, what, id: None, awaits_ticket: false };
         self.tell(|| format!("client {client} asks member {place}: {:?}", doing.what));
         let state = &mut self.clients[client];
         state.operation += 1;
@@ -99,8 +101,14 @@ impl World {
     pub fn take_request(&mut self, place: usize, caller: Caller) -> Checked {
         let Some(doing) = self.doing(caller) else { return Ok(()) };
         let (what, since) = (doing.what.clone(), doing.since);
-        let believes = self.bug == Some(Bug::ReadWithoutIndex) && self.alive(place).status.role == Role::Leader;
+        let leads = self.alive(place).status.role == Role::Leader;
+        let believes = leads && self.bug == Some(Bug::ReadWithoutIndex);
         match what {
+            What::Write { command: Command::RenewLeases(ids), .. }
+                if leads && self.bug == Some(Bug::RenewalUnconfirmed) =>
+            {
+                self.renew_alone(place, caller, &ids)?;
+            }
             What::Write { command, idempotency } => {
                 let id = self.alive(place).next_id();
                 self.truth.asked.insert(id, since);
@@ -111,7 +119,12 @@ impl World {
             }
             What::SerializableRead { .. } => self.answer_read(place, caller, None)?,
             What::Read { .. } if believes || self.alive(place).sole_leader => self.answer_read(place, caller, None)?,
-            What::Read { .. } => self.alive(place).reads_gathered.push(caller),
+            What::Read { .. } => {
+                if let Some(doing) = self.clients[caller.client].doing.as_mut() {
+                    doing.awaits_ticket = true;
+                }
+                self.alive(place).reads_gathered.push(caller);
+            }
         }
         Ok(())
     }
@@ -129,8 +142,9 @@ impl World {
     /// The deadline has passed. A member that has not sent the proposal to anybody says so.
     pub fn client_gives_up(&mut self, client: usize, operation: u64) -> Checked {
         let caller = Caller { client, operation };
-        let Some(Doing { id, place, .. }) = self.doing(caller) else { return Ok(()) };
-        let (id, place) = (*id, *place);
+        let Some(Doing { id, place, awaits_ticket, .. }) = self.doing(caller) else { return Ok(()) };
+        let (id, place, awaits_ticket) = (*id, *place, *awaits_ticket);
+        self.check_kept(place, caller, id, awaits_ticket)?;
         let answers = self.now >= self.hosts[place].paused_until;
         match id {
             Some(id) if answers && self.give_up(place, id) => self.certainly_lost(caller, id),
@@ -141,12 +155,29 @@ impl World {
         }
     }
 
+    /// Whoever has waited in vain was not forgotten by the member that took the request.
+    fn check_kept(&self, place: usize, caller: Caller, id: Option<ProposalId>, awaits_ticket: bool) -> Checked {
+        let Some(member) = &self.hosts[place].member else { return Ok(()) };
+        if let Some(id) = id.filter(|id| id.incarnation == member.start) {
+            ensure!(member.keeps_track(id.sequence), "{id:?} is nowhere, and its client was told nothing");
+        }
+        ensure!(!awaits_ticket || member.keeps_read(caller), "the read of client {} is forgotten", caller.client);
+        Ok(())
+    }
+
     /// The connection is gone, or patience: the outcome is unknown.
     pub fn leave_in_doubt(&mut self, caller: Caller) {
+        let is_late = self.doing(caller).is_some_and(|doing| doing.since > STORM + RECOVERY);
+        self.clients[caller.client].lost_in_calm += u64::from(is_late);
+        self.end_in_doubt(caller);
+    }
+
+    /// A snapshot took the member past the outcome, which is unknown. Where little of the log is kept, that happens to one
+    /// that lags by a message.
+    pub fn end_in_doubt(&mut self, caller: Caller) {
         let Some(doing) = self.take_doing(caller) else { return };
         let client = caller.client;
         let retry = self.chance.percent(70);
-        self.clients[client].lost_in_calm += u64::from(doing.since > STORM + RECOVERY);
         self.report.unknown += 1;
         if let What::Write { command, idempotency: Some(idempotency) } = doing.what
             && retry
@@ -188,8 +219,10 @@ impl World {
     }
 
     /// Tells a client what became of its write. The reply itself was compared with the model when it was applied.
-    pub fn answer_write(&mut self, caller: Caller, reply: &Reply) {
-        let Some(doing) = self.finish(caller) else { return };
+    pub fn answer_write(&mut self, caller: Caller, reply: &Reply) -> Checked {
+        let Some(doing) = self.finish(caller) else { return Ok(()) };
+        let is_committed = doing.id.is_some_and(|id| self.truth.proposed.contains(&id));
+        ensure!(is_committed, "{:?} is answered with {reply:?}, and was never committed", doing.what);
         if reply.replayed {
             self.report.sight("answers kept for a retry");
         }
@@ -198,6 +231,7 @@ impl World {
         }
         let waited = self.now - doing.since;
         self.tell(|| format!("client {} told {reply:?} after {waited}", caller.client));
+        Ok(())
     }
 
     /// Serves a read from the state at hand, and holds it against the model.

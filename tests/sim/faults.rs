@@ -110,8 +110,26 @@ impl Fault {
 pub enum Bug {
     /// The log is called durable when writing it begins, by leaders and followers.
     AcknowledgeBeforeSync,
+    /// The log is called durable when writing it begins, where one member decides alone.
+    AloneBeforeSync,
+    /// The log is called durable when writing it begins, by followers.
+    FollowersBeforeSync,
     /// The applied index reaches the store in a batch of its own, before the data.
     AppliedIndexInAnotherBatch,
+    /// Leases reach the store in a batch of their own, after the rest.
+    LeasesInAnotherBatch,
+    /// The revision reaches the store in a batch of its own, after the rest.
+    RevisionInAnotherBatch,
+    /// What has changed of the members reaches the store when it is next synced.
+    MembersInAnotherBatch,
+    /// The first half of what is applied reaches the store before the rest, wherever that cuts through a transaction.
+    HalfATransaction,
+    /// A member that starts takes the largest revision of a key for the store's.
+    RevisionRecomputed,
+    /// Applying goes by the member's own clock, not by the entry's stamp.
+    OwnClockInApply,
+    /// The sweep drops the tombstones of the compaction's own revision.
+    TombstoneDropped,
     /// The log is cut off before the store is synced.
     TruncateBeforeSync,
     /// The log is cut off behind what is committed, applied or not.
@@ -120,12 +138,22 @@ pub enum Bug {
     ReadWithoutIndex,
     /// All reads of a member go to the leader under one context.
     ReadContextReused,
+    /// A read whose ticket was lost is not asked for again.
+    LostTicketForgotten,
     /// The only voter serves reads without a ticket although there is a learner, which may have applied more.
     TicketSpared,
     /// A watcher resumes one revision too early.
     ResumeRepeats,
     /// A watcher resumes at the hub's revision instead of replaying what it missed.
     ResumeSkips,
+    /// A watcher is told that it has everything while some of it waits to be taken.
+    ProgressTooEarly,
+    /// A revision is delivered in parts.
+    RevisionInParts,
+    /// A watcher whose next revision was compacted is moved ahead without a word.
+    CompactedSkipped,
+    /// Whoever believes to lead answers a renewal by itself.
+    RenewalUnconfirmed,
     /// A renewal leaves the deadline where it was, and the expiry names the lease as it is.
     RenewalIgnored,
     /// Leases are not armed again after a restart.
@@ -136,32 +164,58 @@ pub enum Bug {
     ForwardForgotten,
     /// A leader says at times that it refused what it placed.
     RefusedThoughPlaced,
+    /// A leader that hands over drops what is proposed meanwhile, and says nothing.
+    TransferDrops,
+    /// A snapshot that raft has no use for is installed all the same.
+    SnapshotTakenTwice,
+    /// Raft is not told of a snapshot that did not arrive.
+    FailedSnapshotUnreported,
     /// What an installed snapshot does not hold stays from the state before it.
     InstallKeepsOld,
     /// A member takes nothing from another of which it does not know that it is a member.
     StrangersRefused,
     /// A snapshot's state is called installed before the log names it.
     InstallBeforeMark,
+    /// A member that was removed goes on and votes, and the others listen to it.
+    RemovedGoesOn,
 }
 
 impl Bug {
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 35] = [
         Self::AcknowledgeBeforeSync,
+        Self::AloneBeforeSync,
+        Self::FollowersBeforeSync,
         Self::AppliedIndexInAnotherBatch,
+        Self::LeasesInAnotherBatch,
+        Self::RevisionInAnotherBatch,
+        Self::MembersInAnotherBatch,
+        Self::HalfATransaction,
+        Self::RevisionRecomputed,
+        Self::OwnClockInApply,
+        Self::TombstoneDropped,
         Self::TruncateBeforeSync,
         Self::TruncateUnapplied,
         Self::ReadWithoutIndex,
         Self::ReadContextReused,
+        Self::LostTicketForgotten,
         Self::TicketSpared,
         Self::ResumeRepeats,
         Self::ResumeSkips,
+        Self::ProgressTooEarly,
+        Self::RevisionInParts,
+        Self::CompactedSkipped,
+        Self::RenewalUnconfirmed,
         Self::RenewalIgnored,
         Self::LeasesForgotten,
         Self::StaleExpiry,
         Self::ForwardForgotten,
         Self::RefusedThoughPlaced,
+        Self::TransferDrops,
+        Self::SnapshotTakenTwice,
+        Self::FailedSnapshotUnreported,
         Self::InstallKeepsOld,
-        Self::InstallBeforeMark,
         Self::StrangersRefused,
+        Self::InstallBeforeMark,
+        Self::RemovedGoesOn,
     ];
 }

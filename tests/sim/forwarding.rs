@@ -31,6 +31,8 @@ pub struct Waiter {
     pub caller: Caller,
     /// Whether a leader may have it.
     pub sent: bool,
+    /// Whether that is another member.
+    forwarded: bool,
 }
 
 /// What became an entry, and who wants to know where.
@@ -50,7 +52,7 @@ impl World {
     /// Takes a client's proposal.
     pub fn submit(&mut self, place: usize, caller: Caller, proposal: Proposal) {
         let member = self.alive(place);
-        member.waiting.insert(proposal.id.sequence, Waiter { caller, sent: false });
+        member.waiting.insert(proposal.id.sequence, Waiter { caller, sent: false, forwarded: false });
         member.gathered.push(Pending { proposal, awaited: true });
     }
 
@@ -103,6 +105,11 @@ impl World {
     fn forward(&mut self, place: usize, leader: MemberId, term: Term, batch: Vec<Pending>) {
         let proposals = batch.iter().map(|pending| pending.proposal.clone()).collect();
         let member = self.alive(place);
+        for pending in &batch {
+            if let Some(waiter) = member.waiting.get_mut(&pending.number()) {
+                waiter.forwarded = true;
+            }
+        }
         let start = member.start;
         let number = member.outgoing.send(leader, term, batch);
         self.report.sight("batches forwarded");
@@ -128,7 +135,7 @@ impl World {
         let member = self.alive(place);
         for pending in &proposals {
             if let Some(waiter) = member.waiting.get_mut(&pending.number()) {
-                waiter.sent = false;
+                (waiter.sent, waiter.forwarded) = (false, false);
             }
         }
         member.held_back = true;
@@ -199,12 +206,14 @@ impl World {
 
     /// Tells who waits for an entry where it stands, or why it does not.
     pub fn placed(&mut self, place: usize, token: u64, placed: Result<Position, ProposeRefusal>) -> Checked {
+        let bug = self.bug;
         let member = self.alive(place);
         match member.proposed.remove(&token) {
             None => {}
             Some(Proposed::Membership) => self.note_change(placed),
             Some(Proposed::Own(proposals)) => match placed {
                 Ok(position) => member.note_placed(position, &proposals),
+                Err(ProposeRefusal::Transferring) if bug == Some(Bug::TransferDrops) => {}
                 Err(ProposeRefusal::NotLeader { .. } | ProposeRefusal::Transferring) => {
                     self.give_back(place, proposals);
                 }
@@ -264,7 +273,7 @@ impl World {
             if (id.member, id.incarnation) == (member.id, member.start)
                 && let Some(waiter) = member.waiting.remove(&id.sequence)
             {
-                self.answer_write(waiter.caller, reply);
+                self.answer_write(waiter.caller, reply)?;
             }
         }
         let Some(last) = entries.last() else { return Ok(()) };
@@ -290,12 +299,23 @@ impl World {
         let numbers: Vec<u64> = member.take_placed(index).into_values().flatten().collect();
         let waiters: Vec<_> = numbers.iter().filter_map(|number| member.waiting.remove(number)).collect();
         for waiter in waiters {
-            self.leave_in_doubt(waiter.caller);
+            self.end_in_doubt(waiter.caller);
         }
     }
 }
 
 impl Member {
+    /// Whether it is known where a proposal is that somebody waits for. What was forwarded to a leader that leads no more
+    /// may be anywhere.
+    pub fn keeps_track(&self, number: u64) -> bool {
+        let is_it = |pending: &Pending| pending.number() == number;
+        let is_proposed = |proposed: &Proposed| matches!(proposed, Proposed::Own(batch) if batch.iter().any(is_it));
+        self.waiting.get(&number).is_none_or(|waiter| waiter.forwarded)
+            || self.gathered.iter().any(is_it)
+            || self.proposed.values().any(is_proposed)
+            || self.placed.values().flatten().any(|placed| *placed == number)
+    }
+
     /// Keeps what is proposed until it is known where it stands.
     pub fn note(&mut self, proposed: Proposed) -> u64 {
         self.last_token += 1;

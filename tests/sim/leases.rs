@@ -2,10 +2,11 @@
 
 use vardr::consensus::Role;
 use vardr::machine::LeaseChange;
-use vardr::model::{Command, Lease, LeaseCheckpoint, LeaseId, Proposal, Ttl};
+use vardr::model::{Command, Lease, LeaseCheckpoint, LeaseId, Outcome, Proposal, Reply, Ttl};
 
 use crate::faults::Bug;
 use crate::life::RATES;
+use crate::member::Caller;
 use crate::world::{Checked, Happening, MS, SECOND, STORM, World, ensure};
 
 /// How late an expiry may be once faults have ended: members start, one is elected, it counts by its clock.
@@ -67,6 +68,21 @@ impl World {
                 }
             }
         }
+    }
+
+    /// Answers a renewal from what the member itself knows, and tells nobody.
+    pub fn renew_alone(&mut self, place: usize, caller: Caller, ids: &[LeaseId]) -> Checked {
+        let now = self.local_time(place);
+        let member = self.alive(place);
+        let known: Vec<_> =
+            ids.iter().map(|id| member.machine.leases().find(|lease| lease.id == *id).cloned()).collect();
+        for lease in known.iter().flatten() {
+            let at = now + lease.ttl.get() * MS;
+            member.deadlines.insert(lease.id, Deadline { at, due: at, renewals: lease.renewals });
+        }
+        let renewed = known.iter().map(|lease| lease.as_ref().map(|lease| lease.ttl)).collect();
+        let revision = member.machine.revision();
+        self.answer_write(caller, &Reply { revision, result: Ok(Outcome::Renewed(renewed)), replayed: false })
     }
 
     /// A leader proposes to end the leases whose time has come.

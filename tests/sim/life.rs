@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 
 use vardr::consensus::{Config, Position, Recovered, Replica, Role};
 use vardr::machine::{GENESIS, StateMachine, begin, content_digest};
-use vardr::model::{HardState, Incarnation, Index, MemberId};
+use vardr::model::{HardState, Incarnation, Index, KeyRange, MemberId, RangeQuery, Revision};
+use vardr::mvcc::View;
 use vardr::storage::memory::{Call, MemoryEngine};
-use vardr::storage::{Engine, StorageError};
+use vardr::storage::schema::{self, Meta};
+use vardr::storage::{Engine, Keyspace, Snapshot as _, StorageError, WriteBatch};
 use vardr::wal::{self, Batch, SnapshotMark};
 use vardr::watch::{Hub, Limits};
 
@@ -164,9 +166,11 @@ impl World {
     }
 
     fn run_member(&mut self, place: usize, recovered: wal::Recovered) -> Checked {
-        let splits_batches = self.bug == Some(Bug::AppliedIndexInAnotherBatch);
         let host = &self.hosts[place];
-        let engine = SimEngine { memory: host.engine().clone(), splits_batches };
+        if self.bug == Some(Bug::RevisionRecomputed) {
+            recompute_revision(host.engine());
+        }
+        let engine = SimEngine::new(host.engine().clone(), self.bug);
         let machine = StateMachine::open(engine).map_err(|fault| refused("the state machine", &fault))?;
         let (index, term) = machine.applied();
         let (starts, entries) = (host.starts, recovered.entries.len());
@@ -192,7 +196,7 @@ impl World {
         let hub = Hub::new(revision, Limits { events: 40, bytes: 8000 });
         let mut member = Member::new(self.hosts[place].id, Incarnation(starts), replica, machine, hub);
         member.follow_members(self.bug);
-        let has_left = member.machine.members().was_removed(member.id);
+        let has_left = member.machine.members().was_removed(member.id) && self.bug != Some(Bug::RemovedGoesOn);
         self.hosts[place].member = Some(member);
         if has_left {
             return self.leave(place);
@@ -324,6 +328,8 @@ impl World {
     pub fn maintain(&mut self, place: usize) -> Checked {
         self.inside_soon(place, 2 * SECOND, Happening::Maintain);
         let through = self.alive(place).machine.applied().0;
+        let kept_back = self.alive(place).machine.engine().write_kept_back();
+        kept_back.map_err(|error| Violation(format!("the store cannot be written: {error}")))?;
         if self.bug != Some(Bug::TruncateBeforeSync)
             && let Err(error) = self.hosts[place].engine().sync()
         {
@@ -342,7 +348,12 @@ impl World {
     pub fn sweep(&mut self, place: usize) -> Checked {
         self.inside_soon(place, 4 * SECOND, Happening::Sweep);
         match self.alive(place).machine.sweep() {
-            Ok(_) => self.check_state(place),
+            Ok(_) => {
+                if self.bug == Some(Bug::TombstoneDropped) {
+                    drop_tombstones(self.view(place)?.compacted(), self.hosts[place].engine());
+                }
+                self.check_state(place)
+            }
             Err(fault) => {
                 ensure!(self.hosts[place].store_fault_planted, "sweeping fails: {fault}");
                 self.tell(|| format!("member {place} stops: {fault}"));
@@ -398,6 +409,30 @@ impl World {
         self.check_clients_were_served()?;
         self.check_watchers_caught_up()
     }
+}
+
+/// Sets the store's revision to the largest that a key has.
+fn recompute_revision(engine: &MemoryEngine) {
+    let everything = RangeQuery::all(KeyRange::prefix(""));
+    let found = View::open(engine.snapshot()).unwrap().range(&everything).unwrap();
+    if let Some(largest) = found.items.iter().map(|item| item.record.mod_revision).max() {
+        let mut batch = WriteBatch::new();
+        Meta::Revision.put(&mut batch, &largest);
+        engine.commit(batch).unwrap();
+    }
+}
+
+/// Drops the tombstones of one revision.
+fn drop_tombstones(of: Revision, engine: &MemoryEngine) {
+    let mut batch = WriteBatch::new();
+    let (from, to) = schema::EVERY_USER;
+    for pair in engine.snapshot().scan(Keyspace::Tombstones, from, to) {
+        let (key, revision) = pair.unwrap();
+        if revision == of.get().to_be_bytes()[..] {
+            batch.delete(Keyspace::Tombstones, key);
+        }
+    }
+    engine.commit(batch).unwrap();
 }
 
 fn planted() -> StorageError {

@@ -103,7 +103,7 @@ fn all_must_hold(seeds: impl Iterator<Item = u64>) {
             failures.extend(failed);
         }
     });
-    println!("{total}");
+    println!("{total}\nviolations: {}", failures.len());
     assert!(failures.is_empty(), "{}", failures.join("\n\n"));
 }
 

@@ -141,6 +141,14 @@ impl Member {
         has_way && !self.held_back
     }
 
+    /// Whether somebody's read waits for a ticket, or has one.
+    pub fn keeps_read(&self, caller: Caller) -> bool {
+        let with_tickets = self.tickets.iter().flat_map(|(_, callers)| callers);
+        let asked = self.asked.values().flatten();
+        let waiting = self.reads_gathered.iter().chain(&self.dropped_reads);
+        waiting.chain(asked).chain(with_tickets).any(|kept| *kept == caller)
+    }
+
     fn has_more_to_do(&self) -> bool {
         (self.proposals_may_go() && !self.gathered.is_empty())
             || (self.asked.is_empty() && !self.reads_gathered.is_empty())
@@ -274,7 +282,9 @@ impl World {
         }
         for context in dropped_reads {
             let callers = member.asked.remove(&context).unwrap_or_default();
-            member.dropped_reads.extend(callers);
+            if bug != Some(Bug::LostTicketForgotten) {
+                member.dropped_reads.extend(callers);
+            }
         }
         snapshots_wanted.into_iter().try_for_each(|to| self.offer_snapshot(place, to))?;
         snapshots.into_iter().try_for_each(|(to, message)| self.stream_snapshot(place, to, &message))?;
@@ -301,9 +311,15 @@ impl World {
             return;
         }
         member.writing = take_order(&mut member.orders);
+        let hurries = match bug {
+            Some(Bug::AcknowledgeBeforeSync) => true,
+            Some(Bug::AloneBeforeSync) => member.is_alone,
+            Some(Bug::FollowersBeforeSync) => member.status.role != Role::Leader,
+            _ => false,
+        };
         let early = match &member.writing {
             None => return,
-            Some(Order::Persist(persist, _)) if bug == Some(Bug::AcknowledgeBeforeSync) => Some(persist.number),
+            Some(Order::Persist(persist, _)) if hurries => Some(persist.number),
             Some(Order::Persist(persist, Some(_))) if bug == Some(Bug::InstallBeforeMark) => Some(persist.number),
             Some(_) => None,
         };
@@ -335,7 +351,7 @@ impl World {
         member.orders.push_back(Order::Truncate(kept));
     }
 
-    fn begin_apply(&mut self, place: usize) {
+    pub fn begin_apply(&mut self, place: usize) {
         let member = self.alive(place);
         if member.applying || member.works.is_empty() {
             return;

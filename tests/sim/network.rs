@@ -137,7 +137,7 @@ impl World {
         let (sender, bug) = (self.hosts[from].id, self.bug);
         let member = self.alive(place);
         let members = member.machine.members();
-        if members.was_removed(sender) {
+        if members.was_removed(sender) && bug != Some(Bug::RemovedGoesOn) {
             if !matches!(letter, Letter::Removed) {
                 self.post(place, sender, &Letter::Removed);
             }

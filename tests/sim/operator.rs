@@ -3,6 +3,7 @@
 use vardr::consensus::{Input, MembershipChange};
 use vardr::model::{Command, MemberChange, MemberId, Payload, Proposal};
 
+use crate::faults::Bug;
 use crate::forwarding::Proposed;
 use crate::life::{Death, Host};
 use crate::network::Letter;
@@ -92,6 +93,9 @@ impl World {
     pub fn leave(&mut self, place: usize) -> Checked {
         let id = self.hosts[place].id;
         ensure!(self.truth.members().was_removed(id), "{id} is told that it was removed");
+        if self.bug == Some(Bug::RemovedGoesOn) {
+            return Ok(());
+        }
         self.hosts[place].has_left = true;
         self.die(place, Death::Process);
         Ok(())

@@ -8,6 +8,7 @@ use vardr::model::MemberId;
 use vardr::storage::memory::{MemoryEngine, MemorySnapshot};
 use vardr::storage::{Engine, Keyspace, Snapshot, WriteBatch};
 
+use crate::applier::Work;
 use crate::engine::SimEngine;
 use crate::faults::Bug;
 use crate::life::Death;
@@ -136,10 +137,13 @@ impl World {
 
     /// The sender learns how a stream ended, once.
     pub fn snapshot_ends(&mut self, place: usize, to: MemberId, number: u64, delivered: bool) {
+        let bug = self.bug;
         let member = self.alive(place);
         if matches!(member.streams.get(&to), Some(Stage::Sending(sending)) if *sending == number) {
             member.streams.remove(&to);
-            member.replica.step(Input::SnapshotReported { member: to, delivered });
+            if delivered || bug != Some(Bug::FailedSnapshotUnreported) {
+                member.replica.step(Input::SnapshotReported { member: to, delivered });
+            }
         }
     }
 
@@ -186,11 +190,16 @@ impl World {
         }
         let member = self.alive(place);
         let is_taken = member.installing.is_none() && {
-            member.arrived = Some(Arrived { store: store.clone(), engine });
+            member.arrived = Some(Arrived { store: store.clone(), engine: engine.clone() });
             member.replica.step(Input::Snapshot(message.clone()));
             self.settle(place)?;
             self.alive(place).arrived.take().is_none()
         };
+        if !is_taken && self.bug == Some(Bug::SnapshotTakenTwice) {
+            self.alive(place).works.push_back(Work::Install(position, Arrived { store, engine }));
+            self.begin_apply(place);
+            return Ok(true);
+        }
         if !is_taken {
             self.hosts[place].stores.remove(&store);
             self.report.sight("snapshots of no use");
@@ -236,8 +245,7 @@ impl World {
         if self.bug == Some(Bug::InstallKeepsOld) {
             keep_old(&self.alive(place).machine.engine().memory.snapshot(), &engine);
         }
-        let splits_batches = self.bug == Some(Bug::AppliedIndexInAnotherBatch);
-        let machine = StateMachine::open(SimEngine { memory: engine, splits_batches })
+        let machine = StateMachine::open(SimEngine::new(engine, self.bug))
             .map_err(|fault| Violation(format!("an installed state cannot be opened: {fault}")))?;
         let (index, term) = machine.applied();
         ensure!((index, term) == (position.index, position.term), "{position:?} is installed as {index}, {term}");

@@ -108,6 +108,10 @@ impl World {
             let steps = usize::try_from(self.chance.between(1, 200)).unwrap();
             let replay = match view.events(&range, after, ReplayBudget { steps, bytes: 4000 }) {
                 Ok(replay) => replay,
+                Err(ReadError::Compacted { compacted, .. }) if self.bug == Some(Bug::CompactedSkipped) => {
+                    after = Revision(compacted.get() - 1);
+                    continue;
+                }
                 Err(ReadError::Compacted { asked, compacted }) => return self.start_over(watcher, asked, compacted),
                 Err(error) => return Err(Violation(format!("a replay fails: {error}"))),
             };
@@ -139,6 +143,10 @@ impl World {
 
     fn follow(&mut self, watcher: usize) -> Checked {
         let Some(id) = self.watchers[watcher].id else { return Ok(()) };
+        if self.bug == Some(Bug::ProgressTooEarly) {
+            let now = self.view_of(watcher)?.revision();
+            self.reach(watcher, now)?;
+        }
         let max_bytes = self.chance.index(4000);
         match self.member_of(watcher).hub.take(id, max_bytes) {
             Delivery::Events(pieces) => self.receive(watcher, &pieces),
@@ -161,7 +169,7 @@ impl World {
     fn receive(&mut self, watcher: usize, pieces: &[Piece]) -> Checked {
         for piece in pieces {
             self.watchers[watcher].part.extend_from_slice(piece.events());
-            if piece.ends_revision() {
+            if piece.ends_revision() || self.bug == Some(Bug::RevisionInParts) {
                 let whole = std::mem::take(&mut self.watchers[watcher].part);
                 self.deliver(watcher, &whole)?;
             }

@@ -7,6 +7,8 @@ pub(crate) mod sse;
 
 pub(crate) mod http;
 
+pub(crate) mod volume;
+
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};

@@ -23,6 +23,8 @@ impl Event {
 pub(crate) struct EventSource {
     chunks: BoxStream<'static, reqwest::Result<bytes::Bytes>>,
     buffer: Vec<u8>,
+    /// So much of it holds no end of an event.
+    searched: usize,
 }
 
 impl EventSource {
@@ -43,18 +45,20 @@ impl EventSource {
         }
         assert_eq!(response.status(), 200, "{}", response.text().await.unwrap_or_default());
         assert_eq!(response.headers()["content-type"], "text/event-stream");
-        Some(Self { chunks: response.bytes_stream().boxed(), buffer: Vec::new() })
+        Some(Self { chunks: response.bytes_stream().boxed(), buffer: Vec::new(), searched: 0 })
     }
 
     /// The next event, comments left out; `None` at the end of the stream.
     pub(crate) async fn next(&mut self) -> Option<Event> {
         loop {
-            while let Some(end) = self.buffer.windows(2).position(|pair| pair == b"\n\n") {
-                let block: Vec<u8> = self.buffer.drain(..end + 2).collect();
+            while let Some(end) = self.buffer[self.searched..].windows(2).position(|pair| pair == b"\n\n") {
+                let block: Vec<u8> = self.buffer.drain(..self.searched + end + 2).collect();
+                self.searched = 0;
                 if let Some(event) = parse(std::str::from_utf8(&block).unwrap()) {
                     return Some(event);
                 }
             }
+            self.searched = self.buffer.len().saturating_sub(1);
             let chunk = self.chunks.next().await?.ok()?;
             self.buffer.extend_from_slice(&chunk);
         }
