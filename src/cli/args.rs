@@ -612,8 +612,9 @@ pub(crate) enum SnapshotCommand {
 /// idempotency keys go on as they were; for a while it takes the room of two stores. A file becomes what `vardr snapshot
 /// restore` makes of it.
 ///
-/// What is made is a new cluster, of one member unless --initial-cluster names several: then do it for each of them, with
-/// its own --name and URLs, from copies of one and the same FROM, and start all of them. It has an id of its own, so that
+/// What is made is a new cluster of one member, to which others are added as to any (`vardr member add`); or of several,
+/// where --initial-cluster names them: then do it for each of them, with its own --name and URLs, from copies of one and the
+/// same FROM, and start all of them. It has an id of its own, so that
 /// nothing of the old cluster is taken for it; where the same URLs would give it the same one, --initial-cluster-token
 /// makes the difference. Members of the old cluster must not be started any more.
 #[derive(Debug, Args)]

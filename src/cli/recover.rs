@@ -190,8 +190,7 @@ fn next(args: &Recover, plan: &Planned) -> String {
     let mut text = format!("Next, start it, with the other settings that it is to have:\n  {start}\n");
     if plan.others.is_empty() {
         text.push_str(
-            "It is alone then. For a cluster of several, recover each of its members from the same FROM before any is \
-             started; see vardr recover --help.\n",
+            "It is alone then. Add others to it, with empty directories:\n  vardr member add NAME --peer-urls URL\n",
         );
     } else {
         text.push_str("and each other member likewise, once its directory is made from a copy of the same FROM:\n");
