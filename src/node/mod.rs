@@ -245,6 +245,10 @@ impl Node {
         let (works, to_apply) = mpsc::channel();
         let (checkpoints, to_checkpoint) = mpsc::sync_channel(1);
         let shared = Arc::new(opened.shared(options, metrics, !listeners.is_empty()));
+        let count = shared.members().len();
+        if listeners.is_empty() && count > 1 {
+            return Err(OpenError::NoPeerPort { path: options.data_dir.clone(), count });
+        }
         let driver = driver::Driver::new(opened.replica, Arc::clone(&shared), orders, works);
         let runner = Arc::new(runner::Runner::new(driver));
         let handle = NodeHandle::new(Arc::clone(&shared), Arc::clone(&runner));

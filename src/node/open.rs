@@ -80,6 +80,11 @@ pub enum OpenError {
     Consensus { path: PathBuf, source: consensus::StartError },
     #[error("the data directory {path} is empty, and nothing says which member it is to be; see --initial-cluster")]
     NoIdentity { path: PathBuf },
+    #[error(
+        "the member in {path} is one of {count}, and listens for no others; say where, by --listen-peer-urls, as at its \
+         first start"
+    )]
+    NoPeerPort { path: PathBuf, count: usize },
     #[error("a thread cannot be started: {0}")]
     Thread(io::Error),
 }

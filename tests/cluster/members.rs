@@ -21,9 +21,14 @@ struct Site {
 }
 
 impl Site {
+    /// Room for members.
+    fn new() -> Self {
+        Self { block: Block::claim(), directory: directory(), members: Vec::new() }
+    }
+
     /// A cluster that begins with so many members.
     fn begin(count: usize) -> Self {
-        let mut site = Self { block: Block::claim(), directory: directory(), members: Vec::new() };
+        let mut site = Self::new();
         let urls: Vec<_> = (0..count).map(|place| site.peer(place)).collect();
         for place in 0..count {
             let mut flags = flags(place, &urls, TOKEN, site.block.client(place), site.block.peer(place));
@@ -259,6 +264,21 @@ fn a_member_joins_only_a_cluster_that_it_was_added_to() {
     let home = site.directory.path().join("n1");
     let log = refused(Path::new(&home), &joining(&site, 1));
     assert!(log.contains("vardr member add"), "{log}");
+}
+
+#[test]
+fn a_member_of_several_does_not_start_where_the_others_could_not_reach_it() {
+    let site = Site::new();
+    let client = || ["--listen-client-urls".to_owned(), format!("http://{}", site.block.client(0))];
+    let flags = client().into_iter().chain(["--listen-peer-urls".to_owned(), site.peer(0)]).collect();
+    let home = site.directory.path().join("n0");
+    let mut member = Member::new(home.clone(), flags);
+    member.start();
+    site.serves(0);
+    site.run(0, &["member", "add", "n1", "--peer-urls", &site.peer(1)]);
+    assert!(member.terminate().success());
+    let log = refused(&home, &client());
+    assert!(log.contains("is one of 2, and listens for no others; say where, by --listen-peer-urls"), "{log}");
 }
 
 fn joining(site: &Site, place: usize) -> Vec<String> {
