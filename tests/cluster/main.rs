@@ -16,6 +16,7 @@ mod fault;
 mod faults;
 mod follower;
 mod full;
+mod guide;
 mod links;
 mod load;
 mod lost;
