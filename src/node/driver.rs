@@ -416,7 +416,7 @@ impl Driver {
             // Of a term of this life this member knows all that it placed.
             Found::New if term > self.start_term => {
                 let answer = Err(ForwardRefusal::NotLeader { leader: self.status.leader });
-                self.incoming.keep(from, number, answer);
+                self.incoming.keep(from, start, number, answer);
                 self.answer_forward(from, start, number, answer);
             }
             // Nobody can say any more what became of it.
@@ -570,7 +570,7 @@ impl Driver {
                     ProposeRefusal::Transferring => ForwardRefusal::NotLeader { leader: None },
                     ProposeRefusal::Overloaded | ProposeRefusal::MembershipChanging => ForwardRefusal::Overloaded,
                 });
-                self.incoming.keep(from, number, answer);
+                self.incoming.keep(from, start, number, answer);
                 self.answer_forward(from, start, number, answer);
             }
         }
