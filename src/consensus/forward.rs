@@ -14,8 +14,8 @@ use crate::model::{Incarnation, MemberId, Term};
 
 /// Answers kept for each member that forwards: far more than it has under way.
 const MAX_KEPT: usize = 1024;
-/// Past starts of a member that are known to be over.
-const MAX_OVER: usize = 64;
+/// Starts of a member of which answers are kept: those last heard of.
+const MAX_STARTS: usize = 64;
 /// Batches under way at once. Beyond that, proposals gather.
 pub const MAX_UNANSWERED: usize = 4;
 /// Ticks after which an unanswered batch is sent again.
@@ -109,31 +109,30 @@ pub enum Found {
     Forgotten,
 }
 
-/// What other members have forwarded to this one.
+/// What other members have forwarded to this one, each start by itself: which of two came first, nobody can tell. What one
+/// sent may still come when the next is heard of, on connections that it has left behind.
 #[derive(Debug, Default)]
-pub struct Incoming(BTreeMap<MemberId, Kept>);
+pub struct Incoming(BTreeMap<MemberId, VecDeque<Kept>>);
 
 #[derive(Debug)]
 struct Kept {
     start: Incarnation,
-    /// The starts before it. What they sent may still come, on connections that they have left behind.
-    over: VecDeque<Incarnation>,
     /// Below and at this number, nothing is known.
     floor: u64,
     answers: BTreeMap<u64, ForwardAnswer>,
 }
 
 impl Incoming {
-    /// What is known of a batch. A member that has started anew numbers anew, and nobody waits any more for what it sent
-    /// before: of that nothing is known.
+    /// What is known of a batch. A member that has started anew numbers anew.
     pub fn look(&mut self, from: MemberId, start: Incarnation, number: u64) -> Found {
-        let kept = self.0.entry(from).or_insert_with(|| Kept::new(start));
-        if kept.over.contains(&start) {
-            return Found::Forgotten;
+        let starts = self.0.entry(from).or_default();
+        let known = starts.iter().position(|kept| kept.start == start).and_then(|place| starts.remove(place));
+        let kept = known.unwrap_or_else(|| Kept { start, floor: 0, answers: BTreeMap::new() });
+        if starts.len() >= MAX_STARTS {
+            starts.pop_front();
         }
-        if kept.start != start {
-            kept.begin(start);
-        }
+        starts.push_back(kept);
+        let Some(kept) = starts.back() else { return Found::Forgotten };
         match kept.answers.get(&number) {
             Some(answer) => Found::Answered(*answer),
             None if number <= kept.floor => Found::Forgotten,
@@ -142,29 +141,15 @@ impl Incoming {
     }
 
     /// Keeps the answer to a batch that was looked for.
-    pub fn keep(&mut self, from: MemberId, number: u64, answer: ForwardAnswer) {
-        let Some(kept) = self.0.get_mut(&from) else { return };
+    pub fn keep(&mut self, from: MemberId, start: Incarnation, number: u64, answer: ForwardAnswer) {
+        let starts = self.0.get_mut(&from);
+        let Some(kept) = starts.and_then(|starts| starts.iter_mut().find(|kept| kept.start == start)) else { return };
         kept.answers.insert(number, answer);
         if kept.answers.len() > MAX_KEPT
             && let Some((oldest, _)) = kept.answers.pop_first()
         {
             kept.floor = oldest;
         }
-    }
-}
-
-impl Kept {
-    fn new(start: Incarnation) -> Self {
-        Self { start, over: VecDeque::new(), floor: 0, answers: BTreeMap::new() }
-    }
-
-    fn begin(&mut self, start: Incarnation) {
-        self.over.push_back(std::mem::replace(&mut self.start, start));
-        if self.over.len() > MAX_OVER {
-            self.over.pop_front();
-        }
-        self.floor = 0;
-        self.answers.clear();
     }
 }
 
@@ -181,27 +166,40 @@ mod tests {
         let mut incoming = Incoming::default();
         assert_eq!(incoming.look(LEADER, START, 1), Found::New);
         let answer = Ok(Position { index: Index(5), term: Term(2) });
-        incoming.keep(LEADER, 1, answer);
+        incoming.keep(LEADER, START, 1, answer);
         assert_eq!(incoming.look(LEADER, START, 1), Found::Answered(answer));
         let refusal = Err(ForwardRefusal::Overloaded);
-        incoming.keep(LEADER, 2, refusal);
+        incoming.keep(LEADER, START, 2, refusal);
         assert_eq!(incoming.look(LEADER, START, 2), Found::Answered(refusal));
         for number in 3..3 + MAX_KEPT as u64 {
-            incoming.keep(LEADER, number, answer);
+            incoming.keep(LEADER, START, number, answer);
         }
         assert_eq!(incoming.look(LEADER, START, 1), Found::Forgotten);
         assert_eq!(incoming.look(LEADER, Incarnation(8), 1), Found::New);
     }
 
     #[test]
-    fn what_a_member_sent_before_it_started_anew_is_not_taken_again() {
+    fn what_a_member_sent_before_it_started_anew_is_not_taken_twice() {
         let mut incoming = Incoming::default();
+        let answer = Ok(Position { index: Index(5), term: Term(2) });
         assert_eq!(incoming.look(LEADER, START, 1), Found::New);
-        incoming.keep(LEADER, 1, Ok(Position { index: Index(5), term: Term(2) }));
+        incoming.keep(LEADER, START, 1, answer);
         assert_eq!(incoming.look(LEADER, Incarnation(8), 1), Found::New);
-        assert_eq!(incoming.look(LEADER, START, 1), Found::Forgotten);
-        assert_eq!(incoming.look(LEADER, START, 2), Found::Forgotten);
-        assert_eq!(incoming.look(LEADER, Incarnation(8), 1), Found::New);
+        assert_eq!(incoming.look(LEADER, START, 1), Found::Answered(answer));
+    }
+
+    #[test]
+    fn a_late_batch_of_an_earlier_start_does_not_shut_the_present_one_out() {
+        let mut incoming = Incoming::default();
+        let answer = Ok(Position { index: Index(5), term: Term(2) });
+        assert_eq!(incoming.look(LEADER, START, 1), Found::New);
+        incoming.keep(LEADER, START, 1, answer);
+        for late in 0..MAX_STARTS as u64 {
+            assert_eq!(incoming.look(LEADER, Incarnation(1000 + late), 1), Found::New);
+            assert_eq!(incoming.look(LEADER, START, 1), Found::Answered(answer));
+            assert_eq!(incoming.look(LEADER, START, 2 + late), Found::New);
+        }
+        assert_eq!(incoming.0[&LEADER].len(), MAX_STARTS);
     }
 
     #[test]

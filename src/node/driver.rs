@@ -464,7 +464,7 @@ impl Driver {
             // Of a term of this life this member knows all that it placed.
             Found::New if term > self.start_term => {
                 let answer = Err(ForwardRefusal::NotLeader { leader: self.status.leader });
-                self.incoming.keep(from, number, answer);
+                self.incoming.keep(from, start, number, answer);
                 self.answer_forward(from, start, number, answer);
             }
             // Nobody can say any more what became of it.
@@ -622,7 +622,7 @@ impl Driver {
                     ProposeRefusal::MembershipChanging => ForwardRefusal::MembershipChanging,
                     ProposeRefusal::Refused(refusal) => ForwardRefusal::Refused(refusal),
                 });
-                self.incoming.keep(from, number, answer);
+                self.incoming.keep(from, start, number, answer);
                 self.answer_forward(from, start, number, answer);
             }
         }

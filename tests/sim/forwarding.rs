@@ -165,7 +165,7 @@ impl World {
             // Of a term of this life this member knows all that it placed.
             Found::New if term > member.start_term => {
                 let answer = Err(ForwardRefusal::NotLeader { leader: member.status.leader });
-                member.incoming.keep(sender, number, answer);
+                member.incoming.keep(sender, start, number, answer);
                 self.answer_forward(place, sender, start, number, answer);
             }
             // Nobody can say any more what became of it.
@@ -232,7 +232,7 @@ impl World {
                 if self.bug == Some(Bug::RefusedThoughPlaced) && self.chance.percent(10) {
                     answer = Err(ForwardRefusal::NotLeader { leader: None });
                 }
-                self.alive(place).incoming.keep(from, number, answer);
+                self.alive(place).incoming.keep(from, start, number, answer);
                 self.answer_forward(place, from, start, number, answer);
             }
         }
