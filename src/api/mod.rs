@@ -209,7 +209,7 @@ impl State {
     /// Takes in a request that changes something and asks for no conditions: the call, and the body in full.
     ///
     /// # Errors
-    /// Those of [`extract::body::read`], and [`Code::InvalidArgument`](problem::Code::InvalidArgument) for conditions and a
+    /// Those of [`extract::body::read`], and [`Code::InvalidArgument`] for conditions and a
     /// bad idempotency key.
     pub async fn arrive(&self, parts: &Parts, body: Body, timeout: Option<Span>) -> Result<(Call, Bytes), Problem> {
         refuse_conditions(&parts.headers)?;
