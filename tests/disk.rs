@@ -176,7 +176,7 @@ fn on_a_full_disk_reads_deletions_and_compaction_go_on_and_nothing_is_lost() {
     if let Some(why) = Volume::hindrance() {
         return not_run(why);
     }
-    let volume = Volume::make(&dir.path().join("image"), &dir.path().join("mount"), 256).unwrap();
+    let volume = Volume::make(&dir.path().join("image"), &dir.path().join("mount"), 384).unwrap();
     let mut server = Server::try_start_in(&volume.point().join("data"), &[]).unwrap();
     let value = "x".repeat(1 << 20);
     let mut stored = 0;
@@ -197,4 +197,40 @@ fn on_a_full_disk_reads_deletions_and_compaction_go_on_and_nothing_is_lost() {
     server.restart();
     let listed = client(&server).get("/v1/keys/big/?keysOnly=true").value();
     assert_eq!(listed["count"], stored - 1, "all that was acknowledged, less what was deleted");
+}
+
+#[test]
+fn a_disk_that_fills_as_fast_as_clients_can_is_known_to_be_full_before_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    if let Some(why) = Volume::hindrance() {
+        return not_run(why);
+    }
+    let volume = Volume::make(&dir.path().join("image"), &dir.path().join("mount"), 512).unwrap();
+    let server = Server::try_start_in(&volume.point().join("data"), &[]).unwrap();
+    let value = "x".repeat(1_400_000);
+    let deadline = Instant::now() + Duration::from_mins(2);
+    let stored: u64 = std::thread::scope(|scope| {
+        let fill = |writer: u32| {
+            let (server, value) = (&server, &value);
+            scope.spawn(move || {
+                for number in 0.. {
+                    assert!(Instant::now() < deadline, "the disk never filled");
+                    let answer = client(server).put(&format!("/v1/keys/big/{writer}/{number}"), value);
+                    match (answer.status, answer.code().as_str()) {
+                        (201, _) => {}
+                        (507, "quota_exceeded") => return number,
+                        (status, code) => panic!("{status} {code}: {}", server.log()),
+                    }
+                }
+                0
+            })
+        };
+        let writers: Vec<_> = (0..32).map(fill).collect();
+        writers.into_iter().map(|writer| writer.join().unwrap()).sum()
+    });
+    let listed = client(&server).get("/v1/keys/big/?recursive=true&countOnly=true").value();
+    assert_eq!(listed["count"], stored);
+    assert!(stored > 32, "full after {stored} values");
+    let revision = client(&server).delete("/v1/keys/big/0/?recursive=true").expect(200).value()["revision"].clone();
+    client(&server).post("/v1/maintenance:compact", format!("{{\"revision\":{revision}}}")).expect(200);
 }

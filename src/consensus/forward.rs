@@ -31,8 +31,9 @@ pub enum ForwardRefusal {
     },
     #[error("too much is proposed and not yet committed")]
     Overloaded,
-    #[error("another change of membership is under way")]
-    MembershipChanging,
+    /// As [`ProposeRefusal::ChangeLater`](super::ProposeRefusal::ChangeLater).
+    #[error("the members cannot be changed just now")]
+    ChangeLater,
     #[error(transparent)]
     Refused(ChangeRefusal),
 }

@@ -90,13 +90,20 @@ pub(super) fn check(
 pub(super) struct Heard {
     now: u64,
     last: BTreeMap<MemberId, u64>,
+    /// When this member began to lead, the last time.
+    leads_since: u64,
     /// Silence of so many ticks counts.
     patience: u64,
 }
 
 impl Heard {
     pub(super) fn new(election_ticks: usize) -> Self {
-        Self { now: 0, last: BTreeMap::new(), patience: u64::try_from(election_ticks).unwrap_or(u64::MAX) }
+        Self {
+            now: 0,
+            last: BTreeMap::new(),
+            leads_since: 0,
+            patience: u64::try_from(election_ticks).unwrap_or(u64::MAX),
+        }
     }
 
     pub(super) fn tick(&mut self) {
@@ -109,6 +116,16 @@ impl Heard {
 
     pub(super) fn is_heard(&self, member: MemberId) -> bool {
         self.last.get(&member).is_some_and(|last| self.now - last < self.patience)
+    }
+
+    /// From here on the others have a reason to be heard of.
+    pub(super) fn begin_to_lead(&mut self) {
+        self.leads_since = self.now;
+    }
+
+    /// Whether who is not heard of by a leader is silent indeed.
+    pub(super) fn is_settled(&self) -> bool {
+        self.now - self.leads_since >= self.patience
     }
 
     /// Forgets all others.

@@ -251,8 +251,9 @@ pub enum ProposeRefusal {
     Transferring,
     #[error("too much is proposed and not yet committed")]
     Overloaded,
-    #[error("another change of membership is under way")]
-    MembershipChanging,
+    /// Another change of membership is under way, or the leader is too new to know who is silent.
+    #[error("the members cannot be changed just now")]
+    ChangeLater,
     #[error(transparent)]
     Refused(ChangeRefusal),
 }

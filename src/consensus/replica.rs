@@ -20,7 +20,7 @@ use super::log::Log;
 use super::membership::{self, ChangeRefusal, Heard, Learner, MembershipChange};
 use super::reads::Reads;
 use super::window::{ApplyWindow, MAX_UNAPPLIED_BYTES};
-use super::{Config, Input, Output, Persist, Position, Progress, ProposeRefusal, Recovered, StartError, Status};
+use super::{Config, Input, Output, Persist, Position, Progress, ProposeRefusal, Recovered, Role, StartError, Status};
 use crate::model::{HardState, Index, MemberId, Term, limits};
 
 /// The payload bytes of one message; a larger entry travels alone.
@@ -269,9 +269,14 @@ impl Replica {
         self.may_propose()?;
         // Raft would put an empty entry in its place, and nobody would know what became of it.
         if self.node.raft.has_pending_conf() {
-            return Err(ProposeRefusal::MembershipChanging);
+            return Err(ProposeRefusal::ChangeLater);
         }
-        self.check_change(change).map_err(ProposeRefusal::Refused)?;
+        match self.check_change(change) {
+            Err(ChangeRefusal::Silent | ChangeRefusal::QuorumAtRisk { .. }) if !self.heard.is_settled() => {
+                return Err(ProposeRefusal::ChangeLater);
+            }
+            checked => checked.map_err(ProposeRefusal::Refused)?,
+        }
         // Raft's leader goes on leading without being a member, and stops without a word: it hands over first.
         if change == MembershipChange::Remove(self.config.member)
             && let Some(successor) = self.successor()
@@ -404,6 +409,9 @@ impl Replica {
         let status = Status { leader, term, role: from_raft_role(raft.state) };
         if (status.leader, status.term) != (self.status.leader, self.status.term) {
             self.output.dropped_reads.extend(self.reads.drop_all());
+        }
+        if status.role == Role::Leader && self.status.role != Role::Leader {
+            self.heard.begin_to_lead();
         }
         self.status = status;
         if raft.state == StateRole::Leader && raft.commit_to_current_term() {

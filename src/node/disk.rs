@@ -98,6 +98,7 @@ impl Disk {
             return self.fail("the log could not be written", &error);
         }
         self.shared.metrics.wal.fsync_seconds.observe(start.elapsed());
+        self.shared.space.spend(persist.entries.iter().map(|entry| entry.data.len() as u64).sum());
         self.shared.metrics.wal.entries.inc_by(persist.entries.len() as u64);
         self.observe();
         self.runner.handle(Event::Persisted(persist.number)).is_ok() && self.prepare()

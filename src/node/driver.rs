@@ -20,7 +20,7 @@ use super::runner::{Event, PendingRead, Runner};
 use super::streams::Streams;
 use super::transport::{Forward, Forwarded, PeerMessage, Transport};
 use super::waiters::Pending;
-use super::{Dismissal, Shared};
+use super::{Dismissal, Room, Shared};
 use crate::consensus::forward::{ForwardAnswer, ForwardRefusal, Found, Incoming, MAX_UNANSWERED, Outgoing};
 use crate::consensus::{
     Input, MembershipChange, Message, MessageKind, Output, Persist, Position, ProposeRefusal, Replica, Role, Status,
@@ -88,7 +88,7 @@ pub(super) struct Driver {
     last_checkpoint: Instant,
     last_proposal: Instant,
     last_description: Option<Instant>,
-    last_report: Option<Instant>,
+    last_report: Option<(Instant, Room)>,
 }
 
 /// The way to the other members, and back.
@@ -309,11 +309,13 @@ impl Driver {
     /// Tells the other members how this one is.
     fn report(&mut self, now: Instant) {
         let Some(peers) = &self.peers else { return };
-        if self.last_report.is_some_and(|last| now.duration_since(last) < REPORT_EVERY) {
+        // That a disk is full is told at once: others fill it, too.
+        let room = self.shared.space.room(0);
+        if self.last_report.is_some_and(|(last, told)| told == room && now.duration_since(last) < REPORT_EVERY) {
             return;
         }
-        self.last_report = Some(now);
         let report = Report::of(&self.shared);
+        self.last_report = Some((now, report.room));
         for other in peers.transport.peers().into_keys() {
             // One that is lost is followed by another.
             let _ = peers.transport.send(other, PeerMessage::Report(report.clone()));
@@ -487,7 +489,7 @@ impl Driver {
                 self.held_back = true;
                 self.give_back(proposals);
             }
-            Err(ForwardRefusal::MembershipChanging) => self.give_back(proposals),
+            Err(ForwardRefusal::ChangeLater) => self.give_back(proposals),
             Err(ForwardRefusal::Overloaded) => self.refuse(&proposals, &ProposeError::Overloaded),
             Err(ForwardRefusal::Refused(refusal)) => self.refuse(&proposals, &ProposeError::Refused(refusal)),
         }
@@ -610,7 +612,7 @@ impl Driver {
                     self.held_back = true;
                     self.give_back(proposals);
                 }
-                Err(ProposeRefusal::MembershipChanging) => self.give_back(proposals),
+                Err(ProposeRefusal::ChangeLater) => self.give_back(proposals),
                 Err(ProposeRefusal::Overloaded) => self.refuse(&proposals, &ProposeError::Overloaded),
                 Err(ProposeRefusal::Refused(refusal)) => self.refuse(&proposals, &ProposeError::Refused(refusal)),
             },
@@ -619,7 +621,7 @@ impl Driver {
                     ProposeRefusal::NotLeader { leader } => ForwardRefusal::NotLeader { leader },
                     ProposeRefusal::Transferring => ForwardRefusal::NotLeader { leader: None },
                     ProposeRefusal::Overloaded => ForwardRefusal::Overloaded,
-                    ProposeRefusal::MembershipChanging => ForwardRefusal::MembershipChanging,
+                    ProposeRefusal::ChangeLater => ForwardRefusal::ChangeLater,
                     ProposeRefusal::Refused(refusal) => ForwardRefusal::Refused(refusal),
                 });
                 self.incoming.keep(from, start, number, answer);

@@ -16,7 +16,7 @@ use super::report::Report;
 use super::runner::{Event, Runner};
 use super::waiters::{GivenUp, Pending, Permit};
 use super::watch::Watcher;
-use super::{Identity, Published, Shared};
+use super::{Identity, Published, Room, Shared};
 use crate::consensus::{ChangeRefusal, MembershipChange};
 use crate::model::codec::encode_into;
 use crate::model::{Command, Idempotency, Index, LeaseId, MemberId, Proposal, Reply, Revision, Term, Ttl};
@@ -253,10 +253,28 @@ impl NodeHandle {
         (self.shared.engine.read().disk_bytes().unwrap_or(0), self.shared.wal_bytes.load(Ordering::Relaxed))
     }
 
-    /// Whether the log can go on when its present segment is full.
+    /// What the disks of the cluster have room for: this member's, and those of the other voters that it hears of.
     #[must_use]
-    pub fn log_has_room(&self) -> bool {
-        self.shared.log_has_room.load(Ordering::Relaxed)
+    pub fn room(&self) -> Room {
+        let shared = &self.shared;
+        shared.space.room(shared.in_flight.bytes() as u64).max(shared.reports.room(&shared.members()))
+    }
+
+    /// What this member's own disk has room for.
+    #[must_use]
+    pub fn own_room(&self) -> Room {
+        self.shared.space.room(0)
+    }
+
+    /// Looks how much room the disk has. To be called several times a second.
+    ///
+    /// # Errors
+    /// When the file system does not say.
+    pub fn observe_space(&self) -> std::io::Result<()> {
+        let store_bytes = self.disk_bytes().0;
+        // A log that cannot have its next segment stops with the present one.
+        let has_room = self.shared.log_has_room.load(Ordering::Relaxed);
+        self.shared.space.observe(|| if has_room { self.free_bytes() } else { Ok(0) }, store_bytes)
     }
 
     /// The bytes free on the disk that holds the data.
@@ -264,8 +282,7 @@ impl NodeHandle {
     /// # Errors
     /// When the file system does not say.
     pub fn free_bytes(&self) -> std::io::Result<u64> {
-        let stat = rustix::fs::statvfs(&self.shared.data_dir)?;
-        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+        self.shared.free_bytes()
     }
 
     /// Why the member stopped, if it has.

@@ -22,13 +22,16 @@ mod recover;
 mod report;
 mod restore;
 mod runner;
+mod space;
 mod streams;
 mod transport;
 mod waiters;
 mod watch;
 mod zeros;
 
+use std::fmt::Write as _;
 use std::fs::File;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -48,6 +51,7 @@ pub use open::{OpenError, is_begun};
 pub use recover::{Holding, Progress, RecoverError, Survivor, Working};
 pub use report::Report;
 pub use restore::{RestoreError, restore};
+pub use space::Room;
 pub use transport::{ConnectionError, KnownMembers, ask_members};
 pub use watch::{Delivery, Watcher};
 
@@ -144,6 +148,7 @@ struct Shared {
     /// Whether other members can reach this one.
     listens: bool,
     reports: report::Reports,
+    space: space::Space,
     in_flight: Arc<waiters::InFlight>,
     /// Why the member stopped, once it has.
     failure: channel::Sender<Option<Arc<str>>>,
@@ -183,6 +188,12 @@ impl Shared {
         ProposalId { member: self.identity.member, incarnation: self.start, sequence }
     }
 
+    /// The bytes free on the disk that holds the data.
+    fn free_bytes(&self) -> io::Result<u64> {
+        let stat = rustix::fs::statvfs(&self.data_dir)?;
+        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+
     /// Stops the member: what waits gets no answer but an error, and nothing new is taken.
     fn fail(&self, what: &str, error: &dyn std::error::Error) {
         let mut message = format!("{what}: {error}");
@@ -191,6 +202,14 @@ impl Shared {
             message.push_str(": ");
             message.push_str(&cause.to_string());
             source = cause.source();
+        }
+        // What failed may not say so itself, or not any more.
+        if self.free_bytes().is_ok_and(|free| free < space::LAST_BYTES) {
+            let _infallible = write!(
+                message,
+                "; the disk that holds {} is full: free some space, and start again",
+                self.data_dir.display()
+            );
         }
         tracing::error!("{message}; this member stops");
         self.sole_leader.store(false, Ordering::SeqCst);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use borsh::{BorshDeserialize, BorshSerialize};
 use parking_lot::Mutex;
 
-use super::Shared;
+use super::{Room, Shared};
 use crate::model::{Index, MemberId, Members, Revision};
 use crate::storage::Engine as _;
 
@@ -26,6 +26,8 @@ pub struct Report {
     /// What store and log take on its disk.
     pub store_bytes: u64,
     pub log_bytes: u64,
+    /// On its disk.
+    pub room: Room,
 }
 
 impl Report {
@@ -37,6 +39,7 @@ impl Report {
             revision: published.revision(),
             store_bytes: shared.engine.read().disk_bytes().unwrap_or(0),
             log_bytes: shared.wal_bytes.load(Ordering::Relaxed),
+            room: shared.space.room(0),
         }
     }
 }
@@ -48,6 +51,14 @@ pub(super) struct Reports(Mutex<BTreeMap<MemberId, (Instant, Report)>>);
 impl Reports {
     pub(super) fn take(&self, from: MemberId, report: Report) {
         self.0.lock().insert(from, (Instant::now(), report));
+    }
+
+    /// What the disks of the other voters have room for: a member whose disk is full stops, and its vote is needed.
+    pub(super) fn room(&self, members: &Members) -> Room {
+        let reports = self.0.lock();
+        let is_voter = |id| members.get(id).is_some_and(|member| !member.learner);
+        let recent = reports.iter().filter(|(id, (at, _))| is_voter(**id) && at.elapsed() <= PATIENCE);
+        recent.map(|(_, (_, report))| report.room).max().unwrap_or(Room::Enough)
     }
 
     /// What is known of these members, of those that are heard of.

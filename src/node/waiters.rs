@@ -162,6 +162,12 @@ pub(super) struct InFlight {
     bytes: AtomicUsize,
 }
 
+impl InFlight {
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+}
+
 /// A place among the proposals in flight, given back when dropped.
 #[derive(Debug)]
 pub(super) struct Permit {

@@ -47,8 +47,11 @@ pub enum Error {
     /// Perhaps carried out.
     #[error("not known to be carried out within the time allowed; it may be, now or later: read before trying again")]
     OutcomeUnknown,
-    /// Certainly not carried out: only deletions and compaction may go on.
-    #[error("the disk is nearly full: free some space, delete keys, or compact; reads and deletions still work")]
+    /// Certainly not carried out: only deletions and compaction may go on, and at the very last only compaction.
+    #[error(
+        "the disk of a member is nearly full: free some space, delete keys, or compact; reads, compaction and, while there \
+         is some room left, deletions still work"
+    )]
     NoSpace,
     #[error("the server is shutting down")]
     ShuttingDown,

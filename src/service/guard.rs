@@ -48,6 +48,11 @@ pub(super) fn grows(command: &Command) -> bool {
     }
 }
 
+/// Whether a command makes events, which hold what was there before until it is compacted.
+pub(super) fn makes_events(command: &Command) -> bool {
+    matches!(command, Command::Delete { .. } | Command::Txn(_) | Command::RevokeLease(_))
+}
+
 fn txn_grows(txn: &Txn) -> bool {
     txn.then.iter().chain(&txn.otherwise).any(|op| match op {
         Op::Put(_) => true,

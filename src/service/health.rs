@@ -1,7 +1,7 @@
 //! Whether the member can serve, check by check.
 
 use super::{Error, Service};
-use crate::node::Published;
+use crate::node::{Published, Room};
 
 /// One thing that has to be so.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,7 +39,8 @@ impl Service {
         let waiting = must_be_begun(&node.latest()).err().map(|error| error.to_string());
         let leader = node.leader().is_none().then(|| "there is no leader".to_owned());
         let draining = self.0.shutdown.is_cancelled().then(|| "the server is shutting down".to_owned());
-        let space = self.0.space.is_short().then(|| "the disk is nearly full: writes that grow are refused".to_owned());
+        let is_short = node.own_room() != Room::Enough;
+        let space = is_short.then(|| "the disk is nearly full: writes that grow are refused".to_owned());
         Readiness {
             checks: vec![
                 Check { name: "member", problem: failed.or(waiting) },

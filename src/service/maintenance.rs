@@ -1,6 +1,5 @@
 //! Looking after the store: compaction, space, status, snapshot, hash.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -13,33 +12,8 @@ use crate::machine::SnapshotSource;
 use crate::model::{ClusterId, Command, Index, MemberId, Revision, Term, Timestamp};
 use crate::storage::fjall::FjallSnapshot;
 
-/// When less than this is free on the disk, writes that grow the store are refused.
-const RESERVE_BYTES: u64 = 64 * 1024 * 1024;
-/// With this much free, they are allowed again.
-const RECOVERED_BYTES: u64 = 96 * 1024 * 1024;
 /// How often free space is looked at.
-const SPACE_EVERY: Duration = Duration::from_millis(500);
-
-/// Whether the disk has room.
-#[derive(Debug, Default)]
-pub(super) struct Space(AtomicBool);
-
-impl Space {
-    pub(super) fn is_short(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    fn observe(&self, free: u64) {
-        let short = self.is_short();
-        if !short && free < RESERVE_BYTES {
-            tracing::warn!(free, "the disk is nearly full: only reads, deletions and compaction are served");
-            self.0.store(true, Ordering::Relaxed);
-        } else if short && free >= RECOVERED_BYTES {
-            tracing::info!(free, "the disk has room again: all writes are served");
-            self.0.store(false, Ordering::Relaxed);
-        }
-    }
-}
+const SPACE_EVERY: Duration = Duration::from_millis(100);
 
 /// What is forgotten by itself, and when (etcd's `--auto-compaction-*`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -207,9 +181,8 @@ impl Service {
                 () = self.0.shutdown.cancelled() => return,
                 _ = every.tick() => {}
             }
-            match self.0.node.free_bytes() {
-                Ok(free) => self.0.space.observe(if self.0.node.log_has_room() { free } else { 0 }),
-                Err(error) => tracing::warn!(%error, "the file system does not say how much space is free"),
+            if let Err(error) = self.0.node.observe_space() {
+                tracing::warn!(%error, "the file system does not say how much space is free");
             }
         }
     }
@@ -264,23 +237,5 @@ impl Service {
         }
         self.compact(&call, revision).await?;
         Ok(Some(revision))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn space_is_short_from_the_reserve_on_until_it_has_recovered() {
-        let space = Space::default();
-        space.observe(RESERVE_BYTES);
-        assert!(!space.is_short());
-        space.observe(RESERVE_BYTES - 1);
-        assert!(space.is_short());
-        space.observe(RECOVERED_BYTES - 1);
-        assert!(space.is_short());
-        space.observe(RECOVERED_BYTES);
-        assert!(!space.is_short());
     }
 }

@@ -29,7 +29,7 @@ pub use maintenance::{Hash, Retention, SnapshotStream, Status};
 pub use watch::{OnCompacted, Start, WatchEvents, WatchItem, WatchRequest, WatchStream};
 
 use crate::model::{ClusterId, Command, Idempotency, Index, LeaseId, MemberId, Outcome, Reply, Revision, Term};
-use crate::node::NodeHandle;
+use crate::node::{NodeHandle, Room};
 use crate::observe::{Metrics, Settled};
 
 /// Who asks. Until there are users, everybody may do everything.
@@ -96,7 +96,6 @@ struct Inner {
     metrics: Metrics,
     /// Cancelled when the server drains.
     shutdown: CancellationToken,
-    space: maintenance::Space,
     started: Instant,
     name: String,
 }
@@ -110,8 +109,7 @@ impl fmt::Debug for Service {
 impl Service {
     #[must_use]
     pub fn new(node: NodeHandle, name: String, limits: Limits, metrics: Metrics, shutdown: CancellationToken) -> Self {
-        let space = maintenance::Space::default();
-        Self(Arc::new(Inner { node, limits, metrics, shutdown, space, started: Instant::now(), name }))
+        Self(Arc::new(Inner { node, limits, metrics, shutdown, started: Instant::now(), name }))
     }
 
     /// What an answer shows when it has nothing more exact.
@@ -148,8 +146,10 @@ impl Service {
     pub async fn write(&self, call: &Call, command: Command) -> Result<Done, Error> {
         call.idempotency.as_ref().map_or(Ok(()), guard::idempotency)?;
         self.0.limits.check(&command)?;
-        if self.0.space.is_short() && guard::grows(&command) {
-            return Err(Error::NoSpace);
+        match self.0.node.room() {
+            Room::Short if guard::grows(&command) => return Err(Error::NoSpace),
+            Room::None if guard::grows(&command) || guard::makes_events(&command) => return Err(Error::NoSpace),
+            Room::Enough | Room::Short | Room::None => {}
         }
         let reply = self.propose(call, command).await?;
         match reply.result {

@@ -1,6 +1,6 @@
-//! Disks that fill up: under one member, which must not hurt the others, and under all of them.
+//! Disks that fill up: under one member, which the others must not hurt, and under all of them.
 //!
-//! Each member looks after its own disk: with less than a reserve free it refuses what makes the store larger.
+//! A member tells the others when less than a reserve is free on its disk, and none takes what makes the store larger.
 
 use std::time::{Duration, Instant};
 
@@ -15,10 +15,10 @@ use crate::support::http::{Client, Response};
 use crate::support::volume::{Volume, not_run};
 
 const VOLUME_MEBIBYTES: u64 = 512;
-/// Below this much free space a member takes no writes that grow.
+/// Below this much free space a member takes no writes that grow; a store of some size needs more.
 const RESERVE_MEBIBYTES: u64 = 64;
 /// What the members have beyond that.
-const ROOM_MEBIBYTES: u64 = 48;
+const ROOM_MEBIBYTES: u64 = 96;
 const PIECE_BYTES: usize = 512 * 1024;
 /// How long filling may take.
 const FILL_LIMIT: Duration = Duration::from_mins(1);
@@ -92,49 +92,84 @@ async fn judge(cluster: &mut Cluster, operations: &[Operation], end: u64, silenc
     println!("{tally}");
 }
 
-/// Fills the disk of one member of three through the others, until it stops by itself.
-async fn one_is_full(is_leader: bool, seed: u64) {
+/// Waits until a large value is refused at a member, or taken.
+async fn must_refuse(site: &mut Site, place: usize, refuses: bool) {
+    let deadline = Instant::now() + SETTLE_LIMIT;
+    while (*site.piece(place).await == Outcome::Refused) != refuses {
+        assert!(Instant::now() < deadline, "member {place}: {refuses}\n{}", site.cluster.logs());
+    }
+}
+
+/// Takes the room of one member of three, so that none of them takes what grows: it has to keep what the others take.
+async fn one_is_short(is_leader: bool, seed: u64) {
     let _shared = MACHINE.read().await;
     let Some(mut site) = Site::new(seed).await else { return };
     let full = if is_leader { site.leader } else { site.cluster.others(site.leader)[0] };
-    let others = site.cluster.others(full);
     site.cluster.volumes[full].leave_free(RESERVE_MEBIBYTES - 1);
-    must_have_room(&site.cluster, full, false).await;
-    assert_eq!(*site.piece(full).await, Outcome::Refused, "a member without room took a write");
-    ask(&site.cluster, full, |client| client.get("/v1/keys/own/?recursive=true&keysOnly=true")).expect(200);
-
-    let deadline = Instant::now() + FILL_LIMIT;
-    while site.cluster.members[full].ended().is_none() {
-        site.piece(others[site.pieces.len() % others.len()]).await;
-        assert!(Instant::now() < deadline, "member {full} finds room without end:\n{}", site.cluster.logs());
+    for place in site.cluster.places() {
+        must_refuse(&mut site, place, true).await;
+        ask(&site.cluster, place, |client| client.get("/v1/keys/own/?recursive=true&keysOnly=true")).expect(200);
+        ask(&site.cluster, place, |client| client.delete("/v1/keys/never/was")).refused(404, "key_not_found");
     }
-    println!("member {full} ended after {} pieces", site.pieces.len());
-    let status = site.cluster.members[full].wait(FILL_LIMIT);
-    let log = site.cluster.members[full].log();
-    let is_clear = log.contains("No space left on device") && !log.contains("panicked");
-    assert!(status.code().is_some_and(|code| code != 0) && is_clear, "{status}\n{}", site.cluster.logs());
-    site.cluster.leader_among(&others).await;
-    site.load.flowing().await;
+    site.cluster.members[full].must_run();
+    site.cluster.volumes[full].make_room();
+    for place in site.cluster.places() {
+        must_refuse(&mut site, place, false).await;
+    }
+    let (mut cluster, operations) = site.finish().await;
+    let end = last_write(&cluster).await;
+    judge(&mut cluster, &operations, end, &[]).await;
+}
 
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_takes_what_would_fill_the_disk_of_a_follower() {
+    one_is_short(false, 15).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_takes_what_would_fill_the_disk_of_the_leader() {
+    one_is_short(true, 16).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_without_any_room_starts_or_says_why_not_and_catches_up_once_it_has_some() {
+    let _shared = MACHINE.read().await;
+    let Some(mut site) = Site::new(18).await else { return };
+    let full = site.cluster.others(site.leader)[0];
+    let others = site.cluster.others(full);
+    for number in 0..40 {
+        site.piece(others[number % others.len()]).await;
+    }
+    site.cluster.members[full].kill();
+    site.cluster.volumes[full].leave_free(2);
+    site.cluster.members[full].start();
+    // The others heard of no such disk while it was down. What it cannot keep, it has to say.
+    let deadline = Instant::now() + FILL_LIMIT;
+    let said = |site: &mut Site| {
+        let ready = Client::new(&site.cluster.address(full).to_string()).try_put("/v1/keys/never?timeout=1s", "v");
+        let refused = ready.is_some_and(|answer| (answer.status, answer.code().as_str()) == (507, "quota_exceeded"));
+        refused || site.cluster.members[full].ended().is_some()
+    };
+    while !tokio::task::block_in_place(|| said(&mut site)) {
+        assert!(Instant::now() < deadline, "it neither serves nor ends:\n{}", site.cluster.logs());
+        tokio::time::sleep(LOOK).await;
+    }
+    if site.cluster.members[full].ended().is_some() {
+        let status = site.cluster.members[full].wait(FILL_LIMIT);
+        let log = site.cluster.members[full].log();
+        let is_clear = log.contains("free some space, and start again") && !log.contains("panicked");
+        assert!(status.code().is_some_and(|code| code != 0) && is_clear, "{status}\n{}", site.cluster.logs());
+    } else {
+        site.cluster.members[full].kill();
+    }
     site.cluster.volumes[full].make_room();
     site.cluster.members[full].start();
-    // It has its addresses before it has read its log again: until then, what is asked of it waits.
     let start = Instant::now();
     site.cluster.must_follow(full).await;
     let silence = Silence { member: full, start, end: Instant::now() };
     let (mut cluster, operations) = site.finish().await;
     let end = last_write(&cluster).await;
     judge(&mut cluster, &operations, end, &[silence]).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_follower_whose_disk_is_full_stops_alone_and_catches_up_once_it_has_room() {
-    one_is_full(false, 15).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_leader_whose_disk_is_full_stops_alone_and_catches_up_once_it_has_room() {
-    one_is_full(true, 16).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -174,10 +209,15 @@ async fn with_all_disks_full_reads_deletions_and_compaction_go_on_and_room_bring
     }
     cluster.leader().await;
     cluster.must_agree_at(deleted_at).await;
+    cluster.volumes.iter().for_each(Volume::make_room);
     for place in places {
-        cluster.volumes[place].make_room();
         must_have_room(&cluster, place, true).await;
-        ask(&cluster, place, |client| client.put("/v1/keys/more", "v")).expect(if place == 0 { 201 } else { 200 });
+        let deadline = Instant::now() + SETTLE_LIMIT;
+        // That the others have room again, too, is told about once a second.
+        while !matches!(ask(&cluster, place, |client| client.put("/v1/keys/more", "v")).status, 200 | 201) {
+            assert!(Instant::now() < deadline, "member {place} takes no writes\n{}", cluster.logs());
+            tokio::time::sleep(LOOK).await;
+        }
     }
     let end = last_write(&cluster).await;
     cluster.must_agree_at(end).await;

@@ -197,7 +197,7 @@ impl World {
                 self.report.sight("batches refused by a member that does not lead");
                 self.give_back(place, sent.batch);
             }
-            Err(ForwardRefusal::Overloaded | ForwardRefusal::MembershipChanging | ForwardRefusal::Refused(_)) => {
+            Err(ForwardRefusal::Overloaded | ForwardRefusal::ChangeLater | ForwardRefusal::Refused(_)) => {
                 self.refuse(place, &sent.batch)?;
             }
         }
@@ -217,7 +217,7 @@ impl World {
                 Err(ProposeRefusal::NotLeader { .. } | ProposeRefusal::Transferring) => {
                     self.give_back(place, proposals);
                 }
-                Err(ProposeRefusal::Overloaded | ProposeRefusal::MembershipChanging | ProposeRefusal::Refused(_)) => {
+                Err(ProposeRefusal::Overloaded | ProposeRefusal::ChangeLater | ProposeRefusal::Refused(_)) => {
                     self.refuse(place, &proposals)?;
                 }
             },
@@ -226,7 +226,7 @@ impl World {
                     ProposeRefusal::NotLeader { leader } => ForwardRefusal::NotLeader { leader },
                     ProposeRefusal::Transferring => ForwardRefusal::NotLeader { leader: None },
                     ProposeRefusal::Overloaded => ForwardRefusal::Overloaded,
-                    ProposeRefusal::MembershipChanging => ForwardRefusal::MembershipChanging,
+                    ProposeRefusal::ChangeLater => ForwardRefusal::ChangeLater,
                     ProposeRefusal::Refused(refusal) => ForwardRefusal::Refused(refusal),
                 });
                 if self.bug == Some(Bug::RefusedThoughPlaced) && self.chance.percent(10) {

@@ -430,6 +430,24 @@ fn a_leader_that_is_to_remove_itself_hands_over_first() {
 }
 
 #[test]
+fn a_new_leader_does_not_take_those_for_silent_that_had_no_reason_to_speak() {
+    let mut cluster = Cluster::new(3, 6);
+    let leader = cluster.elect();
+    cluster.rounds(2);
+    let heir = cluster.ids().into_iter().find(|id| *id != leader).unwrap();
+    let other = cluster.ids().into_iter().find(|id| *id != leader && *id != heir).unwrap();
+    cluster.crash(other);
+    cluster.step(leader, Input::Transfer { to: MemberId(heir) });
+    cluster.deliver();
+    assert_eq!(cluster.leader(), Some(heir));
+    cluster.rounds(2);
+    assert_eq!(remove(&mut cluster, heir, leader), Err(ProposeRefusal::ChangeLater));
+    cluster.rounds(10);
+    let at_risk = ChangeRefusal::QuorumAtRisk { voters: 2, heard: 1, needed: 2 };
+    assert_eq!(remove(&mut cluster, heir, leader), Err(ProposeRefusal::Refused(at_risk)));
+}
+
+#[test]
 fn a_change_that_would_leave_no_majority_is_refused_before_it_is_an_entry() {
     let mut cluster = Cluster::new(3, 6);
     let leader = cluster.elect();
@@ -445,7 +463,7 @@ fn a_change_that_would_leave_no_majority_is_refused_before_it_is_an_entry() {
     let refusal = ChangeRefusal::QuorumAtRisk { voters: 2, heard: 1, needed: 2 };
     assert_eq!(remove(&mut cluster, leader, other), Err(ProposeRefusal::Refused(refusal)));
     assert!(remove(&mut cluster, leader, dead).is_ok());
-    assert_eq!(remove(&mut cluster, leader, dead), Err(ProposeRefusal::MembershipChanging));
+    assert_eq!(remove(&mut cluster, leader, dead), Err(ProposeRefusal::ChangeLater));
 }
 
 /// One run under every fault, then heal and demand progress. Returns its trace.

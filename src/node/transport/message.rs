@@ -134,6 +134,7 @@ mod tests {
     use super::*;
     use crate::consensus::ChangeRefusal;
     use crate::model::Revision;
+    use crate::node::Room;
 
     fn payload(message: &PeerMessage) -> Bytes {
         let mut bytes = Vec::new();
@@ -149,14 +150,14 @@ mod tests {
             ForwardRefusal::NotLeader { leader: None },
             ForwardRefusal::NotLeader { leader: Some(MemberId(7)) },
             ForwardRefusal::Overloaded,
-            ForwardRefusal::MembershipChanging,
+            ForwardRefusal::ChangeLater,
             ForwardRefusal::Refused(ChangeRefusal::Behind { behind: 8 }),
         ];
         let answers = refusals.into_iter().map(Err).chain([Ok(position)]);
         let forwarded = answers.map(|answer| PeerMessage::Forwarded(Forwarded { start, number, answer }));
         let proposals = vec![Bytes::from_static(b"one"), Bytes::new(), Bytes::from_static(b"three")];
         let (version, revision) = ("1.2.3".to_owned(), Revision(4));
-        let report = Report { version, applied: Index(5), revision, store_bytes: 6, log_bytes: 7 };
+        let report = Report { version, applied: Index(5), revision, store_bytes: 6, log_bytes: 7, room: Room::Short };
         let report = PeerMessage::Report(report);
         let forwards = [None, Some(MembershipChange::Remove(MemberId(9)))].map(|change| {
             let proposals = proposals.clone();
