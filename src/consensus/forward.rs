@@ -64,14 +64,9 @@ impl<B> Default for Outgoing<B> {
 }
 
 impl<B> Outgoing<B> {
-    /// How many batches are under way.
-    pub fn len(&self) -> usize {
-        self.unanswered.len()
-    }
-
-    /// Whether none is.
-    pub fn is_empty(&self) -> bool {
-        self.unanswered.is_empty()
+    /// How many batches are under way to the leader of a term.
+    pub fn under_way(&self, leader: MemberId, term: Term) -> usize {
+        self.unanswered.values().filter(|sent| (sent.to, sent.term) == (leader, term)).count()
     }
 
     /// Notes a batch as sent, and gives it its number.
@@ -87,9 +82,10 @@ impl<B> Outgoing<B> {
         if is_from { self.unanswered.remove(&number) } else { None }
     }
 
-    /// The leader is now this one: those sent to any other will not be answered. What became of them is not known.
-    pub fn follow(&mut self, leader: Option<MemberId>, term: Term) {
-        self.unanswered.retain(|_, sent| Some(sent.to) == leader && sent.term == term);
+    /// Forgets the batches that were sent to any but the leader of this term, and that nobody cares about. For the others
+    /// whoever led is still asked: if it lives, it knows what became of them.
+    pub fn forget(&mut self, leader: Option<MemberId>, term: Term, is_cared_about: impl Fn(&B) -> bool) {
+        self.unanswered.retain(|_, sent| (Some(sent.to), sent.term) == (leader, term) || is_cared_about(&sent.batch));
     }
 
     /// Passes a tick. Gives what is to be sent again, with its number.
@@ -204,14 +200,17 @@ mod tests {
     }
 
     #[test]
-    fn what_is_unanswered_is_sent_again_to_the_leader_of_its_term_alone() {
+    fn what_is_unanswered_is_asked_of_the_one_it_was_sent_to_as_long_as_somebody_cares() {
         let mut outgoing = Outgoing::default();
-        let number = outgoing.send(LEADER, Term(2), ());
-        let resent = (0..RESEND_TICKS).filter(|_| outgoing.tick().count() == 1).count();
+        let (cared_about, other) = (outgoing.send(LEADER, Term(2), true), outgoing.send(LEADER, Term(2), false));
+        let resent = (0..RESEND_TICKS).filter(|_| outgoing.tick().count() == 2).count();
         assert_eq!(resent, 1);
-        assert!(outgoing.answered(number, MemberId(2)).is_none());
-        outgoing.follow(Some(LEADER), Term(3));
-        assert_eq!(outgoing.len(), 0);
-        assert!(outgoing.answered(number, LEADER).is_none());
+        assert!(outgoing.answered(cared_about, MemberId(2)).is_none());
+        outgoing.forget(Some(LEADER), Term(2), |batch| *batch);
+        assert_eq!(outgoing.under_way(LEADER, Term(2)), 2, "its leader will answer");
+        outgoing.forget(Some(LEADER), Term(3), |batch| *batch);
+        assert_eq!((outgoing.under_way(LEADER, Term(2)), outgoing.under_way(LEADER, Term(3))), (1, 0));
+        assert!(outgoing.answered(other, LEADER).is_none());
+        assert!(outgoing.answered(cared_about, LEADER).is_some());
     }
 }

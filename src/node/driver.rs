@@ -207,7 +207,8 @@ impl Driver {
                 if start == self.shared.start
                     && let Some(sent) = self.outgoing.answered(number, from)
                 {
-                    self.forwarded(sent.batch, answer);
+                    let leads = (Some(sent.to), sent.term) == (self.status.leader, self.status.term);
+                    self.forwarded(sent.batch, answer, leads);
                 }
             }
         }
@@ -272,7 +273,8 @@ impl Driver {
             let ready = self.unpersisted.len() < MAX_UNPERSISTED;
             return ready.then(|| self.replica.applying_bytes().min(LARGE_BATCH_BYTES));
         }
-        (self.status.leader.is_some() && self.outgoing.len() < MAX_UNANSWERED).then_some(0)
+        let leader = self.status.leader?;
+        (self.outgoing.under_way(leader, self.status.term) < MAX_UNANSWERED).then_some(0)
     }
 
     /// Whether reads go now: those that come while a ticket is asked for share the next one.
@@ -440,6 +442,8 @@ impl Driver {
     }
 
     fn resend(&mut self) {
+        let Status { leader, term, .. } = self.status;
+        self.outgoing.forget(leader, term, |batch| self.shared.waiters.are_awaited(batch));
         let due = self.outgoing.tick().map(|(number, sent)| (sent.to, sent.term, number, Contents::of(&sent.batch)));
         for (leader, term, number, contents) in due.collect::<Vec<_>>() {
             // An earlier copy may have arrived: nothing follows from this one not going out.
@@ -481,12 +485,12 @@ impl Driver {
         }
     }
 
-    /// What the leader said about a batch.
-    fn forwarded(&mut self, proposals: Vec<Pending>, answer: ForwardAnswer) {
+    /// What the one that a batch was sent to says about it, be it that it leads now or that it led then.
+    fn forwarded(&mut self, proposals: Vec<Pending>, answer: ForwardAnswer, leads: bool) {
         match answer {
             Ok(position) => self.note_placed(position, &proposals),
             Err(ForwardRefusal::NotLeader { .. }) => {
-                self.held_back = true;
+                self.held_back |= leads;
                 self.give_back(proposals);
             }
             Err(ForwardRefusal::ChangeLater) => self.give_back(proposals),
@@ -567,7 +571,6 @@ impl Driver {
         if status.role != Role::Leader {
             self.shared.sole_leader.store(false, Ordering::SeqCst);
         }
-        self.outgoing.follow(status.leader, status.term);
         self.shared.term.store(status.term.get(), Ordering::Relaxed);
         self.shared.leader.store(status.leader.map_or(0, MemberId::get), Ordering::Relaxed);
         tracing::info!(role = ?status.role, term = %status.term, leader = status.leader.map(tracing::field::display), "raft state changed");

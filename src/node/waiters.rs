@@ -88,6 +88,12 @@ impl Waiters {
         });
     }
 
+    /// Whether somebody waits for one of these.
+    pub(super) fn are_awaited(&self, proposals: &[Pending]) -> bool {
+        let inner = self.inner.lock();
+        proposals.iter().any(|pending| inner.waiting.contains_key(&pending.number))
+    }
+
     /// Drops the proposals that nobody waits for any more.
     pub(super) fn keep_awaited(&self, proposals: &mut Vec<Pending>) {
         let inner = self.inner.lock();

@@ -118,7 +118,10 @@ impl World {
 
     pub fn resend(&mut self, place: usize) {
         let member = self.alive(place);
-        let start = member.start;
+        let (start, Status { leader, term, .. }) = (member.start, member.status);
+        let waiting = &member.waiting;
+        let is_awaited = |pending: &Pending| waiting.contains_key(&pending.number());
+        member.outgoing.forget(leader, term, |batch| batch.iter().any(is_awaited));
         let again = |(number, sent): (u64, &vardr::consensus::forward::Sent<Vec<Pending>>)| {
             let proposals = sent.batch.iter().map(|pending| pending.proposal.clone()).collect();
             (sent.to, Letter::Forward { start, term: sent.term, number, proposals })

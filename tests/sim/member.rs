@@ -136,7 +136,8 @@ impl Member {
     fn proposals_may_go(&self) -> bool {
         let has_way = match self.status {
             Status { role: Role::Leader, .. } => self.unpersisted.len() < MAX_UNPERSISTED,
-            Status { leader, .. } => leader.is_some() && self.outgoing.len() < MAX_UNANSWERED,
+            Status { leader: Some(leader), term, .. } => self.outgoing.under_way(leader, term) < MAX_UNANSWERED,
+            Status { leader: None, .. } => false,
         };
         has_way && !self.held_back
     }
@@ -299,7 +300,6 @@ impl World {
         let member = self.alive(place);
         member.status = status;
         member.sole_leader &= status.role == Role::Leader;
-        member.outgoing.follow(status.leader, status.term);
         Ok(())
     }
 
