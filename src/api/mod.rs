@@ -331,6 +331,8 @@ async fn other_method(axum_extract::State(api): axum_extract::State<State>, meth
 fn verb_methods(path: &str) -> Option<&'static str> {
     if path.starts_with("/v1/leases/") {
         Some(if Verb::Keepalive.strip(path).is_some() { "POST" } else { "GET,HEAD,DELETE" })
+    } else if path.starts_with("/v1/cluster/members/") {
+        Some(if Verb::Promote.strip(path).is_some() { "POST" } else { "GET,HEAD,PATCH,DELETE" })
     } else if path.starts_with("/v1/history/") && Verb::Rollback.strip(path).is_none() {
         Some("GET,HEAD")
     } else {

@@ -73,7 +73,7 @@ pub struct AddRequest {
 /// Where a member is.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-#[schema(example = json!({"peerUrls": ["http://127.0.0.1:2390"]}))]
+#[schema(example = json!({"peerUrls": ["http://127.0.0.1:2380"]}))]
 pub struct MemberRequest {
     /// Where the other members reach it: `http://host:port`.
     #[schema(min_items = 1, max_items = 16)]
