@@ -208,7 +208,9 @@ pub(super) fn from_raft_snapshot(snapshot: &eraftpb::Snapshot) -> Position {
 pub(super) fn to_raft_change(change: MembershipChange, data: Bytes) -> eraftpb::ConfChangeV2 {
     let (kind, member) = match change {
         MembershipChange::AddLearner(member) => (eraftpb::ConfChangeType::AddLearnerNode, member),
-        MembershipChange::AddVoter(member) => (eraftpb::ConfChangeType::AddNode, member),
+        MembershipChange::AddVoter(member) | MembershipChange::Promote(member) => {
+            (eraftpb::ConfChangeType::AddNode, member)
+        }
         MembershipChange::Remove(member) => (eraftpb::ConfChangeType::RemoveNode, member),
     };
     let mut single = eraftpb::ConfChangeSingle::default();

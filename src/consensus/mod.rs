@@ -258,16 +258,6 @@ pub enum ProposeRefusal {
     Refused(ChangeRefusal),
 }
 
-/// How far another member has come, as its leader knows it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Progress {
-    pub member: MemberId,
-    /// The last entry that is known to be durable there.
-    pub matched: Index,
-    /// Whether it was heard of within the last election timeout.
-    pub heard: bool,
-}
-
 /// What a member is in its term (Raft dissertation, 3.3 and 9.6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Role {

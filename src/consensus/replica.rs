@@ -17,10 +17,10 @@ use super::convert::{
     to_raft_change,
 };
 use super::log::Log;
-use super::membership::{self, ChangeRefusal, Heard, Learner, MembershipChange};
+use super::membership::{self, ChangeRefusal, Heard, MembershipChange};
 use super::reads::Reads;
 use super::window::{ApplyWindow, MAX_UNAPPLIED_BYTES};
-use super::{Config, Input, Output, Persist, Position, Progress, ProposeRefusal, Recovered, Role, StartError, Status};
+use super::{Config, Input, Output, Persist, Position, ProposeRefusal, Recovered, Role, StartError, Status};
 use crate::model::{HardState, Index, MemberId, Term, limits};
 
 /// The payload bytes of one message; a larger entry travels alone.
@@ -180,27 +180,14 @@ impl Replica {
         Index(matched.min().unwrap_or(kept).min(kept))
     }
 
-    /// How far the other members have come; nothing while this one does not lead.
-    pub fn progress(&self) -> Vec<Progress> {
-        if self.node.raft.state != StateRole::Leader {
-            return Vec::new();
-        }
-        let others = self.node.raft.prs().iter().filter(|(id, _)| **id != self.config.member.get());
-        others
-            .map(|(id, progress)| Progress {
-                member: MemberId(*id),
-                matched: Index(progress.matched),
-                heard: self.heard.is_heard(MemberId(*id)),
-            })
-            .collect()
-    }
-
     /// Who could lead best after this member: of the other voters that are heard of, the one that has come furthest. `None`
     /// while this member does not lead.
     pub fn successor(&self) -> Option<MemberId> {
-        let voters = self.voters();
-        let fit = self.progress().into_iter().filter(|other| other.heard && voters.contains(&other.member));
-        fit.max_by_key(|other| other.matched).map(|other| other.member)
+        if self.node.raft.state != StateRole::Leader {
+            return None;
+        }
+        let others = self.voters().into_iter().filter(|id| *id != self.config.member && self.heard.is_heard(*id));
+        others.max_by_key(|id| self.node.raft.prs().get(id.get()).map(|progress| progress.matched))
     }
 
     fn voters(&self) -> BTreeSet<MemberId> {
@@ -293,11 +280,11 @@ impl Replica {
     fn check_change(&self, change: MembershipChange) -> Result<(), ChangeRefusal> {
         let (raft, own) = (&self.node.raft, self.config.member);
         let voters = self.voters();
-        let learner = |id: MemberId| {
+        let behind = |id: MemberId| {
             let progress = raft.prs().get(id.get()).filter(|_| !voters.contains(&id))?;
-            Some(Learner { behind: raft.raft_log.committed.saturating_sub(progress.matched) })
+            Some(raft.raft_log.committed.saturating_sub(progress.matched))
         };
-        membership::check(change, &voters, learner, |id| id == own || self.heard.is_heard(id))
+        membership::check(change, &voters, behind, |id| id == own || self.heard.is_heard(id))
     }
 
     /// Follows what the state machine made of a change. One that it refused never was.

@@ -253,6 +253,8 @@ fn what_would_lose_the_majority_is_refused_with_the_reason() {
     assert!(said(&output).contains("not_caught_up"), "{}", said(&output));
     let output = site.try_run(0, &["member", "add", "n2", "--peer-urls", &site.peer(1)]);
     assert!(said(&output).contains("another member has the peer URL"), "{}", said(&output));
+    let nobody = site.client(0).post("/v1/cluster/members/1:promote", "");
+    nobody.refused(404, "member_not_found");
     let output = site.try_run(0, &["member", "remove", "n9"]);
     assert_eq!(output.status.code(), Some(3), "{}", said(&output));
     site.serves(0);
