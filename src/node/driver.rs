@@ -201,7 +201,10 @@ impl Driver {
         match message {
             PeerMessage::Raft(message) => self.replica.step(Input::Message(message)),
             PeerMessage::Forward(forward) => self.receive_forward(from, forward),
-            PeerMessage::Report(report) => self.shared.reports.take(from, report),
+            PeerMessage::Report(report) => {
+                self.shared.reports.take(from, report);
+                self.hear_room();
+            }
             PeerMessage::Transfer { to } => self.replica.step(Input::Transfer { to }),
             PeerMessage::Forwarded(Forwarded { start, number, answer }) => {
                 if start == self.shared.start
@@ -310,6 +313,7 @@ impl Driver {
 
     /// Tells the other members how this one is.
     fn report(&mut self, now: Instant) {
+        self.hear_room();
         let Some(peers) = &self.peers else { return };
         // That a disk is full is told at once: others fill it, too.
         let room = self.shared.space.room(0);
@@ -322,6 +326,11 @@ impl Driver {
             // One that is lost is followed by another.
             let _ = peers.transport.send(other, PeerMessage::Report(report.clone()));
         }
+    }
+
+    /// Who is not heard of any more has no say in what there is room for.
+    fn hear_room(&self) {
+        self.shared.space.hear(self.shared.reports.room(&self.shared.members()));
     }
 
     /// What a leader does as time passes.

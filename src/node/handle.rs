@@ -257,7 +257,7 @@ impl NodeHandle {
     #[must_use]
     pub fn room(&self) -> Room {
         let shared = &self.shared;
-        shared.space.room(shared.in_flight.bytes() as u64).max(shared.reports.room(&shared.members()))
+        shared.space.room(shared.in_flight.bytes() as u64).max(shared.space.others())
     }
 
     /// What this member's own disk has room for.

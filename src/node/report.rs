@@ -1,4 +1,4 @@
-//! What members tell each other about themselves, once in a while, for people to look at. Nothing is decided by it.
+//! What members tell each other about themselves, once in a while: for people to look at, and what their disks have room for.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;

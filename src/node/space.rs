@@ -39,13 +39,15 @@ pub(super) struct Space {
     reserve: AtomicU64,
     /// A [`Room`]. It recovers later than it becomes short.
     room: AtomicU8,
+    /// A [`Room`]: what the disks of the others have, as far as they are heard of.
+    others: AtomicU8,
 }
 
 impl Default for Space {
     /// Enough, until the file system was asked.
     fn default() -> Self {
         let (free, reserve) = (AtomicU64::new(u64::MAX), AtomicU64::new(RESERVE_BYTES));
-        Self { free, spent: AtomicU64::new(0), reserve, room: AtomicU8::new(0) }
+        Self { free, spent: AtomicU64::new(0), reserve, room: AtomicU8::new(0), others: AtomicU8::new(0) }
     }
 }
 
@@ -84,6 +86,16 @@ impl Space {
         self.known().max(self.room_for(self.left(in_flight)))
     }
 
+    /// The others have room for so much.
+    pub(super) fn hear(&self, room: Room) {
+        self.others.store(room as u8, Ordering::Relaxed);
+    }
+
+    /// What the others have room for.
+    pub(super) fn others(&self) -> Room {
+        to_room(&self.others)
+    }
+
     fn left(&self, in_flight: u64) -> u64 {
         let spent = self.spent.load(Ordering::Relaxed).saturating_add(in_flight.saturating_mul(COST));
         self.free.load(Ordering::Relaxed).saturating_sub(spent)
@@ -98,11 +110,7 @@ impl Space {
     }
 
     fn known(&self) -> Room {
-        match self.room.load(Ordering::Relaxed) {
-            0 => Room::Enough,
-            1 => Room::Short,
-            _ => Room::None,
-        }
+        to_room(&self.room)
     }
 
     fn set(&self, room: Room, left: u64) {
@@ -116,6 +124,14 @@ impl Space {
                 tracing::warn!(left, "the disk is full but for the last: only reads and compaction are served");
             }
         }
+    }
+}
+
+fn to_room(room: &AtomicU8) -> Room {
+    match room.load(Ordering::Relaxed) {
+        0 => Room::Enough,
+        1 => Room::Short,
+        _ => Room::None,
     }
 }
 
