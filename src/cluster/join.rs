@@ -1,7 +1,7 @@
 //! How a member comes into a cluster that runs: it asks the others who the members are, and finds in the answer which of
 //! them it is itself. Never decides who is a member: that was done when this one was added.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::time::Duration;
 
@@ -77,7 +77,7 @@ async fn join_by<F>(plan: &Plan, patience: Patience, ask: impl Fn(String) -> F) 
 where
     F: Future<Output = Result<Option<KnownMembers>, ConnectionError>>,
 {
-    let own = commas(&plan.own.urls);
+    let own = plan.own.urls.join(",");
     let begun = Instant::now();
     let mut known = None;
     loop {
@@ -91,7 +91,7 @@ where
         match &known {
             Some(KnownMembers { members, .. }) if waited >= patience.unnamed => {
                 let urls: Vec<_> = members.iter().flat_map(|member| member.peer_urls.clone()).collect();
-                return Err(JoinError::NotAdded { own, known: commas(&urls) });
+                return Err(JoinError::NotAdded { own, known: urls.join(",") });
             }
             Some(_) => tracing::info!("waiting for a member with the peer URLs {own} to be added to the cluster"),
             None if waited >= patience.unanswered => return Err(JoinError::NobodyAnswers(answers.failed)),
@@ -130,22 +130,16 @@ fn choose(own: &[String], known: &BTreeMap<String, KnownMembers>) -> Result<Opti
         let (one_url, other_url) = (url.clone(), other_url.clone());
         return Err(JoinError::TwoClusters { one_url, one: newest.cluster, other_url, other: other.cluster });
     }
-    let set = |urls: &[String]| urls.iter().cloned().collect::<BTreeSet<_>>();
-    let named = newest.members.iter().find(|member| set(&member.peer_urls) == set(own));
-    match named {
+    match newest.members.iter().find(|member| member.is_at(own)) {
         None => Ok(None),
         // It has said which life its data is in, and there is none here.
-        Some(member) if member.incarnation.is_some() => Err(JoinError::LostData { id: member.id, own: commas(own) }),
+        Some(member) if member.incarnation.is_some() => Err(JoinError::LostData { id: member.id, own: own.join(",") }),
         Some(member) => Ok(Some(Identity { cluster: newest.cluster, member: member.id })),
     }
 }
 
 fn newest(known: &BTreeMap<String, KnownMembers>) -> Option<(&String, &KnownMembers)> {
     known.iter().max_by_key(|(_, known)| known.applied)
-}
-
-fn commas(urls: &[String]) -> String {
-    urls.join(",")
 }
 
 fn reasons(failed: &BTreeMap<String, String>) -> String {

@@ -24,6 +24,15 @@ pub struct Member {
     pub learner: bool,
 }
 
+impl Member {
+    /// Whether the others reach it at exactly these URLs, in any order.
+    #[must_use]
+    pub fn is_at(&self, peer_urls: &[String]) -> bool {
+        let set = |urls: &[String]| urls.iter().cloned().collect::<BTreeSet<_>>();
+        set(&self.peer_urls) == set(peer_urls)
+    }
+}
+
 /// A change that raft takes part in: one member at a time (Raft dissertation, 4.1).
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub enum MemberChange {

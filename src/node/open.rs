@@ -1,6 +1,5 @@
 //! Opening a data directory: make it or recover it, and refuse one that does not agree with itself.
 
-use std::collections::BTreeSet;
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -300,7 +299,7 @@ fn open_wal(options: &Options) -> Result<(Wal<FileDirectory>, Recovered), OpenEr
 fn check_identity(options: &Options, recovered: &Recovered, members: &Members) -> Result<(), OpenError> {
     let found = Identity { cluster: recovered.identity.cluster, member: recovered.identity.member };
     let Some(expected) = options.identity.filter(|expected| *expected != found) else { return Ok(()) };
-    if members.get(found.member).is_some_and(|member| same(&member.peer_urls, &options.peer_urls)) {
+    if members.get(found.member).is_some_and(|member| member.is_at(&options.peer_urls)) {
         return Ok(());
     }
     Err(OpenError::OtherMember {
@@ -310,11 +309,6 @@ fn check_identity(options: &Options, recovered: &Recovered, members: &Members) -
         member: expected.member,
         cluster: expected.cluster,
     })
-}
-
-fn same(one: &[String], other: &[String]) -> bool {
-    let sorted = |urls: &[String]| urls.iter().cloned().collect::<BTreeSet<_>>();
-    sorted(one) == sorted(other)
 }
 
 /// Holds the store's progress against the log's, and gives the hard state to start from: the commit raised to what
