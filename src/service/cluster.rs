@@ -38,9 +38,19 @@ impl Service {
     /// [`Error::NoLeader`], [`Error::DeadlineExceeded`] or [`Error::Stopped`].
     pub async fn cluster(&self, call: &Call, consistency: Consistency) -> Result<Cluster, Error> {
         let reader = self.reader(call, consistency).await?;
+        Ok(self.cluster_with(reader.members(), reader.revision()))
+    }
+
+    /// The cluster as this member knows it.
+    #[must_use]
+    pub fn cluster_at_hand(&self) -> Cluster {
+        let latest = self.0.node.latest();
+        self.cluster_with(Arc::clone(&latest.members), latest.revision())
+    }
+
+    fn cluster_with(&self, members: Arc<Members>, revision: Revision) -> Cluster {
         let node = &self.0.node;
-        let (id, leader) = (node.identity().cluster, node.leader());
-        Ok(Cluster { id, leader, members: reader.members(), reports: node.reports(), revision: reader.revision() })
+        Cluster { id: node.identity().cluster, leader: node.leader(), members, reports: node.reports(), revision }
     }
 
     /// Adds a member that the others reach at these URLs, as a learner. It goes by the name, which may be empty, until it has

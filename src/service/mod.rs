@@ -132,12 +132,6 @@ impl Service {
         self.0.node.term()
     }
 
-    /// The member that leads, as far as this member knows.
-    #[must_use]
-    pub fn leader(&self) -> Option<MemberId> {
-        self.0.node.leader()
-    }
-
     /// Carries out a command.
     ///
     /// # Errors

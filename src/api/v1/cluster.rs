@@ -14,13 +14,14 @@ use utoipa_axum::routes;
 
 use super::format::{self, Object};
 use super::keys::write::unexpected;
-use super::schema::{ClusterObject, LeaderObject, MemberList, MemberObject, MemberState};
+use super::schema::{ClusterObject, LeaderObject, MemberList, MemberObject};
 use crate::api::extract::json::{self, Member as MemberMember};
 use crate::api::extract::query::{MEMBER_ID, Span, member_id, parameters, shortened};
 use crate::api::extract::{Verb, body, query};
 use crate::api::problem::{Code, Problem};
 use crate::api::{Answer, State};
 use crate::model::{Member, MemberId, Outcome};
+use crate::node::Room;
 use crate::service::{Call, Cluster, Consistency, Done};
 
 const MEMBERS: &str = "/v1/cluster/members/";
@@ -145,7 +146,7 @@ pub async fn add_member(Extract(api): Extract<State>, request: Request) -> Respo
 #[utoipa::path(
     get, path = "/v1/cluster/members/{id}", operation_id = "getMember", tag = "cluster",
     params(("id" = String, Path, description = "The member, in hexadecimal", example = "8e9e05c52164694d"), ClusterQuery),
-    responses((status = 200, description = "The member, and how it is", body = MemberState)),
+    responses((status = 200, description = "The member, and how it is", body = MemberObject)),
 )]
 pub async fn get_member(Extract(api): Extract<State>, request: Request) -> Response {
     let result = get(&api, &request.into_parts().0).await;
@@ -230,7 +231,7 @@ async fn cluster(api: &State, parts: &Parts) -> Result<Answer, Problem> {
         object.id("leader", leader.get());
     }
     object.number("raftTerm", api.service().term().get());
-    object.array("members", cluster.members.iter(), |out, member| write_state(out, member, &cluster));
+    object.array("members", cluster.members.iter(), |out, member| write_member(out, member, &cluster));
     object.end();
     Ok(Answer::json(cluster.revision, out))
 }
@@ -239,7 +240,7 @@ async fn list(api: &State, parts: &Parts) -> Result<Answer, Problem> {
     let cluster = look(api, parts).await?;
     let mut out = Vec::with_capacity(1024);
     let mut object = Object::begin(&mut out);
-    object.array("items", cluster.members.iter(), |out, member| write_state(out, member, &cluster));
+    object.array("items", cluster.members.iter(), |out, member| write_member(out, member, &cluster));
     object.end();
     Ok(Answer::json(cluster.revision, out))
 }
@@ -251,7 +252,7 @@ async fn get(api: &State, parts: &Parts) -> Result<Answer, Problem> {
         return Err(Problem::new(Code::MemberNotFound, format!("there is no member {id}")).at(cluster.revision));
     };
     let mut out = Vec::with_capacity(256);
-    write_state(&mut out, member, &cluster);
+    write_member(&mut out, member, &cluster);
     Ok(Answer::json(cluster.revision, out))
 }
 
@@ -310,21 +311,20 @@ async fn transfer(api: &State, parts: &Parts, body: axum::body::Body) -> Result<
 /// What a change came to: the member that it is about.
 fn changed(api: &State, done: &Done) -> Result<(MemberId, Answer), Problem> {
     let Outcome::Member(member) = &done.outcome else { return Err(unexpected(&done.outcome)) };
-    let mut out = Vec::with_capacity(256);
-    write_member(&mut out, member, api.service().leader());
+    let mut out = Vec::with_capacity(512);
+    write_member(&mut out, member, &api.service().cluster_at_hand());
     Ok((member.id, Answer::json(done.revision, out).with_replayed(done.replayed)))
 }
 
-fn write_member(out: &mut Vec<u8>, member: &Member, leader: Option<MemberId>) {
+/// A member, and how it is.
+fn write_member(out: &mut Vec<u8>, member: &Member, cluster: &Cluster) {
     let mut object = Object::begin(out);
-    member_members(&mut object, member, leader);
-    object.end();
-}
-
-/// A member with how it is.
-fn write_state(out: &mut Vec<u8>, member: &Member, cluster: &Cluster) {
-    let mut object = Object::begin(out);
-    member_members(&mut object, member, cluster.leader);
+    object.id("id", member.id.get());
+    object.string("name", &member.name);
+    object.array("peerUrls", &member.peer_urls, |out, url| format::string(out, url));
+    object.array("clientUrls", &member.client_urls, |out, url| format::string(out, url));
+    object.boolean("learner", member.learner);
+    object.boolean("leads", cluster.leader == Some(member.id));
     let report = cluster.reports.get(&member.id);
     object.boolean("heard", report.is_some());
     if let Some(report) = report {
@@ -334,15 +334,16 @@ fn write_state(out: &mut Vec<u8>, member: &Member, cluster: &Cluster) {
         object.number("revision", report.revision.get());
         object.number("storeBytes", report.store_bytes);
         object.number("logBytes", report.log_bytes);
+        object.string("room", room(report.room));
     }
     object.end();
 }
 
-fn member_members(object: &mut Object<'_>, member: &Member, leader: Option<MemberId>) {
-    object.id("id", member.id.get());
-    object.string("name", &member.name);
-    object.array("peerUrls", &member.peer_urls, |out, url| format::string(out, url));
-    object.array("clientUrls", &member.client_urls, |out, url| format::string(out, url));
-    object.boolean("learner", member.learner);
-    object.boolean("leads", leader == Some(member.id));
+/// What a disk has room for, in a word.
+const fn room(room: Room) -> &'static str {
+    match room {
+        Room::Enough => "enough",
+        Room::Short => "short",
+        Room::None => "none",
+    }
 }

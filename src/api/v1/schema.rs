@@ -435,25 +435,7 @@ pub struct ClusterObject {
     /// The raft term, as far as the member that answers knows.
     pub raft_term: u64,
     /// In order of id.
-    pub members: Vec<MemberState>,
-}
-
-/// A member of the cluster.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schema(example = json!({"id": "8e9e05c52164694d", "name": "default", "peerUrls": ["http://localhost:2380"],
-    "clientUrls": ["http://localhost:2379"], "learner": false, "leads": true}))]
-pub struct MemberObject {
-    pub id: String,
-    /// As it was added under, until the member has started and said so.
-    pub name: String,
-    /// Where the other members reach it.
-    pub peer_urls: Vec<String>,
-    /// Where clients reach it; empty until the member has started.
-    pub client_urls: Vec<String>,
-    /// It follows the log and counts in no majority.
-    pub learner: bool,
-    pub leads: bool,
+    pub members: Vec<MemberObject>,
 }
 
 /// A member of the cluster, and how it is as far as the one that answers hears of it.
@@ -461,8 +443,8 @@ pub struct MemberObject {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(example = json!({"id": "8e9e05c52164694d", "name": "default", "peerUrls": ["http://localhost:2380"],
     "clientUrls": ["http://localhost:2379"], "learner": false, "leads": true, "heard": true, "version": "0.1.0",
-    "raftApplied": 40, "lag": 0, "revision": 12, "storeBytes": 8192, "logBytes": 16_777_216}))]
-pub struct MemberState {
+    "raftApplied": 40, "lag": 0, "revision": 12, "storeBytes": 8192, "logBytes": 16_777_216, "room": "enough"}))]
+pub struct MemberObject {
     pub id: String,
     /// As it was added under, until the member has started and said so.
     pub name: String,
@@ -491,6 +473,21 @@ pub struct MemberState {
     /// What its log takes on disk.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log_bytes: Option<u64>,
+    /// What its disk has room for. While that of a voter is short, no member takes writes that grow the store.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub room: Option<RoomWord>,
+}
+
+/// What a disk has room for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum RoomWord {
+    /// For everything.
+    Enough,
+    /// For deletions and compaction.
+    Short,
+    /// For compaction alone.
+    None,
 }
 
 /// Every member.
@@ -500,7 +497,7 @@ pub struct MemberState {
     "clientUrls": ["http://localhost:2379"], "learner": false, "leads": true, "heard": false}]}))]
 pub struct MemberList {
     /// In order of id.
-    pub items: Vec<MemberState>,
+    pub items: Vec<MemberObject>,
 }
 
 /// The member that leads.
