@@ -23,6 +23,15 @@ async fn addresses(count: usize) -> Vec<SocketAddr> {
     }
 }
 
+/// Waits until something is so.
+async fn until(is_so: impl Fn() -> bool) {
+    let deadline = soon();
+    while !is_so() {
+        assert!(Instant::now() < deadline);
+        tokio::task::yield_now().await;
+    }
+}
+
 /// A cluster whose members have begun, or will.
 struct Cluster {
     dir: tempfile::TempDir,
@@ -138,21 +147,11 @@ async fn every_member_takes_writes_and_sees_what_was_acknowledged_by_any() {
 async fn every_member_learns_how_the_others_are_called() {
     let mut cluster = Cluster::new(3).await;
     cluster.start_all().await;
-    let deadline = soon();
-    loop {
-        let all_known = cluster.nodes.iter().flatten().all(|node| {
-            node.handle()
-                .latest()
-                .members
-                .iter()
-                .all(|member| !member.name.is_empty() && !member.client_urls.is_empty())
-        });
-        if all_known {
-            break;
-        }
-        assert!(Instant::now() < deadline, "{:?}", cluster.handle(0).latest().members);
-        tokio::task::yield_now().await;
-    }
+    let says_all = |node: &Node| {
+        let members = &node.handle().latest().members;
+        members.iter().all(|member| !member.name.is_empty() && !member.client_urls.is_empty())
+    };
+    until(|| cluster.nodes.iter().flatten().all(says_all)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -221,16 +220,8 @@ async fn without_a_majority_a_write_is_refused_at_its_deadline_and_never_applied
 async fn a_member_that_lost_its_data_does_not_come_back_under_its_id() {
     let mut cluster = Cluster::new(3).await;
     cluster.start_all().await;
-    let deadline = soon();
-    while !cluster
-        .nodes
-        .iter()
-        .flatten()
-        .all(|node| node.handle().latest().members.iter().all(|member| member.incarnation.is_some()))
-    {
-        assert!(Instant::now() < deadline);
-        tokio::task::yield_now().await;
-    }
+    let knows_all = |node: &Node| node.handle().latest().members.iter().all(|member| member.incarnation.is_some());
+    until(|| cluster.nodes.iter().flatten().all(knows_all)).await;
     cluster.stop(2).await;
     std::fs::remove_dir_all(cluster.data_dir(2)).unwrap();
     cluster.start(2).await;
@@ -291,11 +282,7 @@ async fn a_removal_that_would_leave_no_majority_is_refused_whoever_is_asked() {
     let (dead, other) = ((leader + 1) % 3, (leader + 2) % 3);
     let (dead_id, other_id) = (cluster.handle(dead).identity().member, cluster.handle(other).identity().member);
     cluster.stop(dead).await;
-    let deadline = soon();
-    while cluster.handle(leader).reports().len() > 2 {
-        assert!(Instant::now() < deadline);
-        tokio::task::yield_now().await;
-    }
+    until(|| cluster.handle(leader).reports().len() == 2).await;
     let at_risk = ProposeError::Refused(ChangeRefusal::QuorumAtRisk { voters: 2, heard: 1, needed: 2 });
     for asked in [leader, other] {
         assert_eq!(change(&cluster, asked, MemberChange::Remove(other_id)).await, Err(at_risk.clone()));
@@ -325,20 +312,11 @@ async fn leadership_goes_to_whoever_is_named_from_any_member() {
 async fn every_member_hears_how_the_others_are_and_of_their_silence() {
     let mut cluster = Cluster::new(3).await;
     cluster.start_all().await;
-    let reply = cluster.put(0, "/k", "v").await;
-    let deadline = soon();
-    let heard = |cluster: &Cluster, by: usize| {
-        cluster.handle(by).reports().values().filter(|report| report.revision >= reply.revision).count()
-    };
-    while (0..3).any(|number| heard(&cluster, number) < 3) {
-        assert!(Instant::now() < deadline);
-        tokio::task::yield_now().await;
-    }
+    let revision = cluster.put(0, "/k", "v").await.revision;
+    let heard_by = |number| cluster.handle(number).reports().into_values().filter(|it| it.revision >= revision).count();
+    until(|| (0..3).all(|number| heard_by(number) == 3)).await;
     cluster.stop(2).await;
-    while cluster.handle(0).reports().len() > 2 {
-        assert!(Instant::now() < deadline);
-        tokio::task::yield_now().await;
-    }
+    until(|| cluster.handle(0).reports().len() == 2).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
