@@ -128,7 +128,8 @@ impl<E: Engine> StateMachine<E> {
     /// Opens the state that a store holds. In an empty one there is nothing, and nobody takes part.
     ///
     /// # Errors
-    /// When the store cannot be read, or its keyspaces are not all at the same log entry: then it has lost something.
+    /// When the store cannot be read, or its keyspaces are not all at the same log entry and revision: then it has lost
+    /// something.
     pub fn open(engine: E) -> Result<Self, Fault> {
         let snapshot = engine.snapshot();
         let applied = match schema::applied(&snapshot)? {
@@ -141,7 +142,9 @@ impl<E: Engine> StateMachine<E> {
         let members = Meta::Members.get(&snapshot)?.unwrap_or_default();
         let leases = Leases::open(&snapshot)?;
         let kept = Kept::open(&snapshot)?;
-        let revision = View::open(snapshot)?.revision();
+        let view = View::open(snapshot)?;
+        view.check_history()?;
+        let revision = view.revision();
         let applied = (applied.index, applied.term);
         Ok(Self {
             engine,

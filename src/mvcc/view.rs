@@ -8,6 +8,7 @@ use super::block::{decode_record, decode_revision};
 use super::pending::Pending;
 use super::range::user_key;
 use super::reader::{Reader, below};
+use super::walk::load_block;
 use super::{ListQuery, Listing, Page, ReadError, Replay, ReplayBudget};
 use crate::model::{Event, Key, KeyRange, KeyValue, RangeQuery, RangeResult, Record, Revision};
 use crate::storage::schema::Meta;
@@ -31,6 +32,21 @@ impl<S: Snapshot> View<S> {
         let revision = Meta::Revision.get(&snapshot)?.unwrap_or(Revision::FIRST);
         let compacted = Meta::Compacted.get(&snapshot)?.unwrap_or(Revision::ZERO);
         Ok(Self { snapshot, revision, compacted, nothing: Pending::NONE })
+    }
+
+    /// Checks that the history goes up to the last revision, as it does in a store that lost nothing of it. What was
+    /// compacted need not be there.
+    ///
+    /// # Errors
+    /// [`StorageError::Corrupt`] when it ends elsewhere.
+    pub fn check_history(&self) -> Result<(), StorageError> {
+        let newest = load_block(&self.snapshot, Revision(u64::MAX))?;
+        let end = newest.map(|(_, block)| block.last()).transpose()?.unwrap_or(Revision::FIRST);
+        if end == self.revision || (end < self.revision && self.revision <= self.compacted) {
+            return Ok(());
+        }
+        let what = format!("`history` ends at revision {end}, `meta` says {}", self.revision);
+        Err(StorageError::Corrupt { what })
     }
 
     /// The last revision made.

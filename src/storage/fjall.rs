@@ -250,16 +250,20 @@ fn owned(slice: fjall::Slice) -> Bytes {
 fn settings(keyspace: Keyspace) -> KeyspaceCreateOptions {
     let options = KeyspaceCreateOptions::default().manual_journal_persist(true);
     match keyspace {
-        // A memtable keeps every overwritten version until it is flushed, and a scan walks over all of them: small
-        // ones keep hot keys quick to list. Values are small here; the blocks they are in are read too often to be
-        // unpacked each time.
+        // A memtable keeps every overwritten version until it is flushed, and a scan walks over all of them: not too
+        // large, for hot keys to be quick to list; not too small, for each flush writes the keys that are hot once, and
+        // is merged with all others. Values are small here; the blocks they are in are read too often to be unpacked
+        // each time.
         Keyspace::Kv => options
-            .max_memtable_size(8 * MIB)
+            .max_memtable_size(24 * MIB)
             .data_block_compression_policy(CompressionPolicy::disabled())
             .with_kv_separation(Some(KvSeparationOptions::default().separation_threshold(SEPARATION_BYTES))),
-        // Written in order, one large value per batch, and seldom read: few, large flushes. Packed (fjall's default,
-        // LZ4) only in the deeper levels, where it is rewritten anyway, off the path of a write.
-        Keyspace::History => options.max_memtable_size(24 * MIB).expect_point_read_hits(true),
+        // Written in order, one large value per batch, and seldom read: few, large flushes. As no table overlaps another,
+        // none is rewritten before the sweep comes: packed at once.
+        Keyspace::History => options
+            .max_memtable_size(24 * MIB)
+            .data_block_compression_policy(CompressionPolicy::all(CompressionType::Lz4))
+            .expect_point_read_hits(true),
         // Little data; mostly the applied mark, over and over.
         Keyspace::Tombstones | Keyspace::Leases | Keyspace::Meta => options.max_memtable_size(4 * MIB),
     }
@@ -502,24 +506,19 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let engine = open(directory.path()).unwrap();
         let value = vec![7; 1024 * 1024];
-        // Tombstones never fill a memtable here, so the first journal is needed after history began the second.
-        put(&engine, Keyspace::Tombstones, b"early", b"1");
-        let mut number = 0_u64;
-        while engine.inner.database.journal_count() < 2 {
-            put(&engine, Keyspace::History, &number.to_be_bytes(), &value);
-            number += 1;
-            assert!(number < 500, "no second journal was begun");
+        // Enough for a second journal, too little for the keyspaces that need the first to be flushed to free it.
+        for (keyspace, values) in [(Keyspace::Kv, 21), (Keyspace::History, 21), (Keyspace::Leases, 20_u64)] {
+            (0..values).for_each(|number| put(&engine, keyspace, &number.to_be_bytes(), &value));
         }
+        engine.inner.keyspace(Keyspace::Leases).rotate_memtable_and_wait().unwrap();
+        assert_eq!(engine.inner.database.journal_count(), 2);
         engine.sync().unwrap();
-        let first = directory.path().join("0.jnl");
-        let copy = tempfile::tempdir().unwrap();
-        copy_all(directory.path(), copy.path());
         drop(engine);
-        let journal = copy.path().join(first.file_name().unwrap());
+        let journal = directory.path().join("0.jnl");
         let file = File::options().write(true).open(journal).unwrap();
         // More than a value, so that the start of a batch is hit: damage inside a batch is found by its checksum.
         file.write_all_at(&vec![0xee; value.len() + 4096], 20 * MIB).unwrap();
-        let opened = open(copy.path());
+        let opened = open(directory.path());
         assert!(matches!(opened, Err(StorageError::Corrupt { .. })), "{opened:?}");
     }
 
@@ -557,18 +556,5 @@ mod tests {
     /// The bytes of the keyspaces, without journals.
     fn tables(engine: &FjallEngine) -> u64 {
         allocated_bytes(&engine.inner.path.join("keyspaces")).unwrap()
-    }
-
-    fn copy_all(from: &Path, to: &Path) {
-        for entry in fs::read_dir(from).unwrap() {
-            let entry = entry.unwrap();
-            let target = to.join(entry.file_name());
-            if entry.file_type().unwrap().is_dir() {
-                fs::create_dir_all(&target).unwrap();
-                copy_all(&entry.path(), &target);
-            } else {
-                fs::copy(entry.path(), target).unwrap();
-            }
-        }
     }
 }

@@ -1,11 +1,13 @@
 //! How keys are laid out in every keyspace, and the names in `meta`. The one place that knows a stored key's bytes.
 //!
-//! Every key begins with a byte that says what it is. The applied mark stands in **every** keyspace under the same
-//! key, below all others, so that a keyspace that lost its last writes gives itself away:
+//! Every key begins with a byte that says what it is. The applied mark stands under the same key in every keyspace but
+//! one, so that a keyspace that lost its last writes gives itself away. `history` does so without: its last block
+//! ends at the last revision. It is only ever written at its end, so that its tables never overlap and none is
+//! merged with others; a key below all of them, in each, would have all of them rewritten over and over.
 //!
 //! | keyspace | key | value |
 //! | --- | --- | --- |
-//! | each | `00` | [`Applied`] |
+//! | each but history | `00` | [`Applied`] |
 //! | kv, tombstones | `k` user key | decided by mvcc |
 //! | history | `b` first revision | a block of events |
 //! | leases | `l` lease | [`Lease`] |
@@ -25,12 +27,14 @@ use crate::model::codec;
 use crate::model::{Index, KeyRange, Lease, LeaseId, Revision, Term};
 
 /// The version of the layout, stored under [`Meta::Format`].
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 
 /// The version of the values written here, their first byte.
 const VERSION: u8 = 1;
 
 const APPLIED: &[u8] = &[0];
+/// The keyspaces that hold the mark.
+const MARKED: [Keyspace; 4] = [Keyspace::Kv, Keyspace::Tombstones, Keyspace::Leases, Keyspace::Meta];
 const USER: u8 = b'k';
 const BLOCK: u8 = b'b';
 const LEASE: u8 = b'l';
@@ -45,15 +49,15 @@ pub struct Applied {
     pub term: Term,
 }
 
-/// Writes the mark into every keyspace. Each batch of the state machine does so, or the marks prove nothing.
+/// Writes the mark wherever it belongs. Each batch of the state machine does so, or the marks prove nothing.
 pub fn put_applied(batch: &mut WriteBatch, applied: Applied) {
     let value = codec::encode(VERSION, &applied);
-    for keyspace in Keyspace::ALL {
+    for keyspace in MARKED {
         batch.put(keyspace, APPLIED, value.clone());
     }
 }
 
-/// The mark that all keyspaces agree on; `None` in a store that nothing was applied to.
+/// The mark that the keyspaces agree on; `None` in a store that nothing was applied to.
 ///
 /// # Errors
 /// [`StorageError::Corrupt`] when they do not agree: part of the store is lost, and nothing may be applied to it.
@@ -63,7 +67,7 @@ pub fn applied(snapshot: &impl Snapshot) -> Result<Option<Applied>, StorageError
         Ok(bytes.map(|bytes| codec::decode("applied mark", VERSION, &bytes)).transpose()?)
     };
     let expected = mark(Keyspace::Meta)?;
-    for keyspace in Keyspace::ALL {
+    for keyspace in MARKED {
         let found = mark(keyspace)?;
         if found != expected {
             let at = |mark: Option<Applied>| mark.map_or(Index::ZERO, |applied| applied.index);
@@ -316,7 +320,7 @@ mod tests {
         put_applied(&mut batch, MARK);
         engine.commit(batch).unwrap();
         assert_eq!(applied(&engine.snapshot()).unwrap(), Some(MARK));
-        for keyspace in Keyspace::ALL {
+        for keyspace in MARKED {
             let torn = engine.crash(1);
             let mut batch = WriteBatch::new();
             batch.delete(keyspace, APPLIED);

@@ -69,10 +69,12 @@ fn an_empty_entry_moves_the_applied_index_and_nothing_else() {
 fn keyspaces_at_different_entries_are_refused_at_open() {
     let mut bed = Bed::new();
     bed.ok(put("/a", "1"));
+    let newest = schema::block(bed.machine.revision());
     for keyspace in Keyspace::ALL {
         let engine = bed.machine.engine().crash(1);
         let mut batch = WriteBatch::new();
-        batch.delete(keyspace, &[0_u8][..]);
+        let last = if keyspace == Keyspace::History { newest.clone() } else { bytes("\0") };
+        batch.delete(keyspace, last);
         engine.commit(batch).unwrap();
         let opened = StateMachine::open(engine);
         assert!(matches!(opened, Err(Fault::Storage(StorageError::Corrupt { .. }))), "{}", keyspace.name());
