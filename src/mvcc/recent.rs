@@ -39,13 +39,13 @@ impl Recent {
             self.places.resize_with(PLACES, || None);
         }
         let Some(place) = self.places.get_mut(place(key)) else { return };
-        match record {
-            Some(record) => {
-                let value = Bytes::copy_from_slice(&record.value);
-                let key = Bytes::copy_from_slice(key);
-                *place = Some(Box::new(Kept { key, record: Record { value, ..record.clone() } }));
+        let copy = |record: &Record| Record { value: Bytes::copy_from_slice(&record.value), ..record.clone() };
+        match (record, place) {
+            (Some(record), Some(kept)) if kept.key == key => kept.record = copy(record),
+            (Some(record), place) => {
+                *place = Some(Box::new(Kept { key: Bytes::copy_from_slice(key), record: copy(record) }));
             }
-            None => _ = place.take_if(|kept| kept.key == key),
+            (None, place) => _ = place.take_if(|kept| kept.key == key),
         }
     }
 }
