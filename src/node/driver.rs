@@ -58,6 +58,8 @@ pub(super) struct Driver {
     own_proposals: Vec<Pending>,
     /// What could not go after all, to gather again.
     returned: Vec<Pending>,
+    /// What others brought while proposals could not go.
+    forwards: Vec<(MemberId, Forward)>,
     /// Changes of membership, until they are placed. They may have to wait for one another, and hold nothing else up.
     changes: Vec<Pending>,
     /// Proposals were refused just now and would be again: they go no earlier than with the next tick.
@@ -122,6 +124,7 @@ impl Driver {
             peers: None,
             own_proposals: Vec::new(),
             returned: Vec::new(),
+            forwards: Vec::new(),
             changes: Vec::new(),
             held_back: false,
             outgoing: Outgoing::default(),
@@ -393,6 +396,11 @@ impl Driver {
 
     /// Brings what has gathered to the leader, which may be this member.
     pub(super) fn propose(&mut self, mut proposals: Vec<Pending>) {
+        if self.status.role != Role::Leader || self.proposals_go_at().is_some() {
+            for (from, forward) in std::mem::take(&mut self.forwards) {
+                self.receive_forward(from, forward);
+            }
+        }
         if self.proposals_go_at().is_some() && !self.own_proposals.is_empty() {
             proposals.splice(0..0, std::mem::take(&mut self.own_proposals));
         }
@@ -471,6 +479,15 @@ impl Driver {
         let Forward { start, term, number, proposals, change } = forward;
         match self.incoming.look(from, start, number) {
             Found::Answered(answer) => self.answer_forward(from, start, number, answer),
+            // Each would be a message to everybody and a sync of its own there.
+            Found::New if self.leads(term) && self.proposals_go_at().is_none() => {
+                let same = |(other, waiting): &(MemberId, Forward)| {
+                    (*other, waiting.start, waiting.number) == (from, start, number)
+                };
+                if !self.forwards.iter().any(same) {
+                    self.forwards.push((from, Forward { start, term, number, proposals, change }));
+                }
+            }
             Found::New if self.leads(term) => {
                 self.last_proposal = Instant::now();
                 let data = Payload::assemble(now(), proposals.iter().map(|proposal| &**proposal));

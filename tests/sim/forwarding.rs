@@ -35,6 +35,16 @@ pub struct Waiter {
     forwarded: bool,
 }
 
+/// A batch that another member forwarded.
+#[derive(Debug)]
+pub struct Brought {
+    from: usize,
+    start: Incarnation,
+    term: Term,
+    number: u64,
+    proposals: Vec<Proposal>,
+}
+
 /// What became an entry, and who wants to know where.
 #[derive(Debug)]
 pub enum Proposed {
@@ -162,6 +172,13 @@ impl World {
         }
         match member.incoming.look(sender, start, number) {
             Found::Answered(answer) => self.answer_forward(place, sender, start, number, answer),
+            Found::New if member.leads(term) && !member.proposals_may_go() => {
+                let is_same = |other: &Brought| (other.from, other.start, other.number) == (from, start, number);
+                if !member.forwards.iter().any(is_same) {
+                    member.forwards.push(Brought { from, start, term, number, proposals });
+                    self.report.sight("batches of others that waited for the disk");
+                }
+            }
             Found::New if member.leads(term) => {
                 self.step_proposal(place, Proposed::Foreign { from: sender, start, number }, proposals);
             }
@@ -173,6 +190,16 @@ impl World {
             }
             // Nobody can say any more what became of it.
             Found::New | Found::Forgotten => {}
+        }
+    }
+
+    /// Looks again at what others brought while proposals could not go.
+    pub fn take_forwards(&mut self, place: usize) {
+        let member = self.alive(place);
+        if member.status.role != Role::Leader || member.proposals_may_go() {
+            for Brought { from, start, term, number, proposals } in std::mem::take(&mut member.forwards) {
+                self.receive_forward(place, from, start, term, number, proposals);
+            }
         }
     }
 

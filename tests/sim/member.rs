@@ -13,7 +13,7 @@ use crate::applier::Work;
 use crate::disk::{Order, take_order};
 use crate::engine::SimEngine;
 use crate::faults::Bug;
-use crate::forwarding::{Pending, Proposed, Waiter};
+use crate::forwarding::{Brought, Pending, Proposed, Waiter};
 use crate::leases::Deadline;
 use crate::snapshots::{Arrived, Stage};
 use crate::world::{Checked, Happening, MS, SECOND, World, ensure};
@@ -48,6 +48,8 @@ pub struct Member {
     pub held_back: bool,
     pub outgoing: Outgoing<Vec<Pending>>,
     pub incoming: Incoming,
+    /// What others brought while proposals could not go.
+    pub forwards: Vec<Brought>,
     /// What was proposed and not yet placed in the log, by token.
     pub proposed: BTreeMap<u64, Proposed>,
     pub last_token: u64,
@@ -101,6 +103,7 @@ impl Member {
             held_back: false,
             outgoing: Outgoing::default(),
             incoming: Incoming::default(),
+            forwards: Vec::new(),
             proposed: BTreeMap::new(),
             last_token: 0,
             waiting: BTreeMap::new(),
@@ -133,7 +136,7 @@ impl Member {
         ProposalId { member: self.id, incarnation: self.start, sequence: self.sequence }
     }
 
-    fn proposals_may_go(&self) -> bool {
+    pub fn proposals_may_go(&self) -> bool {
         let has_way = match self.status {
             Status { role: Role::Leader, .. } => self.unpersisted.len() < MAX_UNPERSISTED,
             Status { leader: Some(leader), term, .. } => self.outgoing.under_way(leader, term) < MAX_UNANSWERED,
@@ -195,6 +198,7 @@ impl World {
     /// One turn of the driver: whatever may go, goes.
     pub fn turn(&mut self, place: usize) -> Checked {
         loop {
+            self.take_forwards(place);
             let member = self.alive(place);
             let proposals = if member.proposals_may_go() { std::mem::take(&mut member.gathered) } else { Vec::new() };
             self.propose(place, proposals);
