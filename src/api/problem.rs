@@ -85,6 +85,9 @@ codes! {
     LeaseNotFound = "lease_not_found", 404, "No such lease";
     /// There is no such member of the cluster, or it was removed.
     MemberNotFound = "member_not_found", 404, "No such member";
+    /// Under this lease nobody holds the lock, leads or waits, or not any longer: what it guarded is not yours any more. Ask for
+    /// it anew.
+    PlaceNotFound = "place_not_found", 404, "Not in the queue";
     /// Nothing answers at this path.
     NotFound = "not_found", 404, "Nothing here";
     /// The path exists, but not for this method. The `Allow` header lists those that it takes.
@@ -95,6 +98,14 @@ codes! {
     DirectoryNotEmpty = "directory_not_empty", 409, "The directory is not empty";
     /// A lease with this id exists already.
     LeaseExists = "lease_exists", 409, "The lease exists already";
+    /// Somebody else held the lock for as long as the request would wait; `holder` says who, if it is known. The request
+    /// left nothing behind: ask again, or wait longer.
+    LockHeld = "lock_held", 409, "The lock is held";
+    /// Somebody else led for as long as the request would wait; `leader` says who, if it is known. The request left nothing
+    /// behind: ask again, or wait longer.
+    NotElected = "not_elected", 409, "Somebody else leads";
+    /// Only whoever leads can proclaim. `leader` says who that is, or is null.
+    NotLeader = "not_leader", 409, "Not the leader";
     /// `refresh=true` extends the lease that a write with `ttl` made for the key; this key has none.
     NoOwnLease = "no_own_lease", 409, "The key has no lease of its own";
     /// The value is not a decimal integer of 64 bits, so nothing can be added to it.
@@ -232,6 +243,13 @@ impl Problem {
     #[must_use]
     pub fn with_number(mut self, name: &'static str, number: u64) -> Self {
         self.0.members.push((name, number.to_string().into_bytes()));
+        self
+    }
+
+    /// The same problem with one more member, JSON.
+    #[must_use]
+    pub fn with_json(mut self, name: &'static str, json: Vec<u8>) -> Self {
+        self.0.members.push((name, json));
         self
     }
 

@@ -5,6 +5,8 @@
 
 /// The longest key, in bytes: `400 invalid_argument` on `/v1`.
 pub const MAX_KEY_BYTES: usize = 4 * 1024;
+/// The keys directly below the name of a lock or an election, its places among them: `400 invalid_argument`.
+pub const MAX_QUEUE_PLACES: u64 = 10_000;
 /// The default bound on a request body and on a decoded command, in bytes: `413 too_large`.
 pub const DEFAULT_MAX_REQUEST_BYTES: usize = 1536 * 1024;
 /// The operations of a transaction, counted through nesting: `400 invalid_argument`.

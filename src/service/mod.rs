@@ -10,6 +10,7 @@ mod health;
 mod kv;
 mod lease;
 mod maintenance;
+mod queue;
 mod watch;
 
 use std::fmt;
@@ -26,6 +27,7 @@ pub use health::{Check, Readiness};
 pub use kv::{Cursor, ListRequest, Listing, Reader};
 pub use lease::LeaseState;
 pub use maintenance::{Hash, Retention, SnapshotStream, Status};
+pub use queue::{Entered, Entry, Life, Observation, Observed, Place, Queue, QueueName};
 pub use watch::{OnCompacted, Start, WatchEvents, WatchItem, WatchRequest, WatchStream};
 
 use crate::model::{ClusterId, Command, Idempotency, Index, LeaseId, MemberId, Outcome, Reply, Revision, Term};

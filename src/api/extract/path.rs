@@ -45,13 +45,14 @@ impl Target {
     }
 }
 
-/// What a POST asks of a key: the last raw `:word` of its path.
+/// What is asked of a thing beyond the method: the last raw `:word` of its path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verb {
     Increment,
     Rollback,
     Keepalive,
     Promote,
+    Observe,
 }
 
 impl Verb {
@@ -61,6 +62,7 @@ impl Verb {
             Self::Rollback => "rollback",
             Self::Keepalive => "keepalive",
             Self::Promote => "promote",
+            Self::Observe => "observe",
         }
     }
 

@@ -124,7 +124,7 @@ fn decode(text: &str) -> Result<Cow<'_, str>, Problem> {
 }
 
 /// Whether every percent sign begins an encoded byte.
-pub(super) fn is_percent_encoded(text: &str) -> bool {
+pub(in crate::api) fn is_percent_encoded(text: &str) -> bool {
     let mut rest = text.as_bytes();
     while let Some(at) = rest.iter().position(|byte| *byte == b'%') {
         match rest.get(at + 1..at + 3) {

@@ -1,13 +1,16 @@
 //! The native API, `/v1`: handlers, what they are documented as, and the routes that bind both together.
 
 pub mod cluster;
+pub mod elections;
 pub mod format;
 pub mod history;
 pub mod keys;
 pub mod leases;
+pub mod locks;
 pub mod maintenance;
 pub mod openapi;
 pub mod poll;
+pub mod queue;
 pub mod schema;
 pub mod txn;
 pub mod watch;
@@ -23,6 +26,8 @@ pub fn router() -> OpenApiRouter<State> {
         .merge(history::router())
         .merge(txn::router())
         .merge(leases::router())
+        .merge(locks::router())
+        .merge(elections::router())
         .merge(cluster::router())
         .merge(maintenance::router())
         .merge(watch::router())

@@ -45,6 +45,8 @@ pub(super) fn head() -> OpenApi {
             tag("transactions", "Several keys at once"),
             tag("watch", "Following changes"),
             tag("leases", "Keys that die unless kept alive"),
+            tag("locks", "One at a time"),
+            tag("elections", "One who leads"),
             tag("cluster", "Who belongs to the cluster"),
             tag("maintenance", "Looking after the store"),
         ]))
@@ -326,6 +328,10 @@ fn own_codes(id: &str) -> &'static [Code] {
             &[Code::KeyNotFound, Code::FutureRevision, Code::TooManySteps, Code::Compacted]
         }
         "rollback" | "rollbackLiteral" => &[Code::FutureRevision, Code::TooManySteps, Code::Compacted],
+        "acquireLock" => &[Code::LockHeld, Code::LeaseNotFound],
+        "campaign" => &[Code::NotElected, Code::LeaseNotFound],
+        "keepLockAlive" | "releaseLock" | "keepCandidateAlive" | "resign" => &[Code::PlaceNotFound],
+        "proclaim" => &[Code::NotLeader],
         "addMember" => &[Code::MemberExists, Code::TooManyMembers, Code::NoPeerPort],
         "getMember" => &[Code::MemberNotFound],
         "updateMember" => &[Code::MemberNotFound, Code::MemberExists],

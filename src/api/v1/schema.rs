@@ -186,6 +186,12 @@ pub struct ProblemObject {
     /// With `precondition_failed`: the key's present state, or null when it is absent.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     pub current: Option<Option<KeyObject>>,
+    /// With `lock_held`: who holds the lock, or null when nobody does any more.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    pub holder: Option<Option<LockObject>>,
+    /// With `not_elected` and `not_leader`: who leads, or null.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    pub leader: Option<Option<CandidateObject>>,
     /// With `compacted`: the oldest revision that can be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compact_revision: Option<u64>,
@@ -397,6 +403,77 @@ pub struct LeaseObject {
 pub struct LeaseList {
     pub revision: u64,
     pub items: Vec<LeaseObject>,
+}
+
+/// A lock that is held or waited for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(example = json!({"name": "jobs", "holder": "694d8a1f3c2b", "owner": "worker-7", "lease": "694d8a1f3c2b",
+    "fencingToken": 12, "ttl": 30}))]
+pub struct LockObject {
+    pub name: String,
+    /// Who it is: the lease in hexadecimal.
+    pub holder: String,
+    /// What the holder calls itself, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    /// The lease that the lock is held by, in hexadecimal.
+    pub lease: String,
+    /// Greater than that of any holder before.
+    pub fencing_token: u64,
+    /// The seconds that are left of the lease.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<f64>,
+}
+
+/// A lock with its queue.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(example = json!({"revision": 14, "name": "jobs", "holder": {"name": "jobs", "holder": "694d8a1f3c2b",
+    "lease": "694d8a1f3c2b", "fencingToken": 12, "ttl": 27.4}, "queue": []}))]
+pub struct LockQueue {
+    pub revision: u64,
+    pub name: String,
+    /// Who holds it, or null.
+    pub holder: Option<LockObject>,
+    /// Who waits, in order of arrival.
+    pub queue: Vec<LockObject>,
+}
+
+/// A candidate of an election.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(example = json!({"name": "primary", "candidate": "694d8a1f3c2b", "value": "10.0.0.7:5432", "encoding": "utf8",
+    "lease": "694d8a1f3c2b", "fencingToken": 12, "modRevision": 12, "ttl": 30}))]
+pub struct CandidateObject {
+    pub name: String,
+    /// Who it is: the lease in hexadecimal.
+    pub candidate: String,
+    /// What it proclaims, as `encoding` says.
+    pub value: String,
+    pub encoding: Encoding,
+    /// The lease that it stands by, in hexadecimal.
+    pub lease: String,
+    /// Greater than that of any leader before.
+    pub fencing_token: u64,
+    /// The revision at which it last proclaimed.
+    pub mod_revision: u64,
+    /// The seconds that are left of the lease.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<f64>,
+}
+
+/// An election with its candidates.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(example = json!({"revision": 14, "name": "primary", "leader": null, "queue": []}))]
+pub struct ElectionObject {
+    pub revision: u64,
+    pub name: String,
+    /// Who leads, or null.
+    pub leader: Option<CandidateObject>,
+    /// The other candidates, in order of arrival.
+    pub queue: Vec<CandidateObject>,
 }
 
 /// What a compaction came to.

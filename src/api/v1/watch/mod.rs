@@ -251,13 +251,21 @@ async fn stream(state: &State, asked: Asked, carrier: Carrier) -> Result<Respons
     let revision = stream.revision();
     let body = carrier::body(stream, carrier, asked.prev_value, state.service().clone());
     let mut response = Body::from_stream(body).into_response();
-    let headers = response.headers_mut();
+    stream_headers(response.headers_mut(), carrier);
+    state.stamp(response.headers_mut(), Some(revision));
+    Ok(response)
+}
+
+/// What an answer of Server-Sent Events says of itself.
+pub fn event_stream(headers: &mut HeaderMap) {
+    stream_headers(headers, Carrier::Events);
+}
+
+fn stream_headers(headers: &mut HeaderMap, carrier: Carrier) {
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(carrier.media_type()));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     // Proxies that buffer would hold events back.
     headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
-    state.stamp(headers, Some(revision));
-    Ok(response)
 }
 
 /// The range that a watch message names by path.

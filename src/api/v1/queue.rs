@@ -1,0 +1,272 @@
+//! What locks and elections have in common on `/v1`: how their paths name a queue and a place in it, and what a place
+//! looks like.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::HeaderValue;
+use http::header::ALLOW;
+use http::request::Parts;
+use percent_encoding::percent_decode_str;
+use serde::de::DeserializeOwned;
+
+use super::format::Object;
+use crate::api::extract::json::{self, Lease, Span};
+use crate::api::extract::query::{
+    LEASE_ID, Span as SpanParameter, is_percent_encoded, lease_id, parameters, shortened,
+};
+use crate::api::extract::{Verb, body, query};
+use crate::api::problem::{Code, Problem};
+use crate::api::{Answer, State};
+use crate::model::{LeaseId, Ttl};
+use crate::service::{Consistency, Life, Place, Queue, QueueName};
+
+/// How long a place lasts without being kept alive, when the request does not say.
+const DEFAULT_TTL: Ttl = Ttl::from_secs(30);
+/// The shortest time for which a place can be asked: it has to be kept alive several times within it.
+const MIN_TTL: Ttl = Ttl::from_secs(1);
+/// How long a request waits for its turn, when it does not say.
+const DEFAULT_WAIT: Duration = Duration::from_secs(10);
+/// The longest that a request may wait for its turn.
+const MAX_WAIT: Duration = Duration::from_mins(10);
+
+parameters! {
+    /// What can be asked of looking at a lock or an election.
+    pub struct QueueQuery {
+        /// `linearizable` (default) or `serializable`.
+        consistency: Consistency = "consistency", "serializable";
+        /// How long the request may take. Default 5 s, at most 10 min.
+        timeout: SpanParameter = "timeout", "5s";
+    }
+}
+
+parameters! {
+    /// What can be asked of changing a lock or an election.
+    pub struct PlaceQuery {
+        /// How long the request may take, besides the time that it waits for its turn. Default 5 s, at most 10 min.
+        timeout: SpanParameter = "timeout", "5s";
+    }
+}
+
+/// Which face of a queue is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Show {
+    Lock,
+    Election,
+}
+
+/// The queue that a raw path names: decoded once, nothing added.
+///
+/// # Errors
+/// [`Code::InvalidArgument`] when it names none, or clients and proxies would disagree on what it names.
+pub fn named(raw: &str) -> Result<QueueName, Problem> {
+    let refuse = |what: &str| Problem::invalid(format!("the name `{}` {what}", shortened(raw)));
+    if !is_percent_encoded(raw) {
+        return Err(refuse("is badly percent-encoded"));
+    }
+    if raw.split('/').any(str::is_empty) {
+        return Err(refuse("is empty or has an empty segment; a slash that belongs to the name is written %2F there"));
+    }
+    let decoded: Vec<u8> = percent_decode_str(raw).collect();
+    let text = std::str::from_utf8(&decoded).map_err(|_| refuse("is not UTF-8"))?;
+    if text.split('/').any(|segment| matches!(segment, "." | "..")) {
+        return Err(refuse("has a `.` or `..` segment"));
+    }
+    QueueName::new(decoded).ok_or_else(|| refuse(&format!("is longer than {} bytes", QueueName::MAX_BYTES)))
+}
+
+/// The place that a raw path `{name}/{lease}` names.
+///
+/// # Errors
+/// As [`named`], and when it does not end in a lease.
+pub fn place(raw: &str) -> Result<(QueueName, LeaseId), Problem> {
+    let (name, lease) = raw.rsplit_once('/').ok_or_else(|| {
+        Problem::invalid(format!("`{}` is no place in a queue: {{name}}/{{lease}} is needed", shortened(raw)))
+    })?;
+    let lease = lease_id(lease).ok_or_else(|| Problem::invalid(format!("`{}` is not {LEASE_ID}", shortened(lease))))?;
+    Ok((named(name)?, lease))
+}
+
+/// Refuses a verb under another method than its own.
+///
+/// # Errors
+/// [`Code::MethodNotAllowed`].
+pub fn refuse_verbs(raw: &str, verbs: &[(Verb, &'static str, &'static str)]) -> Result<(), Problem> {
+    match verbs.iter().find(|(verb, ..)| verb.strip(raw).is_some()) {
+        None => Ok(()),
+        Some((_, word, method)) => {
+            let problem = Problem::new(Code::MethodNotAllowed, format!("{word} is a verb of {method}"));
+            Err(problem.with_header(ALLOW, HeaderValue::from_static(method)))
+        }
+    }
+}
+
+/// What keeps a place alive: the lease that is named, or one of its own.
+///
+/// # Errors
+/// [`Code::InvalidArgument`] for both, and for too short a time.
+pub fn life(ttl: Option<Span>, lease: Option<Lease>) -> Result<Life, Problem> {
+    match (ttl, lease) {
+        (Some(_), Some(_)) => Err(Problem::invalid("`ttl` and `lease` exclude each other: a lease has its own time")),
+        (Some(Span(ttl)), None) if ttl < MIN_TTL => Err(Problem::invalid("`ttl` has to be at least 1 s")),
+        (Some(Span(ttl)), None) => Ok(Life::Own(ttl)),
+        (None, Some(Lease(lease))) => Ok(Life::Lease(lease)),
+        (None, None) => Ok(Life::Own(DEFAULT_TTL)),
+    }
+}
+
+/// How long to wait.
+///
+/// # Errors
+/// [`Code::InvalidArgument`] for more than is allowed.
+pub fn wait(wait: Option<Span>) -> Result<Duration, Problem> {
+    let wait = wait.map_or(DEFAULT_WAIT, |Span(wait)| Duration::from_millis(wait.get()));
+    if wait > MAX_WAIT {
+        return Err(Problem::invalid(format!("`wait` may be at most {} s", MAX_WAIT.as_secs())));
+    }
+    Ok(wait)
+}
+
+/// The body of a request whose members can all be left out, and so can the body.
+///
+/// # Errors
+/// Those of [`json::read`].
+pub fn request<T: Default + DeserializeOwned>(body: &Bytes) -> Result<T, Problem> {
+    if body.is_empty() { Ok(T::default()) } else { json::read(body) }
+}
+
+/// Gives up the place that a raw path names.
+///
+/// # Errors
+/// [`Code::PlaceNotFound`], and those of a write.
+pub async fn leave(api: &State, parts: &Parts, raw: &str, body: Body) -> Result<Answer, Problem> {
+    let (name, lease) = place(raw)?;
+    let asked: PlaceQuery = query(parts.uri.query())?;
+    let (call, body) = api.arrive(parts, body, asked.timeout).await?;
+    body::refuse(&body)?;
+    let left = api.service().leave(&call, &name, lease).await?;
+    let (revision, replayed) = left.ok_or_else(|| not_there(&name, lease))?;
+    let mut out = Vec::with_capacity(48);
+    let mut object = Object::begin(&mut out);
+    object.number("revision", revision.get());
+    object.number("deleted", 1);
+    object.end();
+    Ok(Answer::json(revision, out).with_replayed(replayed))
+}
+
+/// Keeps alive the place that a raw path names.
+///
+/// # Errors
+/// [`Code::PlaceNotFound`], and those of a write.
+pub async fn keep_alive(api: &State, parts: &Parts, raw: &str, body: Body, show: Show) -> Result<Answer, Problem> {
+    let (name, lease) = place(raw)?;
+    let asked: PlaceQuery = query(parts.uri.query())?;
+    let (call, body) = api.arrive(parts, body, asked.timeout).await?;
+    body::refuse(&body)?;
+    let kept = api.service().keep_place(&call, &name, lease).await?;
+    let (revision, place) = kept.ok_or_else(|| not_there(&name, lease))?;
+    let mut out = Vec::with_capacity(192);
+    write_place(&mut out, &name, &place, show);
+    Ok(Answer::json(revision, out))
+}
+
+/// A place as an object.
+pub fn write_place(out: &mut Vec<u8>, name: &QueueName, place: &Place, show: Show) {
+    let mut object = Object::begin(out);
+    object.string("name", &String::from_utf8_lossy(name.as_bytes()));
+    match show {
+        Show::Lock => {
+            object.id("holder", place.lease.get());
+            if let Some(owner) = text(&place.value).filter(|owner| !owner.is_empty()) {
+                object.string("owner", owner);
+            }
+        }
+        Show::Election => {
+            object.id("candidate", place.lease.get());
+            let text = text(&place.value).map(ToOwned::to_owned);
+            object.string("encoding", if text.is_some() { "utf8" } else { "base64" });
+            object.string("value", &text.unwrap_or_else(|| STANDARD.encode(&place.value)));
+        }
+    }
+    object.id("lease", place.lease.get());
+    object.number("fencingToken", place.token.get());
+    if show == Show::Election {
+        object.number("modRevision", place.modified.get());
+    }
+    if let Some(remaining) = place.remaining {
+        object.seconds("ttl", remaining);
+    }
+    object.end();
+}
+
+/// The first place as an object, or null.
+#[must_use]
+pub fn first(name: &QueueName, places: &[Place], show: Show) -> Vec<u8> {
+    let mut out = Vec::with_capacity(192);
+    match places.first() {
+        Some(place) => write_place(&mut out, name, place, show),
+        None => out.extend_from_slice(b"null"),
+    }
+    out
+}
+
+/// A queue as an object: `first_name` is the member that holds whoever is first.
+pub fn write_queue(out: &mut Vec<u8>, name: &QueueName, queue: &Queue, first_name: &str, show: Show) {
+    let mut object = Object::begin(out);
+    object.number("revision", queue.revision.get());
+    object.string("name", &String::from_utf8_lossy(name.as_bytes()));
+    object.raw(first_name, &first(name, &queue.places, show));
+    object.array("queue", queue.places.iter().skip(1), |out, place| write_place(out, name, place, show));
+    object.end();
+}
+
+/// That there is no such place.
+pub fn not_there(name: &QueueName, lease: LeaseId) -> Problem {
+    let name = String::from_utf8_lossy(name.as_bytes());
+    Problem::new(Code::PlaceNotFound, format!("nobody is in the queue of `{name}` under the lease {lease}"))
+}
+
+fn text(value: &Bytes) -> Option<&str> {
+    std::str::from_utf8(value).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_the_rest_of_the_path_decoded_once() {
+        let name = |raw| named(raw).map(|name| String::from_utf8(name.as_bytes().to_vec()).unwrap());
+        assert_eq!(name("jobs").unwrap(), "jobs");
+        assert_eq!(name("a/b").unwrap(), "a/b");
+        assert_eq!(name("%2Fmy-lock%2F").unwrap(), "/my-lock/");
+        assert_eq!(name("a%252Fb").unwrap(), "a%2Fb");
+        assert_eq!(name("j:keepalive").unwrap(), "j:keepalive");
+        for bad in ["", "a//b", "/a", "a/", "a%", "%ff", "a/..", "%2E%2E/x", "."] {
+            assert_eq!(name(bad).unwrap_err().code(), Code::InvalidArgument, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_place_is_a_name_and_a_lease() {
+        let (name, lease) = place("a/b/694d").unwrap();
+        assert_eq!((name.as_bytes(), lease), (&b"a/b"[..], LeaseId(0x694d)));
+        for bad in ["694d", "a/xyz", "a/", "/694d"] {
+            assert_eq!(place(bad).unwrap_err().code(), Code::InvalidArgument, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_place_lives_by_a_time_or_by_a_lease() {
+        assert_eq!(life(None, None).unwrap(), Life::Own(DEFAULT_TTL));
+        assert_eq!(life(Some(Span(Ttl(1500))), None).unwrap(), Life::Own(Ttl(1500)));
+        assert_eq!(life(None, Some(Lease(LeaseId(7)))).unwrap(), Life::Lease(LeaseId(7)));
+        assert!(life(Some(Span(Ttl(999))), None).is_err());
+        assert!(life(Some(Span(Ttl(1500))), Some(Lease(LeaseId(7)))).is_err());
+        assert_eq!(wait(None).unwrap(), DEFAULT_WAIT);
+        assert!(wait(Some(Span(Ttl::from_secs(601)))).is_err());
+    }
+}

@@ -1,0 +1,682 @@
+//! Queues in which whoever came first holds: what locks and elections are made of.
+//!
+//! A place in the queue `jobs` is a key `jobs/{lease in hex}` that dies with its lease; the order is that of create
+//! revisions. This is the layout of the `concurrency` package of etcd's Go client, so that its mutexes and elections
+//! and those here exclude each other. Nobody can come in ahead of a place that is there: whoever waits reads once who
+//! is ahead, and from then on follows only the nearest of those that are left.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::time::{sleep, sleep_until};
+
+use super::{
+    Call, Consistency, Error, ListRequest, OnCompacted, Reader, Service, Start, WatchItem, WatchRequest, WatchStream,
+};
+use crate::model::limits::{MAX_KEY_BYTES, MAX_QUEUE_PLACES};
+use crate::model::{
+    Attach, Command, Compare, CompareTarget, Condition, Delete, DeleteTarget, EventKind, Key, KeyRange, KeyValue,
+    LeaseId, Op, Operator, Outcome, Put, Refusal, Revision, Ttl, Txn,
+};
+
+/// How long after a failure that passes by itself, such as a lost leader, something is tried again.
+const RETRY: Duration = Duration::from_millis(200);
+/// How long one step of a longer task may take before it is tried again.
+const STEP: Duration = Duration::from_secs(5);
+/// How often an observation says that it is alive while nothing changes.
+const ALIVE: Duration = Duration::from_secs(15);
+/// How often a waiting place is kept alive within the time of its lease.
+const RENEWALS: u32 = 4;
+
+/// The name of a queue: any bytes but none, short enough for the keys of its places.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueueName(Bytes);
+
+impl QueueName {
+    /// The longest name in bytes: with a slash and the 16 digits of a lease it makes a key.
+    pub const MAX_BYTES: usize = MAX_KEY_BYTES - 17;
+
+    /// `None` when it is empty or too long.
+    #[must_use]
+    pub fn new(name: impl Into<Bytes>) -> Option<Self> {
+        let name = name.into();
+        (!name.is_empty() && name.len() <= Self::MAX_BYTES).then_some(Self(name))
+    }
+
+    /// The bytes of the name.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// What the keys of its places begin with.
+    fn directory(&self) -> Bytes {
+        [&self.0[..], b"/"].concat().into()
+    }
+
+    /// The key of the place that a lease has.
+    fn place(&self, lease: LeaseId) -> Result<Key, Error> {
+        let key = [&self.0[..], format!("/{lease}").as_bytes()].concat();
+        Key::new(key).ok_or_else(|| Error::InvalidArgument("the name is empty".to_owned()))
+    }
+
+    /// The lease whose place a key is; `None` for other keys, which are none of the queue's business.
+    fn lease(&self, key: &Key) -> Option<LeaseId> {
+        let digits = key.as_bytes().strip_prefix(&self.0[..])?.strip_prefix(b"/")?;
+        let lease: LeaseId = std::str::from_utf8(digits).ok()?.parse().ok()?;
+        (lease.to_string().as_bytes() == digits).then_some(lease)
+    }
+}
+
+/// A place in a queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    pub key: Key,
+    /// Which the place dies with. It names the place.
+    pub lease: LeaseId,
+    /// The create revision of the key: the order of arrival, and the fencing token of whoever holds.
+    pub token: Revision,
+    /// The revision of its value.
+    pub modified: Revision,
+    /// The owner of a lock; what a candidate proclaims.
+    pub value: Bytes,
+    /// What is left of the lease by this member's clock.
+    pub remaining: Option<Ttl>,
+}
+
+/// A queue at one revision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Queue {
+    pub revision: Revision,
+    /// In order of arrival: the first one holds.
+    pub places: Vec<Place>,
+}
+
+/// What keeps a place alive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Life {
+    /// A lease made for the place and gone with it. While its request waits, it is kept alive.
+    Own(Ttl),
+    /// A lease that the client has, and keeps alive itself.
+    Lease(LeaseId),
+}
+
+/// A place to take.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    pub name: QueueName,
+    pub life: Life,
+    pub value: Bytes,
+    /// How long to wait to become the first; zero looks once.
+    pub wait: Duration,
+}
+
+/// What came of an [`Entry`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Entered {
+    /// The place is the first one: it holds.
+    First {
+        place: Place,
+        /// Whether the place was taken by an earlier request with the same idempotency key.
+        replayed: bool,
+    },
+    /// Others were first for as long as the request would wait. It left no place behind.
+    Behind(Queue),
+}
+
+impl Service {
+    /// The places of a queue, in order of arrival.
+    ///
+    /// # Errors
+    /// Those of a read, and [`Error::InvalidArgument`] for a queue of more than [`MAX_QUEUE_PLACES`].
+    pub async fn queue(&self, call: &Call, consistency: Consistency, name: &QueueName) -> Result<Queue, Error> {
+        let reader = self.reader(call, consistency).await?;
+        self.read_queue(&reader, name).await
+    }
+
+    /// Takes a place and waits until it is the first one. With the lease of a client that has a place already, it is that
+    /// one (as in etcd). A request that ends without holding gives up the place that it took, however it ends; one
+    /// that carries an idempotency key and is cut off leaves it to a retry, and to its lease.
+    ///
+    /// # Errors
+    /// [`Refusal::LeaseNotFound`] when the lease is gone, before or while waiting; those of reads and writes.
+    pub async fn enter(&self, call: &Call, entry: Entry) -> Result<Entered, Error> {
+        let until = Instant::now() + entry.wait;
+        if entry.wait.is_zero() && call.idempotency.is_none() {
+            let queue = self.queue(call, Consistency::Linearizable, &entry.name).await?;
+            let mine =
+                matches!((entry.life, queue.places.first()), (Life::Lease(lease), Some(first)) if first.lease == lease);
+            if !queue.places.is_empty() && !mine {
+                return Ok(Entered::Behind(queue));
+            }
+        }
+        let mut stay = Stay::new(self, call, &entry)?;
+        let began = Instant::now();
+        let taken = stay.take(call, &entry).await?;
+        let Some(place) = self.wait_first(call, &entry, &taken, until).await? else {
+            stay.leave().await;
+            let mut queue = self.queue(call, Consistency::Linearizable, &entry.name).await?;
+            queue.places.retain(|place| place.key != taken.key);
+            return Ok(Entered::Behind(queue));
+        };
+        let place = match entry.life {
+            // Whoever has waited begins with all of its time. The lease was there, and after that the place.
+            Life::Own(ttl) if taken.replayed || began.elapsed() > Duration::from_millis(ttl.get()) / RENEWALS => {
+                let call = &Call { idempotency: None, ..call.clone() };
+                let (_, remaining) = self.renew_lease(call, place.lease).await?;
+                let reader = self.reader(call, Consistency::Linearizable).await?;
+                self.find(&reader, &entry.name, &taken)?;
+                Place { remaining: Some(remaining), ..place }
+            }
+            Life::Own(_) | Life::Lease(_) => place,
+        };
+        stay.keep();
+        Ok(Entered::First { place, replayed: taken.replayed })
+    }
+
+    /// Sets the lease of a place back to its full time; `None` when there is no such place.
+    ///
+    /// # Errors
+    /// [`Refusal::LeaseNotFound`], and those of reads and writes.
+    pub async fn keep_place(
+        &self,
+        call: &Call,
+        name: &QueueName,
+        lease: LeaseId,
+    ) -> Result<Option<(Revision, Place)>, Error> {
+        let key = name.place(lease)?;
+        let (revision, ttl) = match self.renew_lease(call, lease).await {
+            Ok(renewed) => renewed,
+            Err(Error::Refused { refusal, .. }) if matches!(*refusal, Refusal::LeaseNotFound(_)) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let reader = self.reader(call, Consistency::Linearizable).await?;
+        let place = reader.get(&key, None)?.and_then(|item| self.place(name, item));
+        Ok(place.map(|place| (revision, Place { remaining: Some(ttl), ..place })))
+    }
+
+    /// Gives a place up, whoever has it, and says whether an earlier request with the same idempotency key did; `None` when
+    /// there is no such place. A lease made for it goes with it.
+    ///
+    /// # Errors
+    /// Those of a write.
+    pub async fn leave(
+        &self,
+        call: &Call,
+        name: &QueueName,
+        lease: LeaseId,
+    ) -> Result<Option<(Revision, bool)>, Error> {
+        match self.write(call, delete(name.place(lease)?)).await {
+            Ok(done) => Ok(Some((done.revision, done.replayed))),
+            Err(Error::Refused { refusal, .. }) if *refusal == Refusal::KeyNotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Replaces the value of a place that is the first one, and says whether an earlier request with the same idempotency key
+    /// did; `None` when it is not the first, or is not there.
+    ///
+    /// # Errors
+    /// Those of reads and writes.
+    pub async fn proclaim(
+        &self,
+        call: &Call,
+        name: &QueueName,
+        lease: LeaseId,
+        value: Bytes,
+    ) -> Result<Option<(Place, bool)>, Error> {
+        let queue = self.queue(call, Consistency::Linearizable, name).await?;
+        let Some(place) = queue.places.into_iter().next().filter(|first| first.lease == lease) else { return Ok(None) };
+        // Whoever is first stays first while the place lasts.
+        let lasts = Compare {
+            range: KeyRange::single(&place.key),
+            operator: Operator::Equal,
+            target: CompareTarget::CreateRevision(place.token),
+        };
+        let put = Put {
+            key: place.key.clone(),
+            value: Some(value.clone()),
+            content_type: None,
+            attach: Attach::Keep,
+            previous: false,
+        };
+        let txn = Txn { compares: vec![lasts], then: vec![Op::Put(put)], otherwise: Vec::new() };
+        let done = self.write(call, Command::Txn(txn)).await?;
+        let Outcome::Txn { succeeded, .. } = done.outcome else { return Err(odd(&done.outcome)) };
+        Ok(succeeded.then_some((Place { value, modified: done.revision, ..place }, done.replayed)))
+    }
+
+    /// Waits until the place is the first one; `None` when it is not by `until`.
+    async fn wait_first(
+        &self,
+        call: &Call,
+        entry: &Entry,
+        taken: &Taken,
+        until: Instant,
+    ) -> Result<Option<Place>, Error> {
+        let mut renewal = Renewal::new(self, entry, taken);
+        let mut ahead = None;
+        loop {
+            let (place, nearest, revision) = match self.look_ahead(call, entry, taken, &mut ahead).await {
+                Ok(found) => found,
+                // Elections pass; the place stays for as long as its lease does.
+                Err(error) if passes(&error) && Instant::now() < until => {
+                    sleep(RETRY).await;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            let Some(nearest) = nearest else { return Ok(Some(place)) };
+            if Instant::now() >= until {
+                return Ok(None);
+            }
+            let mut gone = std::pin::pin!(self.gone(call, &nearest, revision));
+            loop {
+                tokio::select! {
+                    biased;
+                    gone = &mut gone => break gone?,
+                    () = sleep_until(until.into()) => break,
+                    renewed = renewal.next(call) => renewed?,
+                }
+            }
+        }
+    }
+
+    /// The place, the nearest one ahead of it that is left, and the revision at which that was so. The first time, all that
+    /// are ahead are read.
+    async fn look_ahead(
+        &self,
+        call: &Call,
+        entry: &Entry,
+        taken: &Taken,
+        ahead: &mut Option<Vec<(Key, Revision)>>,
+    ) -> Result<(Place, Option<Key>, Revision), Error> {
+        let call = Call { deadline: Instant::now() + STEP, ..call.clone() };
+        let reader = self.reader(&call, Consistency::Linearizable).await?;
+        let place = self.find(&reader, &entry.name, taken)?;
+        let ahead = if let Some(ahead) = ahead {
+            ahead
+        } else {
+            let queue = self.read_queue(&reader, &entry.name).await?;
+            let before = queue.places.into_iter().take_while(|other| other.token < taken.token);
+            ahead.insert(before.map(|other| (other.key, other.token)).collect())
+        };
+        while let Some((nearest, token)) = ahead.last() {
+            if reader.get(nearest, None)?.is_some_and(|found| found.record.create_revision == *token) {
+                return Ok((place, Some(nearest.clone()), reader.revision()));
+            }
+            ahead.pop();
+        }
+        Ok((place, None, reader.revision()))
+    }
+
+    /// The place that was taken, as long as it is there.
+    fn find(&self, reader: &Reader, name: &QueueName, taken: &Taken) -> Result<Place, Error> {
+        let place = reader.get(&taken.key, None)?.and_then(|item| self.place(name, item));
+        let lost =
+            || Error::refused(Refusal::LeaseNotFound(name.lease(&taken.key).unwrap_or_default()), reader.revision());
+        place.filter(|place| place.token == taken.token).ok_or_else(lost)
+    }
+
+    /// Resolves when a key is gone, if it was there at the revision.
+    async fn gone(&self, call: &Call, key: &Key, revision: Revision) -> Result<(), Error> {
+        let request = WatchRequest {
+            range: KeyRange::single(key),
+            children_of: None,
+            kinds: vec![EventKind::Delete, EventKind::Expire],
+            start: Start::After(revision),
+            on_compacted: OnCompacted::End,
+            progress_every: None,
+        };
+        let mut stream = self.watch(call, request).await?;
+        loop {
+            match stream.next().await {
+                Some(WatchItem::Events(_) | WatchItem::Compacted { .. } | WatchItem::Lagging { .. }) => return Ok(()),
+                Some(WatchItem::State(_) | WatchItem::Synced(_) | WatchItem::Progress(_) | WatchItem::Reset) => {}
+                Some(WatchItem::Failed(error)) => return Err(error),
+                Some(WatchItem::Closed) | None => return Err(Error::ShuttingDown),
+            }
+        }
+    }
+
+    async fn read_queue(&self, reader: &Reader, name: &QueueName) -> Result<Queue, Error> {
+        let mut request = ListRequest::level(name.directory(), MAX_QUEUE_PLACES);
+        let mut places = Vec::new();
+        let mut looked_at = 0;
+        loop {
+            let page = reader.list(request.clone()).await?;
+            looked_at += page.items.len() + page.directories.len();
+            places.extend(page.items.into_iter().filter_map(|item| self.place(name, item)));
+            let Some(cursor) = page.cursor else { break };
+            if looked_at as u64 >= MAX_QUEUE_PLACES {
+                let what = format!(
+                    "more than {MAX_QUEUE_PLACES} keys are directly below {}/: too many for the queue of a lock or an election",
+                    String::from_utf8_lossy(name.as_bytes())
+                );
+                return Err(Error::InvalidArgument(what));
+            }
+            request.cursor = Some(cursor);
+        }
+        places.sort_by_key(|place| place.token);
+        Ok(Queue { revision: reader.revision(), places })
+    }
+
+    /// The place that a key is, if it is one: it is named after its lease.
+    fn place(&self, name: &QueueName, item: KeyValue) -> Option<Place> {
+        let lease = name.lease(&item.key)?;
+        Some(Place {
+            lease,
+            token: item.record.create_revision,
+            modified: item.record.mod_revision,
+            value: item.record.value,
+            remaining: item.record.lease.and_then(|lease| self.lease_remaining(lease)),
+            key: item.key,
+        })
+    }
+}
+
+/// Who is first in a queue, as it changes.
+#[derive(Debug)]
+pub struct Observation {
+    stream: WatchStream,
+    name: QueueName,
+    service: Service,
+    /// In order of arrival.
+    places: BTreeMap<Revision, Place>,
+    tokens: HashMap<Key, Revision>,
+    /// Whether the present state is known, and whether anything was said of it.
+    synced: bool,
+    begun: bool,
+    /// Who was said last to be first: token and revision of the value.
+    said: Option<(Revision, Revision)>,
+    ready: VecDeque<Observed>,
+}
+
+/// What an [`Observation`] says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Observed {
+    /// Somebody else is first, whoever is first has another value, or nobody is there.
+    First { revision: Revision, place: Option<Place> },
+    /// Nothing has changed for a while.
+    Alive,
+    /// The stream ends: it was read too slowly, the server drains, or the member has stopped.
+    End(Option<Error>),
+}
+
+impl Service {
+    /// Follows who is first in a queue: whoever is at present, then every change of it in order, none left out.
+    ///
+    /// # Errors
+    /// As [`Service::watch`].
+    pub async fn observe(&self, call: &Call, name: QueueName) -> Result<Observation, Error> {
+        let directory = Key::new(name.directory());
+        let request = WatchRequest {
+            range: KeyRange::prefix(name.directory()),
+            children_of: directory,
+            kinds: Vec::new(),
+            start: Start::Initial,
+            on_compacted: OnCompacted::Reset,
+            progress_every: Some(ALIVE),
+        };
+        let stream = self.watch(call, request).await?;
+        Ok(Observation {
+            stream,
+            name,
+            service: self.clone(),
+            places: BTreeMap::new(),
+            tokens: HashMap::new(),
+            synced: false,
+            begun: false,
+            said: None,
+            ready: VecDeque::new(),
+        })
+    }
+}
+
+impl Observation {
+    /// The revision that the store was at when the observation began.
+    #[must_use]
+    pub fn revision(&self) -> Revision {
+        self.stream.revision()
+    }
+
+    /// What there is to say next; nothing after [`Observed::End`].
+    pub async fn next(&mut self) -> Option<Observed> {
+        loop {
+            if let Some(said) = self.ready.pop_front() {
+                return Some(said);
+            }
+            match self.stream.next().await? {
+                WatchItem::State(items) => items.into_iter().for_each(|item| self.put(item)),
+                WatchItem::Synced(revision) => {
+                    self.synced = true;
+                    self.say(revision);
+                }
+                WatchItem::Events(events) => {
+                    for (event, ends_revision) in events.iter() {
+                        match &event.record {
+                            Some(record) => self.put(KeyValue { key: event.key.clone(), record: record.clone() }),
+                            None => self.remove(&event.key),
+                        }
+                        if ends_revision {
+                            self.say(event.revision);
+                        }
+                    }
+                }
+                WatchItem::Progress(_) => return Some(Observed::Alive),
+                WatchItem::Reset => {
+                    self.synced = false;
+                    self.places.clear();
+                    self.tokens.clear();
+                }
+                WatchItem::Failed(error) => return Some(Observed::End(Some(error))),
+                WatchItem::Compacted { .. } | WatchItem::Lagging { .. } | WatchItem::Closed => {
+                    return Some(Observed::End(None));
+                }
+            }
+        }
+    }
+
+    fn put(&mut self, item: KeyValue) {
+        if let Some(place) = self.service.place(&self.name, item) {
+            self.remove(&place.key.clone());
+            self.tokens.insert(place.key.clone(), place.token);
+            self.places.insert(place.token, place);
+        }
+    }
+
+    fn remove(&mut self, key: &Key) {
+        if let Some(token) = self.tokens.remove(key) {
+            self.places.remove(&token);
+        }
+    }
+
+    fn say(&mut self, revision: Revision) {
+        let first = self.places.values().next();
+        let now = first.map(|place| (place.token, place.modified));
+        if self.synced && (self.said != now || !self.begun) {
+            (self.begun, self.said) = (true, now);
+            self.ready.push_back(Observed::First { revision, place: first.cloned() });
+        }
+    }
+}
+
+/// A place that was taken.
+#[derive(Debug, Clone)]
+struct Taken {
+    key: Key,
+    token: Revision,
+    replayed: bool,
+}
+
+/// A place whose request is under way. When that ends without holding, however it ends, the place is given up.
+#[derive(Debug)]
+struct Stay {
+    service: Service,
+    key: Key,
+    attach: Attach,
+    /// How long the place would last by itself.
+    lasts: Duration,
+    /// Whether there may be a place that goes with the request.
+    gives_up: bool,
+    /// Whether a retry may find the place that a cut-off request left.
+    retried: bool,
+}
+
+impl Stay {
+    fn new(service: &Service, call: &Call, entry: &Entry) -> Result<Self, Error> {
+        let (lease, attach, lasts) = match entry.life {
+            Life::Own(ttl) => {
+                let id = service.new_lease_id();
+                (id, Attach::Own { id, ttl }, Duration::from_millis(ttl.get()))
+            }
+            Life::Lease(id) => (id, Attach::Lease(id), STEP),
+        };
+        let (service, key) = (service.clone(), entry.name.place(lease)?);
+        Ok(Self { service, key, attach, lasts, gives_up: false, retried: call.idempotency.is_some() })
+    }
+
+    /// Takes the place, or finds it taken: by a first try of the request, or with the lease before.
+    async fn take(&mut self, call: &Call, entry: &Entry) -> Result<Taken, Error> {
+        let put = Put {
+            key: self.key.clone(),
+            value: Some(entry.value.clone()),
+            content_type: None,
+            attach: self.attach,
+            previous: false,
+        };
+        self.gives_up = true;
+        match self.service.write(call, Command::Put { put, condition: absent() }).await {
+            Ok(done) => {
+                let Outcome::Written { now, .. } = done.outcome else { return Err(odd(&done.outcome)) };
+                self.key = now.key.clone();
+                Ok(Taken { key: now.key, token: now.record.create_revision, replayed: done.replayed })
+            }
+            Err(Error::OutcomeUnknown) => Err(Error::OutcomeUnknown),
+            Err(error) => {
+                self.gives_up = false;
+                match error {
+                    Error::Refused { refusal, revision } => match *refusal {
+                        Refusal::PreconditionFailed { current: Some(now) } => {
+                            Ok(Taken { key: now.key, token: now.record.create_revision, replayed: false })
+                        }
+                        refusal => Err(Error::refused(refusal, revision)),
+                    },
+                    error => Err(error),
+                }
+            }
+        }
+    }
+
+    fn keep(&mut self) {
+        self.gives_up = false;
+    }
+
+    /// Gives the place up, and says when it is gone. Goes on if nobody waits for it.
+    async fn leave(&mut self) {
+        if std::mem::take(&mut self.gives_up) {
+            // It ends by itself, and a panic in it would have ended the process.
+            drop(tokio::spawn(self.give_up()).await);
+        }
+    }
+
+    fn give_up(&self) -> impl Future<Output = ()> + Send + 'static {
+        let (service, key, until) = (self.service.clone(), self.key.clone(), Instant::now() + self.lasts);
+        async move {
+            loop {
+                match service.write(&Call::new(Instant::now() + STEP), delete(key.clone())).await {
+                    Err(error) if (passes(&error) || error == Error::OutcomeUnknown) && Instant::now() < until => {
+                        sleep(RETRY).await;
+                    }
+                    Ok(_) | Err(_) => return,
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Stay {
+    fn drop(&mut self) {
+        if self.gives_up && !self.retried {
+            drop(tokio::spawn(self.give_up()));
+        }
+    }
+}
+
+/// Keeps the lease of a waiting place alive, if it is the server's to keep.
+struct Renewal<'a> {
+    service: &'a Service,
+    lease: Option<(LeaseId, Duration)>,
+    due: Instant,
+}
+
+impl<'a> Renewal<'a> {
+    fn new(service: &'a Service, entry: &Entry, taken: &Taken) -> Self {
+        let lease = match entry.life {
+            Life::Own(ttl) => entry.name.lease(&taken.key).map(|id| (id, Duration::from_millis(ttl.get()) / RENEWALS)),
+            Life::Lease(_) => None,
+        };
+        let due = Instant::now() + lease.map_or(Duration::ZERO, |(_, every)| every);
+        Self { service, lease, due }
+    }
+
+    /// Waits for the next renewal and does it. Fails when there is nothing left to renew.
+    async fn next(&mut self, call: &Call) -> Result<(), Error> {
+        let Some((id, every)) = self.lease else { return std::future::pending().await };
+        sleep_until(self.due.into()).await;
+        let call = Call { deadline: Instant::now() + every, idempotency: None, ..call.clone() };
+        match self.service.renew_lease(&call, id).await {
+            Ok(_) => self.due = Instant::now() + every,
+            Err(error) if passes(&error) || error == Error::OutcomeUnknown => self.due = Instant::now() + RETRY,
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+}
+
+/// Whether something may succeed if it is tried again, and was certainly not done.
+fn passes(error: &Error) -> bool {
+    matches!(error, Error::NoLeader | Error::Overloaded(_) | Error::DeadlineExceeded)
+}
+
+fn absent() -> Condition {
+    Condition { exists: Some(false), ..Condition::default() }
+}
+
+fn delete(key: Key) -> Command {
+    Command::Delete {
+        delete: Delete { target: DeleteTarget::Key(key), previous: false },
+        condition: Condition::default(),
+    }
+}
+
+fn odd(outcome: &Outcome) -> Error {
+    Error::Storage(format!("a place in a queue came to {outcome:?}").into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_named_after_its_lease_and_nothing_else_is_one() {
+        let name = QueueName::new("jobs").unwrap();
+        let key = name.place(LeaseId(0x694d)).unwrap();
+        assert_eq!(key.as_bytes(), b"jobs/694d");
+        assert_eq!(name.lease(&key), Some(LeaseId(0x694d)));
+        for other in ["jobs/694D", "jobs/0694d", "jobs/x", "jobs/", "jobs/a/694d", "job/694d", "jobs694d", "jobs/+1"] {
+            assert_eq!(name.lease(&Key::new(other).unwrap()), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_name_may_have_slashes_anywhere_and_leaves_room_for_a_lease() {
+        let name = QueueName::new("/my-lock/").unwrap();
+        assert_eq!(name.place(LeaseId(1)).unwrap().as_bytes(), b"/my-lock//1");
+        assert_eq!(QueueName::new(""), None);
+        assert_eq!(QueueName::new("x".repeat(QueueName::MAX_BYTES + 1)), None);
+        let longest = QueueName::new("x".repeat(QueueName::MAX_BYTES)).unwrap();
+        assert_eq!(longest.place(LeaseId(u64::MAX)).unwrap().as_bytes().len(), MAX_KEY_BYTES);
+    }
+}
