@@ -522,17 +522,26 @@ pub(crate) struct Exec {
     pub common: Common,
 }
 
+const TEMPLATE_HELP: &str = "\
+What a template can read:
+  get(\"/key\")        the text of a key; get(\"/key\", default=\"x\") where it may be absent
+  json(\"/key\")       the same, parsed; default as for get
+  exists(\"/key\")     whether there is such a key
+  list(\"/dir/\")      the keys directly in a directory, each with key, name and value
+  tree(\"/dir/\")      all below it
+  services(\"web\")    the JSON documents of the keys in /services/web/ whose status is absent,
+                     passing or warning, each with its instance
+  env(\"HOME\")        a variable of the environment; default as for get
+
+Examples:
+  vardr template nginx.tmpl /etc/nginx/conf.d/web.conf --reload 'nginx -s reload'
+  vardr template app.tmpl app.conf --mode 0640 --prefix /app/
+  vardr template hosts.tmpl - --once";
+
 /// Write a file out of keys, anew when they change
 ///
-/// The template has the syntax of Jinja; names that are not defined are errors. What it can read:
-///
-/// - get("/key"): the text of a key; get("/key", default="x") where it may be absent
-/// - json("/key"): the same, parsed; default as for get
-/// - exists("/key"): whether there is such a key
-/// - list("/dir/"): the keys directly in a directory, with key, name and value; tree("/dir/"): all below it
-/// - services("web"): the JSON documents of the keys in /services/web/ whose status is absent, passing or warning, each
-///   with its instance
-/// - env("HOME"): a variable of the environment; default as for get
+/// The template has the syntax of Jinja; names that are not defined are errors. A line with nothing but a block leaves no
+/// line behind, and the line break behind a block goes with it, unless the block ends with `+%}`.
 ///
 /// Text is written as it is, anything else as JSON. All reads of one rendering show one revision. The file is replaced as a
 /// whole, and only where it differs; it keeps its owner and mode. Then --reload runs.
@@ -541,10 +550,7 @@ pub(crate) struct Exec {
 /// are one. When the template cannot be rendered then, the file stays as it is until the next change. With --once nothing
 /// is followed.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  vardr template nginx.tmpl /etc/nginx/conf.d/web.conf --reload 'nginx -s reload'\n  \
-    vardr template app.tmpl app.conf --mode 0640 --prefix /app/\n  vardr template hosts.tmpl - --once"
-)]
+#[command(after_help = TEMPLATE_HELP)]
 pub(crate) struct Template {
     /// The template
     #[arg(value_name = "TEMPLATE")]
