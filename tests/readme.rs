@@ -1,7 +1,8 @@
-//! The examples of the README work when pasted: each is run against a real server and its output compared.
+//! The examples of the README and of `docs/exec.md` work when pasted: each is run against a real server and its output
+//! compared.
 //!
 //! An example is a block fenced with `sh`; the block after it is what it prints, where `…` stands for anything. It runs
-//! nothing but what the README shows.
+//! nothing but what the page shows.
 
 #![cfg(test)]
 
@@ -25,7 +26,7 @@ fn examples(readme: &str) -> Vec<Example> {
     while let Some(block) = blocks.next() {
         if let Some(commands) = block.strip_prefix("sh\n") {
             let output = blocks.next().and_then(|block| block.strip_prefix("text\n"));
-            let output = output.unwrap_or_else(|| panic!("the README does not say what this prints:\n{commands}"));
+            let output = output.unwrap_or_else(|| panic!("the page does not say what this prints:\n{commands}"));
             examples.push(Example { commands: commands.to_owned(), output: output.to_owned() });
         }
     }
@@ -68,11 +69,10 @@ fn run(commands: &str, server: &Server, folder: &Path) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-#[test]
-fn every_example_prints_what_the_readme_says() {
-    let readme = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
-    let examples = examples(&readme);
-    assert!(examples.len() >= 8, "only {} examples found", examples.len());
+fn assert_prints_what_it_says(page: &str, at_least: usize) {
+    let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(page)).unwrap();
+    let examples = examples(&text);
+    assert!(examples.len() >= at_least, "only {} examples found in {page}", examples.len());
     let server = Server::start();
     let folder = tempfile::tempdir().unwrap();
     // An answer has no newline at its end; without one between them, those of several commands would stand in one line.
@@ -82,10 +82,20 @@ fn every_example_prints_what_the_readme_says() {
         let printed = run(&example.commands, &server, folder.path());
         if !matches(&example.output, &printed) {
             let Example { commands, output } = &example;
-            write!(differences, "\n{commands}\nprinted:\n{printed}\nbut the README says:\n{output}\n").unwrap();
+            write!(differences, "\n{commands}\nprinted:\n{printed}\nbut {page} says:\n{output}\n").unwrap();
         }
     }
     assert!(differences.is_empty(), "{differences}");
+}
+
+#[test]
+fn every_example_prints_what_the_readme_says() {
+    assert_prints_what_it_says("README.md", 8);
+}
+
+#[test]
+fn every_example_prints_what_the_page_on_running_programs_says() {
+    assert_prints_what_it_says("docs/exec.md", 2);
 }
 
 #[test]
