@@ -333,6 +333,8 @@ fn verb_methods(path: &str) -> Option<&'static str> {
         Some(if Verb::Keepalive.strip(path).is_some() { "POST" } else { "GET,HEAD,DELETE" })
     } else if path.starts_with("/v1/cluster/members/") {
         Some(if Verb::Promote.strip(path).is_some() { "POST" } else { "GET,HEAD,PATCH,DELETE" })
+    } else if path.starts_with("/v1/services/") {
+        v1::services::verb_methods(path)
     } else if path.starts_with("/v1/history/") && Verb::Rollback.strip(path).is_none() {
         Some("GET,HEAD")
     } else {

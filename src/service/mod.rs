@@ -10,6 +10,7 @@ mod health;
 mod kv;
 mod lease;
 mod maintenance;
+pub mod registry;
 mod watch;
 
 use std::fmt;

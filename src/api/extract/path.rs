@@ -45,13 +45,16 @@ impl Target {
     }
 }
 
-/// What a POST asks of a key: the last raw `:word` of its path.
+/// What a request asks for beyond its method: the last raw `:word` of its path. Of keys and leases by POST alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verb {
     Increment,
     Rollback,
     Keepalive,
     Promote,
+    Heartbeat,
+    Status,
+    Watch,
 }
 
 impl Verb {
@@ -61,6 +64,9 @@ impl Verb {
             Self::Rollback => "rollback",
             Self::Keepalive => "keepalive",
             Self::Promote => "promote",
+            Self::Heartbeat => "heartbeat",
+            Self::Status => "status",
+            Self::Watch => "watch",
         }
     }
 

@@ -1,6 +1,7 @@
 //! The native API, `/v1`: handlers, what they are documented as, and the routes that bind both together.
 
 pub mod cluster;
+pub mod cursor;
 pub mod format;
 pub mod history;
 pub mod keys;
@@ -9,6 +10,7 @@ pub mod maintenance;
 pub mod openapi;
 pub mod poll;
 pub mod schema;
+pub mod services;
 pub mod txn;
 pub mod watch;
 
@@ -23,6 +25,7 @@ pub fn router() -> OpenApiRouter<State> {
         .merge(history::router())
         .merge(txn::router())
         .merge(leases::router())
+        .merge(services::router())
         .merge(cluster::router())
         .merge(maintenance::router())
         .merge(watch::router())
