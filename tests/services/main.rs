@@ -1,10 +1,11 @@
-//! Service registration over real sockets: registering, keeping alive, finding and following.
+//! Service registration over real sockets: registering, keeping alive, finding, following, and the guide that shows it.
 
 #![cfg(test)]
 
 mod documents;
 mod find;
 mod follow;
+mod guide;
 #[path = "../support/mod.rs"]
 mod support;
 
