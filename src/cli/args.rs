@@ -40,6 +40,9 @@ Keys:
   history     The versions of a key, what differs, and going back
   lease       Grant, keep alive, look at and revoke leases
 
+Services:
+  services    The services, the instances of one, and how they change
+
 Files:
   import      Write a directory, or a JSON or YAML file, below a prefix
   export      Write what is below a prefix to a directory, or a JSON or YAML file
@@ -87,6 +90,7 @@ pub(crate) enum Command {
     Txn(Txn),
     History(History),
     Lease(Lease),
+    Services(Services),
     Import(Import),
     Export(Export),
     Exec(Exec),
@@ -395,6 +399,31 @@ pub(crate) enum LeaseCommand {
         #[command(flatten)]
         common: Common,
     },
+}
+
+/// The services, the instances of one, and how they change
+///
+/// Without a name every service in a line, with one its instances.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  vardr services\n  vardr services web --tag v2 --status passing\n  \
+    vardr services web --watch\n  vardr services web -o json | jq -r '.items[] | .address'")]
+pub(crate) struct Services {
+    /// The service
+    pub name: Option<String>,
+    /// Only instances with this tag; given several times, with all of them
+    #[arg(long, value_name = "TAG")]
+    pub tag: Vec<String>,
+    /// Only instances of this status; given several times, of any of them
+    #[arg(long, value_name = "STATUS", value_parser = ["passing", "warning", "critical", "draining"])]
+    pub status: Vec<String>,
+    /// Show the instances that there are, then every change, until stopped
+    #[arg(long)]
+    pub watch: bool,
+    /// With --watch: end after this many events
+    #[arg(long, value_name = "NUMBER", requires = "watch", value_parser = clap::value_parser!(u64).range(1..))]
+    pub limit: Option<u64>,
+    #[command(flatten)]
+    pub common: Common,
 }
 
 /// Write a directory, or a JSON or YAML file, below a prefix

@@ -75,6 +75,9 @@ async fn died(client: &Client, url: &str, key: &str) -> Option<SystemTime> {
 async fn survive(count: usize, span: Duration) {
     let _alone = MACHINE.write().await;
     let mut cluster = Cluster::start(Shape::default()).await;
+    for place in cluster.places() {
+        cluster.must_follow(place).await;
+    }
     let election = Shape::default().election;
     let (client, urls) = (http(), cluster.urls());
     let mut chance = StdRng::seed_from_u64(count as u64);

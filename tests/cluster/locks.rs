@@ -17,9 +17,9 @@ use crate::MACHINE;
 use crate::cluster::{Cluster, Shape, directory};
 
 /// A holder that died is gone after so long.
-const TTL: Duration = Duration::from_secs(2);
+const TTL: Duration = Duration::from_secs(3);
 /// How long a client waits for its turn.
-const WAIT: Duration = Duration::from_secs(60);
+const WAIT: Duration = Duration::from_mins(1);
 /// How long what has to happen at the end may take.
 const LIMIT: Duration = Duration::from_secs(30);
 
