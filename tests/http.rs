@@ -11,8 +11,8 @@ use serde_json::json;
 use support::Server;
 use support::http::{Client, Response};
 use vardr::api::v1::schema::{
-    ClusterObject, Compaction, Deleted, Diff, Encoding, HashObject, History, KeyObject, LeaseList, LeaseObject, List,
-    Number, ProblemObject, RolledBack, StatusObject, TxnAnswer, TxnResult, WrittenKey,
+    ClusterObject, Compaction, Deleted, Diff, ElectionObject, Encoding, HashObject, History, KeyObject, LeaseList,
+    LeaseObject, List, Number, ProblemObject, RolledBack, StatusObject, TxnAnswer, TxnResult, WrittenKey,
 };
 use vardr::machine::SnapshotCheck;
 
@@ -662,6 +662,12 @@ fn every_example_of_the_document_works() {
                 }
                 if matches!(path.as_str(), "/v1/keys" | "/v1/history:rollback") {
                     path.push_str(if method == "post" && path == "/v1/keys" { "?key=queue/" } else { "?key=q1mi" });
+                }
+                if path.starts_with("/v1/elections/primary/") {
+                    let election: ElectionObject = client.get("/v1/elections/primary").expect(200).shape();
+                    client.delete(&format!("/v1/elections/primary/{}", election.leader.unwrap().candidate)).expect(200);
+                    client.post("/v1/leases", r#"{"ttl":"30s","id":"694d8a1f3c2b"}"#).expect(201);
+                    client.post("/v1/elections/primary", r#"{"lease":"694d8a1f3c2b"}"#).expect(200);
                 }
                 let answer = client.send(&method.to_uppercase(), &path, &[("Content-Type", &kind)], body.as_bytes());
                 assert!((200..300).contains(&answer.status), "{method} {path} {body}: {}", answer.text());
