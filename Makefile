@@ -75,8 +75,8 @@ soak: START := $(shell date +%s)
 soak: ## the simulator on SEEDS (5000) new seeds, from START (the time) on
 	@SIM_SEEDS=$(SEEDS) SIM_START=$(START) cargo test --release --test sim seeds_hold -- --nocapture
 
-soak-cluster: ## real clusters, broken on purpose: CLUSTER_RUNS (60) runs, drawn from CLUSTER_SEED; and 20 failovers
-	@cargo test --test cluster -- --nocapture --test-threads 1 --include-ignored drawn_runs_hold twenty_deaths
+soak-cluster: ## real clusters, broken on purpose: CLUSTER_RUNS (60) runs, drawn from CLUSTER_SEED; 20 failovers, a lock of 1,000 clients, 200 leases
+	@cargo test --test cluster -- --nocapture --test-threads 1 --include-ignored drawn_runs_hold twenty_deaths thousand_clients two_hundred_leases
 
 deny: ## licences, sources and known weaknesses of dependencies (builds cargo-deny: minutes)
 	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny

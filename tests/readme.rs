@@ -1,4 +1,4 @@
-//! The examples of the README and of `docs/exec.md` work when pasted: each is run against a real server and its output
+//! The examples of the README, of `docs/exec.md` and of `docs/locks.md` work when pasted: each is run against a real server and its output
 //! compared.
 //!
 //! An example is a block fenced with `sh`; the block after it is what it prints, where `…` stands for anything. It runs
@@ -28,6 +28,14 @@ fn every_example_prints_what_the_readme_says() {
 #[test]
 fn every_example_prints_what_the_page_on_running_programs_says() {
     prints_what_it_says("docs/exec.md", 2);
+}
+
+#[test]
+fn every_example_prints_what_the_page_on_locks_says() {
+    let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/locks.md")).unwrap();
+    let examples = examples(&text, &["sh", "python", "go"]);
+    assert_eq!(examples.len(), 4);
+    check(&examples, &Server::start());
 }
 
 #[test]
