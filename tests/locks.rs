@@ -224,8 +224,18 @@ fn what_is_asked_wrongly_is_refused_and_writes_nothing() {
     client.get("/v1/locks/jobs/7d0:keepalive").refused(405, "method_not_allowed");
     client.post("/v1/elections/e:observe", "").refused(405, "method_not_allowed");
     assert_eq!(client.send("PUT", "/v1/locks/jobs", &[], b"").status, 405);
-    let options = client.send("OPTIONS", "/v1/locks/jobs", &[], b"");
-    assert_eq!((options.status, options.header("allow")), (204, Some("GET,HEAD,POST,DELETE")));
+    client.delete("/v1/locks/jobs").refused(405, "method_not_allowed");
+    let allowed = [
+        ("/v1/locks/jobs", "GET,HEAD,POST"),
+        ("/v1/locks/jobs/7d0", "GET,HEAD,POST,DELETE"),
+        ("/v1/locks/jobs/7d0:keepalive", "POST"),
+        ("/v1/elections/e/7d0", "GET,HEAD,POST,PUT,DELETE"),
+        ("/v1/elections/e:observe", "GET"),
+    ];
+    for (path, methods) in allowed {
+        let options = client.send("OPTIONS", path, &[], b"");
+        assert_eq!((options.status, options.header("allow")), (204, Some(methods)), "{path}");
+    }
     assert_eq!(client.revision(), before);
 }
 

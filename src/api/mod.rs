@@ -333,13 +333,13 @@ fn verb_methods(path: &str) -> Option<&'static str> {
         Some(if Verb::Keepalive.strip(path).is_some() { "POST" } else { "GET,HEAD,DELETE" })
     } else if path.starts_with("/v1/cluster/members/") {
         Some(if Verb::Promote.strip(path).is_some() { "POST" } else { "GET,HEAD,PATCH,DELETE" })
-    } else if path.starts_with(v1::locks::LOCKS) {
-        Some(if Verb::Keepalive.strip(path).is_some() { "POST" } else { "GET,HEAD,POST,DELETE" })
-    } else if path.starts_with(v1::elections::ELECTIONS) {
-        Some(match (Verb::Keepalive.strip(path), Verb::Observe.strip(path)) {
-            (Some(_), _) => "POST",
-            (None, Some(_)) => "GET",
-            (None, None) => "GET,HEAD,POST,PUT,DELETE",
+    } else if let Some(rest) = path.strip_prefix(v1::locks::LOCKS) {
+        Some(v1::queue::methods(rest, "GET,HEAD,POST,DELETE"))
+    } else if let Some(rest) = path.strip_prefix(v1::elections::ELECTIONS) {
+        Some(if Verb::Observe.strip(rest).is_some() {
+            "GET"
+        } else {
+            v1::queue::methods(rest, "GET,HEAD,POST,PUT,DELETE")
         })
     } else if path.starts_with("/v1/services/") {
         v1::services::verb_methods(path)

@@ -51,11 +51,24 @@ parameters! {
     }
 }
 
+/// What can be done with a queue as a whole.
+pub const NAME_METHODS: &str = "GET,HEAD,POST";
+
 /// Which face of a queue is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Show {
     Lock,
     Election,
+}
+
+/// The methods at a raw path: a name with a slash in it may be a place as well, which takes `at_place`.
+#[must_use]
+pub fn methods(raw: &str, at_place: &'static str) -> &'static str {
+    match (Verb::Keepalive.strip(raw), raw.contains('/')) {
+        (Some(_), _) => "POST",
+        (None, true) => at_place,
+        (None, false) => NAME_METHODS,
+    }
 }
 
 /// The queue that a raw path names: decoded once, nothing added.
@@ -81,10 +94,11 @@ pub fn named(raw: &str) -> Result<QueueName, Problem> {
 /// The place that a raw path `{name}/{lease}` names.
 ///
 /// # Errors
-/// As [`named`], and when it does not end in a lease.
+/// As [`named`], and when it does not end in a lease; [`Code::MethodNotAllowed`] for a name alone.
 pub fn place(raw: &str) -> Result<(QueueName, LeaseId), Problem> {
     let (name, lease) = raw.rsplit_once('/').ok_or_else(|| {
-        Problem::invalid(format!("`{}` is no place in a queue: {{name}}/{{lease}} is needed", shortened(raw)))
+        let detail = format!("`{}` is a name; a place in its queue is {{name}}/{{lease}}", shortened(raw));
+        Problem::new(Code::MethodNotAllowed, detail).with_header(ALLOW, HeaderValue::from_static(NAME_METHODS))
     })?;
     let lease = lease_id(lease).ok_or_else(|| Problem::invalid(format!("`{}` is not {LEASE_ID}", shortened(lease))))?;
     Ok((named(name)?, lease))
@@ -254,7 +268,8 @@ mod tests {
     fn a_place_is_a_name_and_a_lease() {
         let (name, lease) = place("a/b/694d").unwrap();
         assert_eq!((name.as_bytes(), lease), (&b"a/b"[..], LeaseId(0x694d)));
-        for bad in ["694d", "a/xyz", "a/", "/694d"] {
+        assert_eq!(place("694d").unwrap_err().code(), Code::MethodNotAllowed);
+        for bad in ["a/xyz", "a/", "/694d"] {
             assert_eq!(place(bad).unwrap_err().code(), Code::InvalidArgument, "{bad}");
         }
     }
