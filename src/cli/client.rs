@@ -35,6 +35,8 @@ pub(crate) struct Request {
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub status: StatusCode,
+    /// The revision that the answer reflects.
+    pub revision: Option<u64>,
     pub body: Bytes,
 }
 
@@ -122,16 +124,23 @@ impl Client {
     /// # Errors
     /// Any answer but a success, and no answer.
     pub(crate) async fn send(&self, request: &Request) -> Outcome<Answer> {
-        let response = self.open(request).await?;
-        let status = response.status();
-        match response.bytes().await {
-            Ok(body) => Ok(Answer { status, body }),
-            Err(error) => Err(lost(request, &format!("the answer broke off: {}", cause(&error)))),
-        }
+        whole(request, self.open(request).await?).await
+    }
+
+    /// As [`Self::send`], but that something is absent (404) is an answer.
+    pub(crate) async fn find(&self, request: &Request) -> Outcome<Answer> {
+        let response = self.exchange(request).await?;
+        let absent = response.status() == StatusCode::NOT_FOUND;
+        whole(request, if absent { response } else { checked(response).await? }).await
     }
 
     /// Sends a request and returns when the head of a successful answer is there.
     pub(crate) async fn open(&self, request: &Request) -> Outcome<reqwest::Response> {
+        checked(self.exchange(request).await?).await
+    }
+
+    /// Sends a request and returns when the head of an answer is there, whatever it says.
+    async fn exchange(&self, request: &Request) -> Outcome<reqwest::Response> {
         let deadline = Instant::now() + self.timeout;
         let mut may_be_applied = None;
         loop {
@@ -143,7 +152,7 @@ impl Client {
                 match self.attempt(endpoint, request, deadline).await {
                     Attempt::Answered(response) => {
                         self.preferred.store(index, Ordering::Relaxed);
-                        return checked(response).await;
+                        return Ok(response);
                     }
                     Attempt::Refused { failure, retry_after } => {
                         pause = pause.max(retry_after);
@@ -173,6 +182,21 @@ impl Client {
             Attempt::Refused { failure, .. } => Err(failure),
             Attempt::Lost(why) => Err(lost(request, &why)),
         }
+    }
+
+    /// Asks one endpoint, once, to go on in another protocol (RFC 9110, section 7.8), and returns the connection.
+    pub(crate) async fn upgrade_at(&self, endpoint: &Url, request: &Request) -> Outcome<reqwest::Upgraded> {
+        let response = match self.attempt(endpoint, request, Instant::now() + self.timeout).await {
+            Attempt::Answered(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => response,
+            Attempt::Answered(response) => {
+                checked(response).await?;
+                let message = format!("{endpoint} does not speak WebSocket: is it a Vardr server?");
+                return Err(Failure::new(Exit::Unavailable, message));
+            }
+            Attempt::Refused { failure, .. } => return Err(failure),
+            Attempt::Lost(why) => return Err(lost(request, &why)),
+        };
+        response.upgrade().await.map_err(|error| lost(request, &format!("{endpoint}: {}", cause(&error))))
     }
 
     async fn attempt(&self, endpoint: &Url, request: &Request, deadline: Instant) -> Attempt {
@@ -213,6 +237,15 @@ async fn refused(response: reqwest::Response) -> Attempt {
         return Attempt::Lost(failure.to_string());
     }
     Attempt::Refused { failure, retry_after }
+}
+
+async fn whole(request: &Request, response: reqwest::Response) -> Outcome<Answer> {
+    let status = response.status();
+    let revision = response.headers().get("vardr-revision").and_then(|value| value.to_str().ok()?.parse().ok());
+    match response.bytes().await {
+        Ok(body) => Ok(Answer { status, revision, body }),
+        Err(error) => Err(lost(request, &format!("the answer broke off: {}", cause(&error)))),
+    }
 }
 
 async fn checked(response: reqwest::Response) -> Outcome<reqwest::Response> {

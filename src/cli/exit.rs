@@ -19,6 +19,8 @@ pub enum Exit {
     Unavailable,
     /// The write may have been carried out, or may be later.
     Unknown,
+    /// What a command that was run ended with, as a shell tells it.
+    Command(u8),
 }
 
 impl Exit {
@@ -33,6 +35,7 @@ impl Exit {
             Self::Precondition => 4,
             Self::Unavailable => 5,
             Self::Unknown => 6,
+            Self::Command(code) => code,
         }
     }
 }
@@ -78,6 +81,12 @@ impl Failure {
     /// A failure to read or write something of this machine.
     pub(crate) fn io(what: impl fmt::Display, error: &std::io::Error) -> Self {
         Self::failed(format!("{what}: {error}"))
+    }
+
+    /// A command that was run ended with this code. It has said itself what there was to say.
+    #[must_use]
+    pub(crate) fn ended(code: u8) -> Self {
+        Self { exit: Exit::Command(code), message: String::new(), problem: None, quiet: true }
     }
 
     /// The reader of the output went away.

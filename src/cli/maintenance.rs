@@ -1,8 +1,8 @@
 //! The commands for whoever runs a server: status, compact, snapshot.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
 
 use futures_util::StreamExt;
 use http::Method;
@@ -13,6 +13,7 @@ use super::client::{Client, Request};
 use super::exit::{Exit, Failure, Outcome};
 use super::item;
 use super::output::{Output, member, size, table};
+use super::partial::Partial;
 use super::route::Route;
 use crate::cluster::{Peer, Plan, Start};
 use crate::config::{self, Environment};
@@ -105,8 +106,8 @@ async fn save(client: &Client, out: &Output, path: &Path, overwrite: bool) -> Ou
         return Err(Failure::usage(format!("{} exists already; --overwrite replaces it", path.display())));
     }
     let response = client.open(&Request::get(Route::new("/v1/maintenance/snapshot"))).await?;
-    let partial = Partial::create(path)?;
-    let head = partial.receive(response).await?;
+    let mut partial = Partial::create(path, 0o666)?;
+    let head = receive(&mut partial, path, response).await?;
     partial.publish()?;
     describe(out, "saved", path, &head)
 }
@@ -195,55 +196,16 @@ fn describe(out: &Output, what: &str, path: &Path, head: &SnapshotHead) -> Outco
     out.line(format!("{what} {name}, {}, revision {revision}", size(bytes)))
 }
 
-/// A file under a name of its own until it is whole; removed if that never comes.
-struct Partial<'a> {
-    target: &'a Path,
-    path: PathBuf,
-    file: File,
-    published: bool,
-}
-
-impl<'a> Partial<'a> {
-    fn create(target: &'a Path) -> Outcome<Self> {
-        let mut name = target.file_name().ok_or_else(|| Failure::usage("the target is not a file"))?.to_owned();
-        name.push(format!(".{}.partial", std::process::id()));
-        let path = target.with_file_name(name);
-        let file = OpenOptions::new().write(true).create_new(true).open(&path);
-        let file = file.map_err(|error| Failure::io(path.display(), &error))?;
-        Ok(Self { target, path, file, published: false })
+/// Writes and checks the stream.
+async fn receive(partial: &mut Partial, target: &Path, response: reqwest::Response) -> Outcome<SnapshotHead> {
+    let mut check = SnapshotCheck::new();
+    let mut stream = response.bytes_stream();
+    while let Some(chunk) = stream.next().await {
+        let chunk = chunk.map_err(|error| Failure::new(Exit::Unavailable, format!("the stream broke off: {error}")))?;
+        partial.write(&chunk)?;
+        check.push(&chunk).map_err(|error| bad(target, &error))?;
     }
-
-    /// Writes and checks the stream.
-    async fn receive(&self, response: reqwest::Response) -> Outcome<SnapshotHead> {
-        let mut check = SnapshotCheck::new();
-        let mut stream = response.bytes_stream();
-        while let Some(chunk) = stream.next().await {
-            let chunk =
-                chunk.map_err(|error| Failure::new(Exit::Unavailable, format!("the stream broke off: {error}")))?;
-            (&self.file).write_all(&chunk).map_err(|error| Failure::io(self.path.display(), &error))?;
-            check.push(&chunk).map_err(|error| bad(self.target, &error))?;
-        }
-        check.finish().map_err(|error| bad(self.target, &error))
-    }
-
-    /// Durable first, then visible, then the name itself durable.
-    fn publish(mut self) -> Outcome<()> {
-        let renamed = self.file.sync_all().and_then(|()| std::fs::rename(&self.path, self.target));
-        renamed.map_err(|error| Failure::io(self.target.display(), &error))?;
-        self.published = true;
-        let parent = self.target.parent().filter(|parent| !parent.as_os_str().is_empty());
-        let synced = File::open(parent.unwrap_or(Path::new("."))).and_then(|directory| directory.sync_all());
-        synced.map_err(|error| Failure::io(self.target.display(), &error))
-    }
-}
-
-impl Drop for Partial<'_> {
-    fn drop(&mut self) {
-        if !self.published {
-            // Nothing more can be done about a file that cannot be removed.
-            let _left_behind = std::fs::remove_file(&self.path);
-        }
-    }
+    check.finish().map_err(|error| bad(target, &error))
 }
 
 #[cfg(test)]
@@ -258,18 +220,5 @@ mod tests {
         ]);
         assert_eq!(rows[1], ["http://a", "", "", "yes", "self", "", "", "", "1.0 KiB"]);
         assert_eq!(rows[2], ["http://b", "gone"]);
-    }
-
-    #[test]
-    fn a_file_that_never_got_whole_leaves_nothing_behind() {
-        let dir = tempfile::tempdir().unwrap();
-        let target = dir.path().join("x.snapshot");
-        drop(Partial::create(&target).unwrap());
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
-        let partial = Partial::create(&target).unwrap();
-        (&partial.file).write_all(b"x").unwrap();
-        partial.publish().unwrap();
-        assert_eq!(std::fs::read(&target).unwrap(), b"x");
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 }

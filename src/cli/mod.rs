@@ -4,17 +4,24 @@
 //! exit codes are a contract.
 
 mod args;
+mod child;
 mod client;
 mod cluster;
+mod exec;
 mod exit;
+mod follow;
 mod item;
 mod keys;
 mod lease;
 mod maintenance;
+mod moment;
 mod output;
+mod partial;
 mod recover;
+mod render;
 mod route;
 mod serve;
+mod template;
 mod transfer;
 mod watch;
 
@@ -34,6 +41,10 @@ use output::{Format, Output};
 /// Runs the program with these arguments, its own name first; `serve` runs a server until it is told to stop.
 #[must_use]
 pub fn run(arguments: impl IntoIterator<Item = OsString>, serve: impl FnOnce(Settings) -> anyhow::Result<()>) -> Exit {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    if let Some(exit) = child::become_command(&arguments) {
+        return exit;
+    }
     let arguments = serve::with_double_dashes(arguments);
     let matches = match command().try_get_matches_from(arguments) {
         Ok(matches) => matches,
@@ -100,6 +111,8 @@ fn common(command: &Command) -> Option<&Common> {
         },
         Command::Import(args) => &args.common,
         Command::Export(args) => &args.common,
+        Command::Exec(args) => &args.common,
+        Command::Template(args) => &args.common,
         Command::Member(args) => match &args.command {
             Member::List { common }
             | Member::Add { common, .. }
@@ -158,6 +171,8 @@ async fn dispatch(command: Command, client: &Client, out: &Output) -> Outcome<()
         Command::Lease(args) => lease::lease(client, out, args.command).await,
         Command::Import(args) => transfer::import(client, out, &args).await,
         Command::Export(args) => transfer::export(client, out, &args).await,
+        Command::Exec(args) => exec::exec(client, &args).await,
+        Command::Template(args) => template::template(client, out, &args).await,
         Command::Member(args) => cluster::members(client, out, args.command).await,
         Command::Status(_) => maintenance::status(client, out).await,
         Command::Compact(args) => maintenance::compact(client, out, &args).await,

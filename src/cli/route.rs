@@ -111,6 +111,21 @@ pub(crate) fn directory(text: &OsStr) -> Vec<u8> {
     bytes
 }
 
+/// A directory that is read as a whole, from the command line or a template: a path can name it.
+///
+/// # Errors
+/// Where none can. A key without a leading slash is in no directory.
+pub(crate) fn listable(text: &OsStr) -> Outcome<Vec<u8>> {
+    let name = directory(text);
+    if !is_sayable(&name) {
+        let shown = text.display();
+        return Err(Failure::usage(format!(
+            "`{shown}` is not a directory: one begins with a slash and is UTF-8, such as /app/"
+        )));
+    }
+    Ok(name)
+}
+
 /// A key for people: text, or for other bytes an escaped form.
 #[must_use]
 pub(crate) fn shown(key: &[u8]) -> String {

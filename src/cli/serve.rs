@@ -62,9 +62,15 @@ fn ignored_argument(ignored: &Ignored) -> Arg {
     }
 }
 
-/// Go's flags may have one dash: `-data-dir` becomes `--data-dir`. Nothing else is touched.
+/// Go's flags may have one dash: `-data-dir` becomes `--data-dir`. Nothing else is touched, and nothing behind `--`, where
+/// the arguments of another program stand.
 pub(crate) fn with_double_dashes(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
-    arguments.into_iter().map(with_double_dash).collect()
+    let mut ours = true;
+    let doubled = |argument: OsString| {
+        ours &= argument != "--";
+        if ours { with_double_dash(argument) } else { argument }
+    };
+    arguments.into_iter().map(doubled).collect()
 }
 
 fn with_double_dash(argument: OsString) -> OsString {
@@ -131,6 +137,8 @@ mod tests {
         let expected = BTreeMap::from([pair("data-dir", "/x"), pair("name", "one")]);
         assert_eq!(parse(&["-data-dir", "/x", "-name=one"]), expected);
         assert_eq!(parse(&["--data-dir", "/x", "--name=one"]), expected);
+        let exec = ["exec", "-name", "--", "find", "-name"].map(OsString::from);
+        assert_eq!(with_double_dashes(exec), ["exec", "--name", "--", "find", "-name"]);
         assert_eq!(with_double_dash("-o".into()), "-o");
         assert_eq!(with_double_dash("-x-data-dir".into()), "-x-data-dir");
     }
