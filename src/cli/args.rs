@@ -1,4 +1,7 @@
-//! The commands and their arguments, as clap reads and explains them.
+//! The commands and their arguments, as clap reads and explains them. Those that hold something while another program
+//! runs are in `holding.rs`.
+
+mod holding;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -11,6 +14,8 @@ use super::child::signal_named;
 use super::exit::EXIT_CODES;
 use super::output::Format;
 use crate::config;
+
+pub(crate) use holding::{Elect, Lock, Terms};
 
 const ABOUT: &str = "A configuration service: a replicated, versioned key space over HTTP.";
 
@@ -47,6 +52,8 @@ Files:
 Programs:
   exec        Run a command with keys as its environment, anew when they change
   template    Write a file out of keys, anew when they change
+  lock        Run a command while a lock is held
+  elect       Run a command while it leads, or see who does
 
 Shell:
   completion  Completions for your shell
@@ -63,6 +70,7 @@ Examples:
   vardr watch /app/ --initial
   vardr import ./config.yaml /app
   vardr exec --prefix /app/ -- ./server
+  vardr lock backup -- ./backup
 
 The commands talk to http://127.0.0.1:2379, or to --endpoint or VARDR_ENDPOINT.
 ";
@@ -91,6 +99,8 @@ pub(crate) enum Command {
     Export(Export),
     Exec(Exec),
     Template(Template),
+    Lock(Lock),
+    Elect(Elect),
     Member(Member),
     Status(Status),
     Compact(Compact),

@@ -15,6 +15,9 @@ use super::exit::{Failure, Outcome};
 const PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 const QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
+/// As [`PATH`], of one segment: a slash in it is not one of the path.
+const SEGMENT: &AsciiSet = &PATH.add(b'/');
+
 /// The path and query of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Route {
@@ -26,6 +29,17 @@ impl Route {
     /// A route without a key.
     pub(crate) fn new(path: impl Into<String>) -> Self {
         Self { text: path.into(), has_query: false }
+    }
+
+    /// `base`, one more segment, and a verb such as `:watch` behind it.
+    ///
+    /// # Errors
+    /// A segment that no path can have.
+    pub(crate) fn of_name(base: &str, name: &str, verb: &str) -> Outcome<Self> {
+        if matches!(name, "" | "." | "..") {
+            return Err(Failure::usage(format!("`{name}` is no name: a path understands it as another place")));
+        }
+        Ok(Self::new(format!("{base}/{}{verb}", percent_encode(name.as_bytes(), SEGMENT))))
     }
 
     /// `base` (`/v1/keys`, `/v1/watch`, `/v1/history`) of a key: by its path where a path can say it, else by
@@ -157,6 +171,15 @@ mod tests {
             let route = keys(key);
             let encoded = route.strip_prefix("/v1/keys?key64=").unwrap();
             assert_eq!(from_key64(encoded).unwrap(), key, "{route}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_one_segment() {
+        let route = |name| Route::of_name("/v1/services", name, ":watch").map(|route| route.as_str().to_owned());
+        assert_eq!(route("my web/ü:80").unwrap(), "/v1/services/my%20web%2F%C3%BC%3A80:watch");
+        for name in ["", ".", ".."] {
+            assert!(route(name).is_err(), "{name}");
         }
     }
 
