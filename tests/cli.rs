@@ -283,7 +283,11 @@ struct Watching {
 
 impl Watching {
     fn start(server: &Server, arguments: &[&str]) -> Self {
-        let mut child = command(&server.url(), &[&["watch", "-o", "json"], arguments].concat())
+        Self::run(server, &[&["watch"], arguments].concat())
+    }
+
+    fn run(server: &Server, arguments: &[&str]) -> Self {
+        let mut child = command(&server.url(), &[arguments, &["-o", "json"]].concat())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
@@ -351,6 +355,44 @@ fn a_watch_from_a_past_that_is_gone_says_so() {
     let watching = Watching::start(&server, &["/w", "--after", "1", "--reset"]);
     assert_eq!(watching.next()["type"], "reset");
     assert_eq!(watching.next()["value"], "3");
+}
+
+#[test]
+fn services_are_listed_chosen_and_followed() {
+    let mut server = Server::start();
+    let client = support::http::Client::new(server.address());
+    client.put("/v1/services/web/a?ttl=5m", r#"{"address":"10.0.0.7","port":80,"tags":["v2","eu"]}"#).expect(201);
+    client.put("/v1/services/web/b?ttl=5m", r#"{"address":"::1","port":81,"status":"draining"}"#).expect(201);
+    client.put("/v1/keys/services/my%20db/x", "by hand").expect(201);
+    let lines =
+        ["SERVICE  INSTANCES  PASSING  TAGS", "my db    1          0", "web      2          1        eu,v2", ""];
+    assert_eq!(ok(&server, &["services"]), lines.join("\n"));
+    let web = ok(&server, &["services", "web"]);
+    let rows: Vec<Vec<&str>> = web.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(rows[0], ["INSTANCE", "ADDRESS", "STATUS", "WEIGHT", "TTL", "TAGS"]);
+    assert_eq!((&rows[1][..4], rows[1][5]), (&["a", "10.0.0.7:80", "passing", "1"][..], "v2,eu"));
+    assert_eq!(rows[2][..3], ["b", "[::1]:81", "draining"]);
+    assert!(ok(&server, &["services", "my db"]).contains("(it does not read as a document"));
+    let chosen = json(&server, &["services", "web", "--tag", "eu", "--tag", "v2", "--status", "passing"]);
+    assert_eq!((&chosen["service"], &chosen["items"][0]["instance"]), (&json!("web"), &json!("a")));
+    assert_eq!(chosen["items"].as_array().unwrap().len(), 1);
+    assert_eq!(json(&server, &["services", "none"])["items"], json!([]));
+    for wrong in [&["services", "--tag", "eu"][..], &["services", "web", "--status", "up"], &["services", ".."]] {
+        assert_eq!(code(&run(&server, wrong)), 2, "{wrong:?}");
+    }
+    let mut watching = Watching::run(&server, &["services", "web", "--watch", "--limit", "4"]);
+    for expected in ["a", "b"] {
+        assert_eq!(watching.next()["instance"], expected);
+    }
+    assert_eq!(watching.next()["type"], "synced");
+    server.kill();
+    server.restart();
+    client.put("/v1/services/web/a:status", r#"{"status":"warning"}"#).expect(200);
+    assert_eq!(watching.next()["type"], "changed");
+    client.delete("/v1/services/web/b").expect(200);
+    let gone = watching.next();
+    assert_eq!((&gone["type"], &gone["reason"]), (&json!("deregistered"), &json!("deleted")));
+    assert_eq!(watching.child.wait().unwrap().code(), Some(0), "it ends after four events");
 }
 
 #[test]

@@ -341,6 +341,8 @@ fn verb_methods(path: &str) -> Option<&'static str> {
             (None, Some(_)) => "GET",
             (None, None) => "GET,HEAD,POST,PUT,DELETE",
         })
+    } else if path.starts_with("/v1/services/") {
+        v1::services::verb_methods(path)
     } else if path.starts_with("/v1/history/") && Verb::Rollback.strip(path).is_none() {
         Some("GET,HEAD")
     } else {

@@ -83,6 +83,9 @@ codes! {
     /// There is no such lease, or it has run out. Whatever was attached to it is gone: grant a new one and write
     /// the keys again.
     LeaseNotFound = "lease_not_found", 404, "No such lease";
+    /// There is no such instance of the service: it was never registered, was deregistered, or did not send its heartbeat
+    /// within its time to live. Register it again.
+    InstanceNotFound = "instance_not_found", 404, "No such instance";
     /// There is no such member of the cluster, or it was removed.
     MemberNotFound = "member_not_found", 404, "No such member";
     /// Under this lease nobody holds the lock, leads or waits, or not any longer: what it guarded is not yours any more. Ask for
@@ -108,6 +111,12 @@ codes! {
     NotLeader = "not_leader", 409, "Not the leader";
     /// `refresh=true` extends the lease that a write with `ttl` made for the key; this key has none.
     NoOwnLease = "no_own_lease", 409, "The key has no lease of its own";
+    /// The instance was written by hand, without a time to live, so there is nothing to keep alive. Register it to give it
+    /// one.
+    InstanceWithoutLease = "instance_without_lease", 409, "The instance has no time to live";
+    /// The value was written by hand and is not what an instance says of itself, so it has no status to change. Register
+    /// it again.
+    NotAnInstance = "not_an_instance", 409, "The value is not an instance";
     /// The value is not a decimal integer of 64 bits, so nothing can be added to it.
     NotANumber = "not_a_number", 409, "The value is not a number";
     /// The sum does not fit a signed integer of 64 bits.
@@ -318,6 +327,11 @@ impl From<service::Error> for Problem {
         match error {
             service::Error::Refused { refusal, revision } => refused(&refusal, detail).at(revision),
             service::Error::ChangeRefused(refusal) => change_refused(refusal, detail).retried_later(),
+            service::Error::NoInstance { name: _, revision } => Self::new(Code::InstanceNotFound, detail).at(revision),
+            service::Error::NoLease { name: _, revision } => Self::new(Code::InstanceWithoutLease, detail).at(revision),
+            service::Error::NotAnInstance { name: _, why: _, revision } => {
+                Self::new(Code::NotAnInstance, detail).at(revision)
+            }
             service::Error::NoPeerPort => Self::new(Code::NoPeerPort, detail),
             service::Error::InvalidArgument(detail) => Self::invalid(detail),
             service::Error::TooLarge { what: _, actual, limit } => Self::new(Code::TooLarge, detail)

@@ -194,7 +194,7 @@ fn entries(page: &Value) -> u64 {
 }
 
 /// All pages as one: they show one revision.
-fn append(whole: &mut Value, page: Value) {
+pub(super) fn append(whole: &mut Value, page: Value) {
     let Some(whole) = whole.as_object_mut() else { return };
     let Value::Object(page) = page else { return };
     for (name, value) in page {

@@ -25,6 +25,7 @@ mod recover;
 mod render;
 mod route;
 mod serve;
+mod services;
 mod template;
 mod transfer;
 mod watch;
@@ -106,6 +107,7 @@ fn common(command: &Command) -> Option<&Common> {
         Command::Watch(args) => &args.common,
         Command::Txn(args) => &args.common,
         Command::History(args) => &args.common,
+        Command::Services(args) => &args.common,
         Command::Lease(args) => match &args.command {
             Lease::Grant { common, .. }
             | Lease::Keepalive { common, .. }
@@ -174,6 +176,7 @@ async fn dispatch(command: Command, client: &Client, out: &Output) -> Outcome<()
         Command::Txn(args) => keys::txn(client, out, &args).await,
         Command::History(args) => keys::history(client, out, &args).await,
         Command::Watch(args) => watch::watch(client, out, &args).await,
+        Command::Services(args) => services::services(client, out, &args).await,
         Command::Lease(args) => lease::lease(client, out, args.command).await,
         Command::Import(args) => transfer::import(client, out, &args).await,
         Command::Export(args) => transfer::export(client, out, &args).await,

@@ -62,8 +62,8 @@ impl Output {
     /// Text, in the colour of what a kind of event means.
     pub(crate) fn kind(&self, kind: &str) -> String {
         let colour = match kind {
-            "put" => "32",
-            "delete" | "expire" => "31",
+            "put" | "registered" => "32",
+            "delete" | "expire" | "deregistered" => "31",
             _ => "33",
         };
         if self.colour { format!("\u{1b}[{colour}m{kind}\u{1b}[0m") } else { kind.to_owned() }

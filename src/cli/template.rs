@@ -45,7 +45,11 @@ pub(crate) async fn template(client: &Client, out: &Output, args: &args::Templat
                 continue;
             }
             Err(failure) => Err(failure),
-            Ok(text) => target.write(text.as_bytes()),
+            Ok(text) => match &target {
+                // Nobody reads it any more: there is nothing to go on for.
+                Target::Stdout(out) => out.bytes(text.as_bytes()).map(|()| Ok(true))?,
+                Target::File { path, mode } => replace(path, text.as_bytes(), *mode),
+            },
         };
         let reloaded = match result {
             Ok(true) => reload(args, &mut signals).await?,
@@ -110,17 +114,9 @@ impl<'a> Target<'a> {
         }
         Ok(Self::File { path, mode: args.mode })
     }
-
-    /// Whether anything was written: not where it is there already.
-    fn write(&self, bytes: &[u8]) -> Outcome<bool> {
-        match self {
-            Self::Stdout(out) => out.bytes(bytes).map(|()| true),
-            Self::File { path, mode } => replace(path, bytes, *mode),
-        }
-    }
 }
 
-/// Replaces a file as a whole, if it differs.
+/// Replaces a file as a whole, if it differs; tells whether it did.
 fn replace(path: &Path, bytes: &[u8], mode: Option<u32>) -> Outcome<bool> {
     let present = match fs::read(path) {
         Ok(present) if present == bytes => return Ok(false),

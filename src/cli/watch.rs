@@ -25,7 +25,7 @@ pub(super) const SILENCE: Duration = Duration::from_secs(45);
 
 /// Where a watch stands.
 #[derive(Debug)]
-struct Progress {
+pub(crate) struct Progress {
     /// Everything up to this revision was seen.
     after: Option<u64>,
     /// Whether the present state is still wanted first.
@@ -47,14 +47,66 @@ enum End {
     Resume,
 }
 
+/// What is followed: where it is, and how it is shown.
+pub(crate) trait Subject {
+    /// Where to go on after a revision, or to begin with the present state, or with neither from now on.
+    fn route(&self, after: Option<u64>, initial: bool) -> Route;
+    /// Whether a message of this type is an event, and not about the stream.
+    fn is_event(&self, kind: &str) -> bool;
+    /// An event for people.
+    fn text(&self, out: &Output, event: &Value, kind: &str) -> String;
+}
+
+/// A key, or what is in a directory.
+struct Keys<'a> {
+    args: &'a Watch,
+    key: Vec<u8>,
+}
+
+impl Subject for Keys<'_> {
+    fn route(&self, after: Option<u64>, initial: bool) -> Route {
+        let args = self.args;
+        let events = (!args.events.is_empty()).then(|| args.events.join(","));
+        Route::of_key("/v1/watch", &self.key)
+            .optional("after", after.filter(|_| !initial))
+            .switch("initial", initial)
+            .switch("children", args.children)
+            .switch("prevValue", args.prev)
+            .optional("events", events)
+            .optional("onCompacted", args.reset.then_some("reset"))
+    }
+
+    fn is_event(&self, kind: &str) -> bool {
+        matches!(kind, "put" | "delete" | "expire")
+    }
+
+    fn text(&self, out: &Output, event: &Value, kind: &str) -> String {
+        let revision = out.faint(&format!("{:>8}", member(event, "modRevision")));
+        let key = match event.get("key64").and_then(Value::as_str).map(route::from_key64) {
+            Some(Ok(key)) => route::shown(&key),
+            Some(Err(_)) | None => member(event, "key"),
+        };
+        format!("{revision} {} {key} {}", out.kind(kind), member(event, "value"))
+    }
+}
+
 pub(crate) async fn watch(client: &Client, out: &Output, args: &Watch) -> Outcome<()> {
-    let key = route::argument(&args.key)?;
-    let mut progress = Progress::new(args);
+    let subject = Keys { args, key: route::argument(&args.key)? };
+    follow_on(client, out, &subject, Progress::new(args.after, args.initial, args.limit)).await
+}
+
+/// Follows until it is stopped, or has shown as much as was asked for, over as many connections as it takes.
+pub(crate) async fn follow_on(
+    client: &Client,
+    out: &Output,
+    subject: &impl Subject,
+    mut progress: Progress,
+) -> Outcome<()> {
     let mut pause = FIRST_PAUSE;
     let mut connected = false;
     loop {
         for endpoint in client.endpoints() {
-            match follow(client, endpoint, out, args, &key, &mut progress).await {
+            match follow(client, endpoint, out, subject, &mut progress).await {
                 Ok((End::Done, _)) => return Ok(()),
                 Ok((End::Resume, seen)) => {
                     connected = true;
@@ -82,11 +134,10 @@ async fn follow(
     client: &Client,
     endpoint: &Url,
     out: &Output,
-    args: &Watch,
-    key: &[u8],
+    subject: &impl Subject,
     progress: &mut Progress,
 ) -> Outcome<(End, bool)> {
-    let request = Request::get(progress.route(args, key)).accept("application/x-ndjson");
+    let request = Request::get(progress.route(subject)).accept("application/x-ndjson");
     let response = client.open_at(endpoint, &request).await?;
     if progress.after.is_none() && !progress.initial {
         let revision = response.headers().get("vardr-revision");
@@ -100,7 +151,7 @@ async fn follow(
         seen = true;
         lines.push(&chunk)?;
         while let Some(line) = lines.next() {
-            if let Some(end) = progress.take(out, &line)? {
+            if let Some(end) = progress.take(subject, out, &line)? {
                 return Ok((end, seen));
             }
         }
@@ -109,20 +160,13 @@ async fn follow(
 }
 
 impl Progress {
-    fn new(args: &Watch) -> Self {
-        let left = args.limit.unwrap_or(u64::MAX);
-        Self { after: args.after, initial: args.initial, left, unsettled: 0, repeated: 0 }
+    /// Nothing seen yet: to begin after a revision, with the present state, or from now on; to end after so many events.
+    pub(crate) fn new(after: Option<u64>, initial: bool, limit: Option<u64>) -> Self {
+        Self { after, initial, left: limit.unwrap_or(u64::MAX), unsettled: 0, repeated: 0 }
     }
 
-    fn route(&self, args: &Watch, key: &[u8]) -> Route {
-        let events = (!args.events.is_empty()).then(|| args.events.join(","));
-        Route::of_key("/v1/watch", key)
-            .optional("after", self.after.filter(|_| !self.initial))
-            .switch("initial", self.initial)
-            .switch("children", args.children)
-            .switch("prevValue", args.prev)
-            .optional("events", events)
-            .optional("onCompacted", args.reset.then_some("reset"))
+    fn route(&self, subject: &impl Subject) -> Route {
+        subject.route(self.after, self.initial)
     }
 
     fn begin_connection(&mut self) {
@@ -132,12 +176,12 @@ impl Progress {
     }
 
     /// Takes one line of the stream.
-    fn take(&mut self, out: &Output, line: &[u8]) -> Outcome<Option<End>> {
+    fn take(&mut self, subject: &impl Subject, out: &Output, line: &[u8]) -> Outcome<Option<End>> {
         let event: Value = item::read(line)?;
         let kind = event.get("type").and_then(Value::as_str).unwrap_or_default();
         let id = event.get("resume").and_then(Value::as_u64);
         match kind {
-            "put" | "delete" | "expire" => self.event(out, &event, line, kind)?,
+            kind if subject.is_event(kind) => self.event(subject, out, &event, line, kind)?,
             "synced" => {
                 self.initial = false;
                 show_mark(out, &event, line, kind)?;
@@ -172,7 +216,7 @@ impl Progress {
         Ok((self.left == 0).then_some(End::Done))
     }
 
-    fn event(&mut self, out: &Output, event: &Value, line: &[u8], kind: &str) -> Outcome<()> {
+    fn event(&mut self, subject: &impl Subject, out: &Output, event: &Value, line: &[u8], kind: &str) -> Outcome<()> {
         self.unsettled += 1;
         if self.repeated > 0 {
             self.repeated -= 1;
@@ -182,12 +226,7 @@ impl Progress {
         if out.is_json() {
             return out.line(line);
         }
-        let revision = out.faint(&format!("{:>8}", member(event, "modRevision")));
-        let key = match event.get("key64").and_then(Value::as_str).map(route::from_key64) {
-            Some(Ok(key)) => route::shown(&key),
-            Some(Err(_)) | None => member(event, "key"),
-        };
-        out.line(format!("{revision} {} {key} {}", out.kind(kind), member(event, "value")).trim_end())
+        out.line(subject.text(out, event, kind).trim_end())
     }
 }
 
@@ -243,6 +282,14 @@ mod tests {
     use crate::cli::output::Format;
     use clap::Parser;
 
+    fn new(args: &Watch) -> Progress {
+        Progress::new(args.after, args.initial, args.limit)
+    }
+
+    fn route(progress: &Progress, args: &Watch, key: &str) -> Route {
+        progress.route(&Keys { args, key: key.into() })
+    }
+
     fn args(line: &str) -> Watch {
         match Arguments::try_parse_from(line.split(' ')).unwrap().command {
             Some(Command::Watch(args)) => args,
@@ -251,7 +298,8 @@ mod tests {
     }
 
     fn take(progress: &mut Progress, line: &str) -> Option<End> {
-        progress.take(&Output::new(Format::Json), line.as_bytes()).unwrap()
+        let keys = Keys { args: &args("vardr watch /a/"), key: Vec::new() };
+        progress.take(&keys, &Output::new(Format::Json), line.as_bytes()).unwrap()
     }
 
     #[test]
@@ -270,18 +318,18 @@ mod tests {
     #[test]
     fn the_resume_point_lies_between_revisions() {
         let args = args("vardr watch /a/ --after 4");
-        let mut progress = Progress::new(&args);
+        let mut progress = new(&args);
         take(&mut progress, r#"{"type":"put","key":"/a/1","modRevision":5}"#);
         assert_eq!(progress.after, Some(4), "the revision is not whole yet");
         take(&mut progress, r#"{"type":"put","key":"/a/2","modRevision":5,"resume":5}"#);
         assert_eq!(progress.after, Some(5));
-        assert_eq!(progress.route(&args, b"/a/").as_str(), "/v1/watch/a/?after=5");
+        assert_eq!(route(&progress, &args, "/a/").as_str(), "/v1/watch/a/?after=5");
     }
 
     #[test]
     fn events_of_a_revision_that_broke_off_are_shown_once() {
         let args = args("vardr watch /a/ --after 4 --limit 2");
-        let mut progress = Progress::new(&args);
+        let mut progress = new(&args);
         let first = r#"{"type":"put","key":"/a/1","modRevision":5}"#;
         assert_eq!(take(&mut progress, first), None);
         progress.begin_connection();
@@ -293,7 +341,7 @@ mod tests {
     #[test]
     fn progress_moves_a_quiet_watch_and_lagging_resumes_it() {
         let args = args("vardr watch /a --after 4");
-        let mut progress = Progress::new(&args);
+        let mut progress = new(&args);
         take(&mut progress, r#"{"type":"progress","revision":9,"resume":9}"#);
         assert_eq!(progress.after, Some(9));
         assert_eq!(take(&mut progress, r#"{"type":"lagging","resumeAfter":7,"resume":7}"#), Some(End::Resume));
@@ -303,11 +351,11 @@ mod tests {
     #[test]
     fn the_present_state_comes_first_until_it_is_whole() {
         let args = args("vardr watch /a/ --initial");
-        let mut progress = Progress::new(&args);
-        assert_eq!(progress.route(&args, b"/a/").as_str(), "/v1/watch/a/?initial=true");
+        let mut progress = new(&args);
+        assert_eq!(route(&progress, &args, "/a/").as_str(), "/v1/watch/a/?initial=true");
         take(&mut progress, r#"{"type":"put","key":"/a/1","modRevision":3}"#);
         assert!(progress.initial);
         take(&mut progress, r#"{"type":"synced","revision":8,"resume":8}"#);
-        assert_eq!(progress.route(&args, b"/a/").as_str(), "/v1/watch/a/?after=8");
+        assert_eq!(route(&progress, &args, "/a/").as_str(), "/v1/watch/a/?after=8");
     }
 }

@@ -27,6 +27,20 @@ pub const MAX_PAGE: u64 = 100_000;
 pub const MAX_PAGE_BYTES: usize = 16 * 1024 * 1024;
 /// The keys that one rollback may change: `413 too_large` with the counts.
 pub const MAX_ROLLBACK_KEYS: u64 = 10_000;
+/// The name of a service or of an instance, in bytes: `400 invalid_argument`.
+pub const MAX_SERVICE_NAME_BYTES: usize = 255;
+/// What an instance says of itself, in bytes of JSON: `413 too_large`; written by other ways, it is shown as no document.
+pub const MAX_INSTANCE_BYTES: usize = 64 * 1024;
+/// The address of an instance, in bytes: `400 invalid_argument`.
+pub const MAX_ADDRESS_BYTES: usize = 255;
+/// The tags of an instance: `400 invalid_argument`.
+pub const MAX_INSTANCE_TAGS: usize = 64;
+/// A tag, in bytes: `400 invalid_argument`.
+pub const MAX_TAG_BYTES: usize = 128;
+/// The weight of an instance: `400 invalid_argument`.
+pub const MAX_WEIGHT: u32 = 1_000_000;
+/// The tags that a list of services shows of one: the others are left out, and that is said.
+pub const MAX_SERVICE_TAGS: usize = 1000;
 /// The bytes of records that one rollback may write: `413 too_large` with the counts.
 pub const MAX_ROLLBACK_BYTES: u64 = 16 * 1024 * 1024;
 /// The keys that one deletion of a range may delete: `413 too_large` with the counts. It is one revision, and one block of

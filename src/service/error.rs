@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
+use super::registry::InstanceName;
 use crate::consensus::ChangeRefusal;
 use crate::model::{Refusal, Revision};
 use crate::mvcc;
@@ -27,6 +28,18 @@ pub enum Error {
          reach it there by `vardr member update`"
     )]
     NoPeerPort,
+    /// The instance was never registered, was deregistered, or did not keep itself alive.
+    #[error("there is no instance `{}` of the service `{}`; register it again", name.instance, name.service)]
+    NoInstance { name: InstanceName, revision: Revision },
+    #[error(
+        "the instance `{}` of the service `{}` was written without a time to live, so nothing keeps it alive and nothing \
+         has to; register it to give it one", name.instance, name.service
+    )]
+    NoLease { name: InstanceName, revision: Revision },
+    #[error(
+        "the value at /services/{name} was written by hand and does not say how an instance is: {why}; register it again"
+    )]
+    NotAnInstance { name: InstanceName, why: String, revision: Revision },
     #[error("{0}")]
     InvalidArgument(String),
     #[error("{what} of {actual} bytes is larger than the {limit} bytes allowed")]

@@ -289,7 +289,7 @@ impl Reader {
     }
 
     /// Runs a read here if it is short, else on a thread that may block.
-    async fn run<T: Send + 'static>(
+    pub(super) async fn run<T: Send + 'static>(
         &self,
         inline: bool,
         read: impl FnOnce(&StoreView) -> Result<T, ReadError> + Send + 'static,

@@ -11,6 +11,7 @@ mod kv;
 mod lease;
 mod maintenance;
 mod queue;
+pub mod registry;
 mod watch;
 
 use std::fmt;

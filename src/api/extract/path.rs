@@ -45,7 +45,7 @@ impl Target {
     }
 }
 
-/// What is asked of a thing beyond the method: the last raw `:word` of its path.
+/// What a request asks for beyond its method: the last raw `:word` of its path. Of keys and leases by POST alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verb {
     Increment,
@@ -53,6 +53,9 @@ pub enum Verb {
     Keepalive,
     Promote,
     Observe,
+    Heartbeat,
+    Status,
+    Watch,
 }
 
 impl Verb {
@@ -63,6 +66,9 @@ impl Verb {
             Self::Keepalive => "keepalive",
             Self::Promote => "promote",
             Self::Observe => "observe",
+            Self::Heartbeat => "heartbeat",
+            Self::Status => "status",
+            Self::Watch => "watch",
         }
     }
 

@@ -1,7 +1,7 @@
 //! Query parameters: declared once, parsed strictly, described in the OpenAPI from the same declaration.
 //!
-//! An unknown or repeated parameter is refused by name: a typo in `prevExist` must never turn a guarded write into
-//! an unguarded one.
+//! An unknown parameter, or a repeated one that says one thing only, is refused by name: a typo in `prevExist` must never
+//! turn a guarded write into an unguarded one.
 
 use std::borrow::Cow;
 use std::str::FromStr;
@@ -12,7 +12,7 @@ use bytes::Bytes;
 use percent_encoding::percent_decode;
 use serde_json::json;
 use utoipa::openapi::path::Parameter as Description;
-use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, SchemaFormat, SchemaType, Type};
+use utoipa::openapi::schema::{ArrayBuilder, KnownFormat, ObjectBuilder, Schema, SchemaFormat, SchemaType, Type};
 
 use super::duration;
 use crate::api::problem::Problem;
@@ -77,6 +77,12 @@ pub(crate) use parameters;
 
 /// Something that a query parameter can say.
 pub trait Kind: Sized {
+    /// Whether the parameter may be given several times: each time says more.
+    const REPEATED: bool = false;
+
+    /// Takes what the parameter says when it is given again. Only where it may be.
+    fn add(&mut self, _more: Self) {}
+
     /// What the name alone says, for switches.
     fn bare() -> Option<Self> {
         None
@@ -95,7 +101,7 @@ pub trait Kind: Sized {
 /// Parses a raw query string.
 ///
 /// # Errors
-/// When a parameter is unknown, repeated, badly encoded or not of its kind.
+/// When a parameter is unknown, repeated without leave, badly encoded or not of its kind.
 pub fn query<P: Parameters>(raw: Option<&str>) -> Result<P, Problem> {
     let mut parameters = P::default();
     for piece in raw.unwrap_or_default().split('&').filter(|piece| !piece.is_empty()) {
@@ -124,7 +130,7 @@ fn decode(text: &str) -> Result<Cow<'_, str>, Problem> {
 }
 
 /// Whether every percent sign begins an encoded byte.
-pub(in crate::api) fn is_percent_encoded(text: &str) -> bool {
+pub(crate) fn is_percent_encoded(text: &str) -> bool {
     let mut rest = text.as_bytes();
     while let Some(at) = rest.iter().position(|byte| *byte == b'%') {
         match rest.get(at + 1..at + 3) {
@@ -136,7 +142,7 @@ pub(in crate::api) fn is_percent_encoded(text: &str) -> bool {
 }
 
 pub(crate) fn set<K: Kind>(field: &mut Option<K>, name: &str, text: Option<&str>) -> Result<(), Problem> {
-    if field.is_some() {
+    if field.is_some() && !K::REPEATED {
         return Err(Problem::invalid(format!("the parameter `{name}` is given more than once")));
     }
     let read = match text {
@@ -147,7 +153,10 @@ pub(crate) fn set<K: Kind>(field: &mut Option<K>, name: &str, text: Option<&str>
         let given = text.unwrap_or_default();
         Problem::invalid(format!("`{name}={}` is not valid: it takes {expected}", shortened(given)))
     })?;
-    *field = Some(value);
+    match field {
+        Some(present) => present.add(value),
+        None => *field = Some(value),
+    }
     Ok(())
 }
 
@@ -174,7 +183,11 @@ pub(crate) fn shortened(text: &str) -> Cow<'_, str> {
 }
 
 pub(crate) fn describe<K: Kind>(name: &str, doc: &str, example: serde_json::Value) -> Description {
-    let schema = K::schema().examples([example]).build();
+    let schema: Schema = if K::REPEATED {
+        ArrayBuilder::new().items(K::schema()).examples([json!([example])]).build().into()
+    } else {
+        K::schema().examples([example]).build().into()
+    };
     utoipa::openapi::path::ParameterBuilder::new()
         .name(name)
         .parameter_in(utoipa::openapi::path::ParameterIn::Query)
@@ -503,6 +516,42 @@ mod tests {
     fn a_repeated_parameter_is_refused_even_with_the_same_value() {
         assert!(refused("limit=1&limit=1").contains("`limit` is given more than once"));
         assert!(refused("limit=1&l%69mit=1").contains("more than once"));
+    }
+
+    /// Words, one each time.
+    #[derive(Debug, PartialEq, Eq)]
+    struct Words(Vec<String>);
+
+    impl Kind for Words {
+        const REPEATED: bool = true;
+
+        fn add(&mut self, more: Self) {
+            self.0.extend(more.0);
+        }
+
+        fn read(text: &str) -> Result<Self, Cow<'static, str>> {
+            if text.is_empty() { Err("a word".into()) } else { Ok(Self(vec![text.to_owned()])) }
+        }
+
+        fn schema() -> ObjectBuilder {
+            text()
+        }
+    }
+
+    parameters! {
+        struct Repeating {
+            /// Words.
+            word: Words = "word", "a";
+        }
+    }
+
+    #[test]
+    fn a_parameter_that_may_be_repeated_says_more_each_time() {
+        let words = |raw: &str| query::<Repeating>(Some(raw)).map(|parameters| parameters.word.unwrap().0);
+        assert_eq!(words("word=a&word=b,c&word=a").unwrap(), ["a", "b,c", "a"]);
+        assert!(words("word=a&word=").unwrap_err().detail().contains("a word"));
+        let described = serde_json::to_value(Repeating::describe()).unwrap();
+        assert_eq!(described[0]["schema"]["type"], "array");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The native API, `/v1`: handlers, what they are documented as, and the routes that bind both together.
 
 pub mod cluster;
+pub mod cursor;
 pub mod elections;
 pub mod format;
 pub mod history;
@@ -12,6 +13,7 @@ pub mod openapi;
 pub mod poll;
 pub mod queue;
 pub mod schema;
+pub mod services;
 pub mod txn;
 pub mod watch;
 
@@ -28,6 +30,7 @@ pub fn router() -> OpenApiRouter<State> {
         .merge(leases::router())
         .merge(locks::router())
         .merge(elections::router())
+        .merge(services::router())
         .merge(cluster::router())
         .merge(maintenance::router())
         .merge(watch::router())

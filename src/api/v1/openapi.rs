@@ -47,6 +47,7 @@ pub(super) fn head() -> OpenApi {
             tag("leases", "Keys that die unless kept alive"),
             tag("locks", "One at a time"),
             tag("elections", "One who leads"),
+            tag("services", "Who serves what, where, and how it is"),
             tag("cluster", "Who belongs to the cluster"),
             tag("maintenance", "Looking after the store"),
         ]))
@@ -133,7 +134,9 @@ fn complete_operation(path: &str, operation: &mut Operation, kind: Kind, shared:
         RefOr::Ref(_) => false,
     });
     let reads_keys = kind == Kind::Read && path.starts_with("/v1/keys");
+    let follows = path.starts_with("/v1/watch") || path.ends_with(":watch");
     let headers: &[&str] = match kind {
+        Kind::Read if path.starts_with("/v1/services") && !follows => &["IfNoneMatch", "Prefer"],
         Kind::Read if reads_keys => &["IfNoneMatch", "IfMatch", "Prefer"],
         Kind::Read => &[],
         Kind::Write if has_conditions => &["ConditionIfMatch", "ConditionIfNoneMatch", "IdempotencyKey"],
@@ -145,18 +148,23 @@ fn complete_operation(path: &str, operation: &mut Operation, kind: Kind, shared:
     }
     for (status, response) in &mut operation.responses.responses {
         if let RefOr::T(response) = response {
-            let tagged = reads_keys || has_conditions || status == "304";
+            let tagged = reads_keys || has_conditions || status == "304" || shows_a_service(&id);
             refer_to_headers(response, &STANDARD_HEADERS);
             refer_to_headers(response, if tagged { &["ETag"] } else { &[] });
             refer_to_headers(response, if kind == Kind::Write { &["Idempotency-Replayed"] } else { &[] });
         }
     }
     let codes = match path {
-        path if path.starts_with("/v1/watch") => WATCH_CODES.to_vec(),
+        _ if follows => WATCH_CODES.to_vec(),
         path if path.starts_with("/v1/") => codes(&id, kind, has_conditions),
         _ => vec![Code::InvalidArgument, Code::PermissionDenied],
     };
     add_problems(&mut operation.responses, &codes, shared);
+}
+
+/// Whether the answers of an operation have entity tags, as those about keys have.
+fn shows_a_service(id: &str) -> bool {
+    matches!(id, "listServices" | "listInstances" | "getInstance" | "registerInstance" | "setInstanceStatus")
 }
 
 /// What a watch can be refused with.
@@ -176,6 +184,9 @@ fn is_literal(parameter: &RefOr<Parameter>) -> bool {
 fn describe_path_parameter(parameter: &mut Parameter) {
     if parameter.parameter_in == ParameterIn::Path {
         let schema = match parameter.name.as_str() {
+            "service" | "instance" => {
+                text().min_length(Some(1)).max_length(Some(255)).pattern(Some(r"^[^/\x00-\x1f\x7f-\x9f]+$"))
+            }
             "id" => text().pattern(Some("^[0-9a-fA-F]{1,16}$")).examples(["694d8a1f3c2b"]),
             _ => text().min_length(Some(1)),
         };
@@ -327,11 +338,13 @@ fn own_codes(id: &str) -> &'static [Code] {
         "getHistory" | "getLiteralHistory" => {
             &[Code::KeyNotFound, Code::FutureRevision, Code::TooManySteps, Code::Compacted]
         }
-        "rollback" | "rollbackLiteral" => &[Code::FutureRevision, Code::TooManySteps, Code::Compacted],
         "acquireLock" => &[Code::LockHeld, Code::LeaseNotFound],
         "campaign" => &[Code::NotElected, Code::LeaseNotFound],
         "keepLockAlive" | "releaseLock" | "keepCandidateAlive" | "resign" => &[Code::PlaceNotFound],
         "proclaim" => &[Code::NotLeader],
+        "rollback" | "rollbackLiteral" | "listServices" | "listInstances" => {
+            &[Code::FutureRevision, Code::TooManySteps, Code::Compacted]
+        }
         "addMember" => &[Code::MemberExists, Code::TooManyMembers, Code::NoPeerPort],
         "getMember" => &[Code::MemberNotFound],
         "updateMember" => &[Code::MemberNotFound, Code::MemberExists],
@@ -349,6 +362,10 @@ fn own_codes(id: &str) -> &'static [Code] {
             Code::Compacted,
         ],
         "grantLease" => &[Code::LeaseExists],
+        "getInstance" => &[Code::TooManySteps, Code::InstanceNotFound],
+        "deregisterInstance" => &[Code::InstanceNotFound],
+        "heartbeat" => &[Code::InstanceNotFound, Code::InstanceWithoutLease],
+        "setInstanceStatus" => &[Code::InstanceNotFound, Code::NotAnInstance],
         "getLease" | "revokeLease" | "keepLeaseAlive" => &[Code::LeaseNotFound],
         "compact" => &[Code::Compacted, Code::FutureRevision],
         "getSnapshot" => &[Code::Overloaded],

@@ -1,12 +1,8 @@
 //! GET and HEAD of keys and directories.
 
-use std::time::{Duration, Instant};
-
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use http::header::{
-    ACCEPT, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderMap, HeaderName, IF_MATCH, IF_NONE_MATCH, VARY,
+    ACCEPT, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderMap, IF_MATCH, IF_NONE_MATCH, VARY,
     X_CONTENT_TYPE_OPTIONS,
 };
 use http::request::Parts;
@@ -14,23 +10,18 @@ use http::{HeaderValue, StatusCode};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use crate::api::extract::query::{After, Literal, Literal64, Order, Span, Wait, parameters};
-use crate::api::extract::{Tags, Target, duration, query, target};
+use crate::api::extract::{Tags, Target, query, target};
 use crate::api::problem::{Code, Problem};
+use crate::api::v1::cursor;
 use crate::api::v1::format::{self, Object, Values};
-use crate::api::v1::poll::{self, Scope};
-use crate::api::{Answer, PREFERENCE_APPLIED, State};
+use crate::api::v1::poll::{self, Hold, Look, Scope};
+use crate::api::{Answer, State};
 use crate::model::limits::{DEFAULT_PAGE, MAX_PAGE};
 use crate::model::{ContentType, Key, KeyRange, KeyValue, Revision, SortBy};
-use crate::service::{Call, Consistency, Cursor, ListRequest, Listing, Reader};
+use crate::service::{Call, Consistency, Error, ListRequest, Listing, Reader};
 
 /// Where the keys begin.
 pub(super) const KEYS: &str = "/v1/keys";
-/// The longest that a request is held.
-const MAX_WAIT: Duration = Duration::from_mins(10);
-/// The preferences of a client (RFC 7240).
-const PREFER: HeaderName = HeaderName::from_static("prefer");
-/// The bytes of a cursor before the position: the hash of its query and the revision.
-const CURSOR_HEAD: usize = 16;
 
 parameters! {
     /// What can be asked of GET and HEAD.
@@ -87,12 +78,8 @@ pub struct ReadRequest {
     pub raw: bool,
     pub if_none_match: Option<Tags>,
     if_match: Option<Tags>,
-    /// How long to hold the request while nothing changes.
-    pub wait: Option<Duration>,
-    /// That by a preference of the client, and not by a parameter.
-    preferred: bool,
-    /// Hold until something changed after this revision.
-    pub after: Option<Revision>,
+    /// How it is to be held.
+    pub hold: Option<Hold>,
     revision: Option<Revision>,
     /// For a directory: what to list.
     list: Option<ListRequest>,
@@ -136,39 +123,17 @@ impl ReadRequest {
         if list.is_none() {
             refuse_list_parameters(query)?;
         }
-        let wait = match query.wait.map(Wait::duration) {
-            Some(wait) if wait > MAX_WAIT => {
-                return Err(Problem::invalid(format!("`wait` may be at most {} s", MAX_WAIT.as_secs())));
-            }
-            Some(wait) => Some(wait),
-            None => preferred_wait(&parts.headers)?.map(|wait| wait.min(MAX_WAIT)),
-        };
-        if query.after.is_some() && wait.is_none() {
-            return Err(Problem::invalid("`after` goes with `wait`"));
-        }
         Ok(Self {
             target,
             consistency: query.consistency.unwrap_or_default(),
             raw: wants_raw(query.raw, list.is_some(), &parts.headers)?,
             if_none_match: Tags::of(&parts.headers, &IF_NONE_MATCH)?,
             if_match: Tags::of(&parts.headers, &IF_MATCH)?,
-            preferred: wait.is_some() && query.wait.is_none(),
-            wait,
-            after: query.after.map(|after| after.0),
+            hold: Hold::asked(&parts.headers, query.wait, query.after)?,
             revision: query.revision,
             list,
             timeout: query.timeout,
         })
-    }
-
-    /// The keys whose changes can change the answer. One level of a directory also changes when the first key comes into
-    /// one of its sub-directories, or the last one goes.
-    fn scope(&self) -> Scope {
-        let range = match &self.list {
-            Some(list) => KeyRange::prefix(list.directory.clone()),
-            None => KeyRange::single(&self.target.key),
-        };
-        Scope { range, children_of: None }
     }
 
     /// Whether the past is asked for, which never changes.
@@ -205,7 +170,7 @@ fn list_request(directory: &Key, query: &ReadQuery) -> Result<ListRequest, Probl
         max_create_revision: query.max_create_revision,
     };
     if let Some(cursor) = &query.cursor {
-        request.cursor = Some(read_cursor(cursor, &request)?);
+        request.cursor = Some(cursor::read(cursor, shape(&request))?);
     }
     Ok(request)
 }
@@ -229,23 +194,6 @@ fn refuse_list_parameters(query: &ReadQuery) -> Result<(), Problem> {
             Err(Problem::invalid(format!("`{name}` is for lists, and this is one key: a directory ends with a slash")))
         }
     }
-}
-
-/// The wait that a client prefers (RFC 7240, section 4.3). Other preferences may be passed over.
-fn preferred_wait(headers: &HeaderMap) -> Result<Option<Duration>, Problem> {
-    for header in headers.get_all(PREFER) {
-        let text = header.to_str().unwrap_or_default();
-        for preference in text.split([',', ';']) {
-            let Some((name, value)) = preference.split_once('=') else { continue };
-            if name.trim().eq_ignore_ascii_case("wait") {
-                let wait = duration::parse(value.trim().trim_matches('"'));
-                return wait
-                    .map(|ttl| Some(Duration::from_millis(ttl.get())))
-                    .ok_or_else(|| Problem::invalid(format!("the `wait` of Prefer takes {}", duration::EXPECTED)));
-            }
-        }
-    }
-    Ok(None)
 }
 
 /// Whether the bare value is wanted: by parameter, or because `Accept` prefers it to JSON.
@@ -279,88 +227,55 @@ fn prefers_raw(accept: &HeaderValue) -> bool {
 /// Answers, at once or when there is something new to say.
 ///
 /// # Errors
-/// As [`answer`].
+/// [`Code::KeyNotFound`], and those of the service.
 pub async fn get(api: &State, parts: &Parts) -> Result<Answer, Problem> {
     let request = ReadRequest::parse(parts)?;
-    match request.wait {
-        Some(wait) if !request.is_past() => {
-            let preferred = request.preferred;
-            let answer = held(api, request, Instant::now() + wait).await?;
-            Ok(if preferred {
-                answer.with_header(PREFERENCE_APPLIED, HeaderValue::from_static("wait"))
-            } else {
-                answer
-            })
-        }
-        Some(_) | None => answer(api, &api.call(request.timeout)?, &request).await,
-    }
+    let hold = request.hold.filter(|_| !request.is_past());
+    poll::answer(api, request, hold).await
 }
 
-/// Holds a request until its answer is another one than the client has.
-///
-/// The first look may find one already. Each further look follows a change in scope, so a write elsewhere never wakes it.
-async fn held(api: &State, mut request: ReadRequest, until: Instant) -> Result<Answer, Problem> {
-    let mut seen = match (&request.after, &request.if_none_match) {
-        (Some(after), _) => *after,
-        // The entity tags tell by themselves.
-        (None, Some(_)) => Revision::ZERO,
-        (None, None) => api.service().header().revision,
-    };
-    if request.if_none_match.is_none() || request.after.is_some() {
-        request.if_none_match = Some(known(api, &request, seen).await?);
-    }
-    loop {
-        let call = api.call(request.timeout)?;
-        let result = answer(api, &call, &request).await;
-        // To a client that saw nothing, still nothing is no news; to one that did, it is.
-        let saw_nothing = request.if_none_match == Some(Tags::Listed(Vec::new()));
-        let unchanged = match &result {
-            Ok(answer) if answer.status == StatusCode::NOT_MODIFIED => answer.revision,
-            Err(problem) if problem.code() == Code::KeyNotFound && saw_nothing => problem.revision(),
-            Ok(_) | Err(_) => None,
+impl Look for ReadRequest {
+    /// One level of a directory also changes when the first key comes into one of its sub-directories, or the last one
+    /// goes.
+    fn scope(&self) -> Scope {
+        let range = match &self.list {
+            Some(list) => KeyRange::prefix(list.directory.clone()),
+            None => KeyRange::single(&self.target.key),
         };
-        let Some(revision) = unchanged else { return result };
-        seen = seen.max(revision);
-        if !poll::changed(api.service(), &call, &request.scope(), seen, until).await? {
-            return result;
-        }
+        Scope { range, children_of: None }
     }
-}
 
-/// The entity tag of what the client saw at a revision. What was compacted since, or is still to come, is known to nobody.
-async fn known(api: &State, request: &ReadRequest, seen: Revision) -> Result<Tags, Problem> {
-    let reader = api.service().reader(&api.call(request.timeout)?, request.consistency).await?;
-    let then = (seen < reader.revision()).then_some(seen);
-    if seen == Revision::ZERO {
-        return Ok(Tags::Listed(Vec::new()));
+    fn consistency(&self) -> Consistency {
+        self.consistency
     }
-    let tag = match &request.list {
-        None => {
-            reader.get(&request.target.key, then).map(|found| found.map(|found| found.record.mod_revision.to_string()))
-        }
-        Some(list) => {
-            let past = ListRequest { revision: then, keys_only: true, ..list.clone() };
-            // The top is always there; any other directory may not have been.
-            let was_there = list.directory.len() <= 1 || reader.is_directory(&request.target.key, then)?;
-            reader.list(past).await.map(|listing| was_there.then(|| list_tag(list, &listing)))
-        }
-    };
-    match tag.map_err(Problem::from) {
-        Ok(tag) => Ok(Tags::Listed(tag.into_iter().collect())),
-        Err(problem) if problem.code() == Code::Compacted => Ok(Tags::Listed(Vec::new())),
-        Err(problem) => Err(problem),
-    }
-}
 
-/// Looks once, and answers: 200, 304, or the problem that there is.
-///
-/// # Errors
-/// [`Code::KeyNotFound`], and those of the service.
-pub async fn answer(api: &State, call: &Call, request: &ReadRequest) -> Result<Answer, Problem> {
-    let reader = api.service().reader(call, request.consistency).await?;
-    match &request.list {
-        Some(list) => directory(api, &reader, request, list).await,
-        None => one_key(api, &reader, request),
+    fn timeout(&self) -> Option<Span> {
+        self.timeout
+    }
+
+    fn if_none_match(&mut self) -> &mut Option<Tags> {
+        &mut self.if_none_match
+    }
+
+    async fn tag(&self, reader: &Reader, revision: Option<Revision>) -> Result<Option<String>, Error> {
+        let Some(list) = &self.list else {
+            let found = reader.get(&self.target.key, revision)?;
+            return Ok(found.map(|found| found.record.mod_revision.to_string()));
+        };
+        // The top is always there; any other directory may not have been.
+        if list.directory.len() > 1 && !reader.is_directory(&self.target.key, revision)? {
+            return Ok(None);
+        }
+        let listing = reader.list(ListRequest { revision, keys_only: true, ..list.clone() }).await?;
+        Ok(Some(list_tag(list, &listing)))
+    }
+
+    async fn answer(&self, api: &State, call: &Call) -> Result<Answer, Problem> {
+        let reader = api.service().reader(call, self.consistency).await?;
+        match &self.list {
+            Some(list) => directory(api, &reader, self, list).await,
+            None => one_key(api, &reader, self),
+        }
     }
 }
 
@@ -454,7 +369,7 @@ fn list_json(api: &State, list: &ListRequest, listing: &Listing) -> Vec<u8> {
         object.number("count", count);
     }
     if let Some(cursor) = &listing.cursor {
-        object.string("cursor", &write_cursor(cursor, list));
+        object.string("cursor", &cursor::write(cursor, shape(list)));
     }
     object.end();
     out
@@ -484,28 +399,10 @@ fn shape(list: &ListRequest) -> u64 {
     xxh3_64(format!("{same:?}").as_bytes())
 }
 
-fn write_cursor(cursor: &Cursor, list: &ListRequest) -> String {
-    let mut bytes = Vec::with_capacity(CURSOR_HEAD + cursor.position.len());
-    bytes.extend_from_slice(&shape(list).to_be_bytes());
-    bytes.extend_from_slice(&cursor.revision.get().to_be_bytes());
-    bytes.extend_from_slice(&cursor.position);
-    URL_SAFE_NO_PAD.encode(bytes)
-}
-
-fn read_cursor(text: &str, list: &ListRequest) -> Result<Cursor, Problem> {
-    let refuse = || Problem::invalid("`cursor` is not one that this query gave out: repeat the query without it");
-    let bytes = Bytes::from(URL_SAFE_NO_PAD.decode(text).map_err(|_| refuse())?);
-    let number = |at: usize| bytes.get(at..at + 8)?.try_into().ok().map(u64::from_be_bytes);
-    let (Some(shape_given), Some(revision)) = (number(0), number(8)) else { return Err(refuse()) };
-    if shape_given != shape(list) || revision == 0 {
-        return Err(refuse());
-    }
-    Ok(Cursor { revision: Revision(revision), position: bytes.slice(CURSOR_HEAD..) })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::service::Cursor;
 
     fn parse(uri: &str, headers: &[(&str, &str)]) -> Result<ReadRequest, Problem> {
         let mut request = http::Request::get(uri);
@@ -551,21 +448,10 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_is_preferred_or_asked_for() {
-        let wait = |prefer: &str| parse("/v1/keys/a", &[("prefer", prefer)]).map(|request| request.wait);
-        assert_eq!(wait("wait=60").unwrap(), Some(Duration::from_mins(1)));
-        assert_eq!(wait("respond-async, wait=\"2s\"").unwrap(), Some(Duration::from_secs(2)));
-        assert_eq!(wait("return=minimal").unwrap(), None);
-        assert!(wait("wait=soon").is_err());
-        let asked = parse("/v1/keys/a?wait=1s&after=0", &[]).unwrap();
-        assert_eq!((asked.wait, asked.after), (Some(Duration::from_secs(1)), Some(Revision(0))));
-    }
-
-    #[test]
     fn a_cursor_belongs_to_its_query() {
         let list = parse("/v1/keys/app/?limit=2", &[]).unwrap().list.unwrap();
         let cursor = Cursor { revision: Revision(7), position: Bytes::from_static(b"/app/b") };
-        let text = write_cursor(&cursor, &list);
+        let text = cursor::write(&cursor, shape(&list));
         let next = parse(&format!("/v1/keys/app/?limit=5&cursor={text}"), &[]).unwrap();
         assert_eq!(next.list.unwrap().cursor, Some(cursor));
         for other in ["/v1/keys/app/?recursive=true&", "/v1/keys/other/?", "/v1/keys/app/?order=desc&"] {

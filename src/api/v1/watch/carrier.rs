@@ -12,11 +12,11 @@ use crate::model::{Event, KeyValue, Revision};
 use crate::service::{Service, WatchItem, WatchStream};
 
 /// The media type of newline-delimited JSON.
-pub(super) const NDJSON: &str = "application/x-ndjson";
+pub(crate) const NDJSON: &str = "application/x-ndjson";
 
 /// How a stream is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Carrier {
+pub(crate) enum Carrier {
     /// Server-Sent Events.
     Events,
     /// One JSON object a line.
@@ -24,7 +24,7 @@ pub(super) enum Carrier {
 }
 
 impl Carrier {
-    pub(super) const fn media_type(self) -> &'static str {
+    pub(crate) const fn media_type(self) -> &'static str {
         match self {
             Self::Events => "text/event-stream",
             Self::Lines => NDJSON,
@@ -33,18 +33,21 @@ impl Carrier {
 }
 
 /// One message of a watch, on any carrier.
-pub(super) struct Message<'a> {
-    /// `put`, `delete`, `expire`, `synced`, `progress`, `reset`, `compacted`, `lagging`, `error`.
-    pub(super) kind: &'static str,
+pub(crate) struct Message<'a> {
+    /// `put`, `delete`, `expire`, or what else there is to tell; `synced`, `progress`, `reset`, `compacted`, `lagging`,
+    /// `error`.
+    pub(crate) kind: &'static str,
     /// Where a reader that has seen this message may resume.
-    pub(super) resume: Option<Revision>,
-    pub(super) content: Content<'a>,
+    pub(crate) resume: Option<Revision>,
+    pub(crate) content: Content<'a>,
 }
 
 /// What a message says.
-pub(super) enum Content<'a> {
+pub(crate) enum Content<'a> {
     Present(&'a KeyValue),
     Change(&'a Event),
+    /// What another than this module writes.
+    Members(&'a (dyn Fn(&mut Object<'_>) + Sync)),
     Revision(&'static str, Revision),
     Problem(&'a Problem),
     Nothing,
@@ -69,6 +72,10 @@ impl Message<'_> {
                     previous: event.previous.as_ref().filter(|_| prev_value),
                 };
                 format::change_members(object, &change, ttl);
+            }
+            Content::Members(write) => {
+                object.string("type", self.kind);
+                write(object);
             }
             Content::Revision(name, revision) => {
                 object.string("type", self.kind);
@@ -112,7 +119,7 @@ impl Message<'_> {
 }
 
 /// Calls `write` for each message that an item of a watch amounts to. False when the watch ends with it.
-pub(super) fn messages(item: &WatchItem, mut write: impl FnMut(&Message<'_>)) -> bool {
+pub(crate) fn messages(item: &WatchItem, mut write: impl FnMut(&Message<'_>)) -> bool {
     let mut say = |kind, resume, content| write(&Message { kind, resume, content });
     match item {
         WatchItem::State(items) => items.iter().for_each(|item| say("put", None, Content::Present(item))),
@@ -147,34 +154,40 @@ pub(super) fn messages(item: &WatchItem, mut write: impl FnMut(&Message<'_>)) ->
     true
 }
 
-/// The stream of a response body. Ends with the watch.
+/// The stream of a response body. `speak` calls back for each message that an item amounts to, as [`messages`] does. Ends
+/// with the watch.
 pub(super) fn body(
     watch: WatchStream,
     carrier: Carrier,
     prev_value: bool,
     service: Service,
+    speak: impl FnMut(&WatchItem, &mut dyn FnMut(&Message<'_>)) -> bool + Send + 'static,
 ) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
     let begin: &'static [u8] = match carrier {
         // A comment first, so that a browser's EventSource opens at once.
         Carrier::Events => b": follow\n\n",
         Carrier::Lines => b"",
     };
-    let state = Some((watch, service));
+    let state = Some((watch, service, speak));
     let rest = unfold(state, move |state| async move {
-        let (mut watch, service) = state?;
-        let item = watch.next().await?;
+        let (mut watch, service, mut speak) = state?;
         let mut out = Vec::new();
-        if matches!((&item, carrier), (WatchItem::Progress(_), Carrier::Events)) {
-            out.extend_from_slice(b": keep-alive\n\n");
-        }
-        let goes_on = messages(&item, |message| match carrier {
-            Carrier::Events => message.write_event(&mut out, &service, prev_value),
-            Carrier::Lines => {
-                message.write_json(&mut out, None, &service, prev_value);
-                out.push(b'\n');
+        let mut goes_on = true;
+        // An item may amount to nothing.
+        while out.is_empty() && goes_on {
+            let item = watch.next().await?;
+            if matches!((&item, carrier), (WatchItem::Progress(_), Carrier::Events)) {
+                out.extend_from_slice(b": keep-alive\n\n");
             }
-        });
-        Some((Ok(Bytes::from(out)), goes_on.then_some((watch, service))))
+            goes_on = speak(&item, &mut |message| match carrier {
+                Carrier::Events => message.write_event(&mut out, &service, prev_value),
+                Carrier::Lines => {
+                    message.write_json(&mut out, None, &service, prev_value);
+                    out.push(b'\n');
+                }
+            });
+        }
+        Some((Ok(Bytes::from(out)), goes_on.then_some((watch, service, speak))))
     });
     let first = (!begin.is_empty()).then(|| Ok(Bytes::from_static(begin)));
     futures_util::StreamExt::chain(futures_util::stream::iter(first), rest)

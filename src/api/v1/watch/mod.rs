@@ -3,7 +3,7 @@
 //! One model of events on every carrier. This module reads the request; `carrier` writes streams, `socket` speaks
 //! over WebSocket. What a watch delivers is decided by the service.
 
-mod carrier;
+pub(crate) mod carrier;
 mod socket;
 
 use std::time::Duration;
@@ -25,12 +25,12 @@ use crate::api::extract::path::{Target, target};
 use crate::api::extract::query::{After, Kind, Literal, Literal64, parameters, query};
 use crate::api::problem::Problem;
 use crate::model::{EventKind, Key, KeyRange};
-use crate::service::{OnCompacted, Start, WatchRequest};
+use crate::service::{OnCompacted, Start, WatchItem, WatchRequest};
 
-use carrier::Carrier;
+use carrier::{Carrier, Message};
 
 /// How often an idle stream says that it is alive, and how far it has come.
-const PROGRESS: Duration = Duration::from_secs(15);
+pub(crate) const PROGRESS: Duration = Duration::from_secs(15);
 /// A browser's `EventSource` names the last id it saw (WHATWG HTML, 9.2.4).
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// What follows the route in the path is the key.
@@ -78,7 +78,7 @@ impl Kind for Kinds {
 
 /// What to do about a compacted start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Compacted(OnCompacted);
+pub struct Compacted(pub OnCompacted);
 
 impl Kind for Compacted {
     fn read(text: &str) -> Result<Self, std::borrow::Cow<'static, str>> {
@@ -132,7 +132,7 @@ impl Asked {
     }
 }
 
-fn last_event_id(headers: &HeaderMap) -> Result<Option<After>, Problem> {
+pub(crate) fn last_event_id(headers: &HeaderMap) -> Result<Option<After>, Problem> {
     let Some(value) = headers.get(LAST_EVENT_ID).filter(|value| !value.is_empty()) else { return Ok(None) };
     let id = value.to_str().ok().and_then(|text| After::read(text).ok());
     id.map(Some)
@@ -227,14 +227,15 @@ async fn follow(state: &State, upgrade: Option<WebSocketUpgrade>, request: &Part
     if let Some(upgrade) = upgrade {
         return Ok(socket::open(upgrade, state.clone(), Some(asked)));
     }
-    stream(state, asked, carrier_of(&request.headers)).await
+    let carrier = carrier_of(&request.headers);
+    stream(state, asked.request, carrier, asked.prev_value, |item, write| carrier::messages(item, write)).await
 }
 
 fn asks_for_socket(headers: &HeaderMap) -> bool {
     headers.get(UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
 }
 
-fn carrier_of(headers: &HeaderMap) -> Carrier {
+pub(crate) fn carrier_of(headers: &HeaderMap) -> Carrier {
     let asks_for_lines = headers
         .get_all(ACCEPT)
         .iter()
@@ -244,12 +245,19 @@ fn carrier_of(headers: &HeaderMap) -> Carrier {
     if asks_for_lines { Carrier::Lines } else { Carrier::Events }
 }
 
-async fn stream(state: &State, asked: Asked, carrier: Carrier) -> Result<Response, Problem> {
+/// The answer that is a watch. `speak` says what there is to tell of an item, as [`carrier::messages`] does for keys.
+pub(crate) async fn stream(
+    state: &State,
+    request: WatchRequest,
+    carrier: Carrier,
+    prev_value: bool,
+    speak: impl FnMut(&WatchItem, &mut dyn FnMut(&Message<'_>)) -> bool + Send + 'static,
+) -> Result<Response, Problem> {
     // The deadline is for the beginning; a stream has none.
     let call = state.call(None)?;
-    let stream = state.service().watch(&call, asked.request).await?;
+    let stream = state.service().watch(&call, request).await?;
     let revision = stream.revision();
-    let body = carrier::body(stream, carrier, asked.prev_value, state.service().clone());
+    let body = carrier::body(stream, carrier, prev_value, state.service().clone(), speak);
     let mut response = Body::from_stream(body).into_response();
     stream_headers(response.headers_mut(), carrier);
     state.stamp(response.headers_mut(), Some(revision));

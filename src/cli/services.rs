@@ -1,0 +1,166 @@
+//! The command about services: what there is, and how it changes.
+
+use serde_json::{Value, json};
+
+use super::args::Services;
+use super::client::{Client, Request};
+use super::exit::{Failure, Outcome};
+use super::item;
+use super::keys::append;
+use super::output::{Output, member, table};
+use super::route::Route;
+use super::watch::{Progress, Subject, follow_on};
+
+const SERVICES: &str = "/v1/services";
+/// Entries asked for at once.
+const PAGE: u64 = 1000;
+
+pub(crate) async fn services(client: &Client, out: &Output, args: &Services) -> Outcome<()> {
+    if args.watch {
+        // Names are checked before the first connection.
+        route(args, ":watch")?;
+        return follow_on(client, out, &Instances(args), Progress::new(None, true, args.limit)).await;
+    }
+    if args.name.is_none() && !(args.tag.is_empty() && args.status.is_empty()) {
+        return Err(Failure::usage(
+            "--tag and --status select instances: name the service that they are of, or --watch all",
+        ));
+    }
+    let whole = all(client, &route(args, "")?).await?;
+    if out.is_json() {
+        return out.line(whole.to_string());
+    }
+    let items = whole.get("items").and_then(Value::as_array).into_iter().flatten();
+    let rows = if args.name.is_some() { instance_rows(items) } else { service_rows(items) };
+    out.bytes(table(&rows).as_bytes())
+}
+
+fn route(args: &Services, verb: &str) -> Outcome<Route> {
+    let mut route = match &args.name {
+        Some(name) => Route::of_name(SERVICES, name, verb)?,
+        None => Route::new(format!("{SERVICES}{verb}")),
+    };
+    for tag in &args.tag {
+        route = route.parameter("tag", tag);
+    }
+    for status in &args.status {
+        route = route.parameter("status", status);
+    }
+    Ok(route)
+}
+
+/// All pages of a list as one: they show one revision.
+async fn all(client: &Client, base: &Route) -> Outcome<Value> {
+    let mut whole = json!({});
+    let mut cursor: Option<String> = None;
+    loop {
+        let route = base.clone().parameter("limit", PAGE.to_string()).optional("cursor", cursor.as_ref());
+        let answer = client.send(&Request::get(route)).await?;
+        let page: Value = item::read(&answer.body)?;
+        cursor = page.get("cursor").and_then(Value::as_str).map(str::to_owned);
+        if let (Some(whole), Some(service)) = (whole.as_object_mut(), page.get("service")) {
+            whole.insert("service".to_owned(), service.clone());
+        }
+        append(&mut whole, page);
+        if cursor.is_none() {
+            return Ok(whole);
+        }
+    }
+}
+
+fn service_rows<'a>(items: impl Iterator<Item = &'a Value>) -> Vec<Vec<String>> {
+    let titles = ["SERVICE", "INSTANCES", "PASSING", "TAGS"].map(str::to_owned).to_vec();
+    let row = |item| vec![member(item, "service"), member(item, "instances"), member(item, "passing"), tags(item)];
+    std::iter::once(titles).chain(items.map(row)).collect()
+}
+
+fn instance_rows<'a>(items: impl Iterator<Item = &'a Value>) -> Vec<Vec<String>> {
+    let titles = ["INSTANCE", "ADDRESS", "STATUS", "WEIGHT", "TTL", "TAGS"].map(str::to_owned).to_vec();
+    let row = |item| {
+        let cells = [member(item, "instance"), address(item), member(item, "status"), member(item, "weight")];
+        cells.into_iter().chain([member(item, "ttl"), tags(item)]).collect()
+    };
+    std::iter::once(titles).chain(items.map(row)).collect()
+}
+
+/// Where an instance is, as one connects to it; for one that does not say, why not.
+fn address(item: &Value) -> String {
+    let (address, port) = (member(item, "address"), member(item, "port"));
+    match (address.contains(':'), port.is_empty()) {
+        _ if address.is_empty() => format!("({})", member(item, "invalid")),
+        (_, true) => address,
+        (true, false) => format!("[{address}]:{port}"),
+        (false, false) => format!("{address}:{port}"),
+    }
+}
+
+fn tags(item: &Value) -> String {
+    let tags = item.get("tags").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+    let more = item.get("moreTags").is_some().then_some("…");
+    tags.chain(more).collect::<Vec<_>>().join(",")
+}
+
+/// The instances of a service, or of all services, as they change.
+struct Instances<'a>(&'a Services);
+
+impl Subject for Instances<'_> {
+    fn route(&self, after: Option<u64>, initial: bool) -> Route {
+        let base = route(self.0, ":watch").unwrap_or_else(|_| Route::new(format!("{SERVICES}:watch")));
+        base.optional("after", after.filter(|_| !initial)).parameter("onCompacted", "reset")
+    }
+
+    fn is_event(&self, kind: &str) -> bool {
+        matches!(kind, "registered" | "changed" | "deregistered")
+    }
+
+    fn text(&self, out: &Output, event: &Value, kind: &str) -> String {
+        let revision = event.get("modRevision").or_else(|| event.get("revision"));
+        let revision = out.faint(&format!("{:>8}", revision.map(Value::to_string).unwrap_or_default()));
+        let name = format!("{}/{}", member(event, "service"), member(event, "instance"));
+        let what = match event.get("reason") {
+            Some(_) => member(event, "reason"),
+            None => format!("{} {}", address(event), member(event, "status")),
+        };
+        format!("{revision} {} {name} {what}", out.kind(kind))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::args::{Arguments, Command};
+    use crate::cli::output::Format;
+
+    fn args(line: &[&str]) -> Services {
+        match Arguments::try_parse_from(line).unwrap().command {
+            Some(Command::Services(args)) => args,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn every_tag_and_status_is_a_parameter_of_its_own() {
+        let args = args(&["vardr", "services", "my web", "--tag", "a&b", "--tag", "c", "--status", "passing"]);
+        assert_eq!(route(&args, "").unwrap().as_str(), "/v1/services/my%20web?tag=a%26b&tag=c&status=passing");
+        let resumed = Instances(&args).route(Some(7), false);
+        let expected = "/v1/services/my%20web:watch?tag=a%26b&tag=c&status=passing&after=7&onCompacted=reset";
+        assert_eq!(resumed.as_str(), expected);
+    }
+
+    #[test]
+    fn an_instance_is_shown_as_one_connects_to_it() {
+        assert_eq!(address(&json!({"address": "::1", "port": 80})), "[::1]:80");
+        assert_eq!(address(&json!({"address": "web", "port": 80})), "web:80");
+        assert_eq!(address(&json!({"address": "::1"})), "::1");
+        assert_eq!(address(&json!({"invalid": "why"})), "(why)");
+        let args = args(&["vardr", "services", "--watch"]);
+        let gone =
+            json!({"type": "deregistered", "service": "web", "instance": "a", "reason": "expired", "revision": 7});
+        assert_eq!(
+            Instances(&args).text(&Output::new(Format::Json), &gone, "deregistered"),
+            "       7 deregistered web/a expired"
+        );
+    }
+}
