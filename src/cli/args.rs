@@ -12,7 +12,7 @@ use super::exit::EXIT_CODES;
 use super::output::Format;
 use crate::config;
 
-pub(crate) use programs::{Elect, Exec, Grace, Lock, Names, Template, Terms};
+pub(crate) use programs::{Elect, Exec, Grace, Lock, Names, Register, Template, Terms};
 
 const ABOUT: &str = "A configuration service: a replicated, versioned key space over HTTP.";
 
@@ -54,6 +54,7 @@ Programs:
   template    Write a file out of keys, anew when they change
   lock        Run a command while a lock is held
   elect       Run a command while it leads, or see who does
+  register    Register a service while a command runs
 
 Shell:
   completion  Completions for your shell
@@ -102,6 +103,7 @@ pub(crate) enum Command {
     Template(Template),
     Lock(Lock),
     Elect(Elect),
+    Register(Register),
     Member(Member),
     Status(Status),
     Compact(Compact),

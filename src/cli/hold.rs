@@ -27,7 +27,7 @@ const LONGEST_ANSWER: Duration = Duration::from_secs(5);
 /// How long giving it back is tried.
 const RELEASE: Duration = Duration::from_secs(10);
 /// What the server says when it is ours no longer.
-const GONE: &str = "place_not_found";
+const GONE: [&str; 3] = ["place_not_found", "instance_not_found", "instance_without_lease"];
 
 /// Something held.
 #[derive(Debug)]
@@ -106,7 +106,7 @@ impl<'a> Hold<'a> {
     }
 
     /// Keeps it alive until it is lost, and tells why it is.
-    async fn keep(&mut self) -> Failure {
+    pub(crate) async fn keep(&mut self) -> Failure {
         let mut next = self.since + self.ttl / RENEWALS;
         let mut troubled = false;
         loop {
@@ -122,7 +122,7 @@ impl<'a> Hold<'a> {
                     }
                     next = self.since + self.ttl / RENEWALS;
                 }
-                Ok(Err(failure)) if failure.code() == GONE => return self.lost(&failure.to_string()),
+                Ok(Err(failure)) if GONE.contains(&failure.code()) => return self.lost(&failure.to_string()),
                 Ok(Err(failure)) => {
                     if !std::mem::replace(&mut troubled, true) {
                         let left = end.saturating_duration_since(Instant::now()).as_secs_f64();
@@ -137,6 +137,11 @@ impl<'a> Hold<'a> {
                 Err(_) => next = end,
             }
         }
+    }
+
+    /// It is ours anew: the server carried that out after the moment `since`.
+    pub(crate) fn begin_anew(&mut self, since: Instant) {
+        self.since = since;
     }
 
     /// Asks every endpoint once at most to set what is left back to the whole time.
@@ -164,7 +169,7 @@ impl<'a> Hold<'a> {
                     self.since = sent;
                     return Ok(());
                 }
-                Ok(Err(failure)) if failure.code() == GONE => return Err(failure),
+                Ok(Err(failure)) if GONE.contains(&failure.code()) => return Err(failure),
                 Ok(Err(failure)) => last = Some(failure),
                 Err(_) => {
                     let message = format!("{endpoint} gave no answer in {patience:?}");

@@ -22,6 +22,7 @@ mod output;
 mod partial;
 mod queue;
 mod recover;
+mod register;
 mod render;
 mod route;
 mod serve;
@@ -121,6 +122,7 @@ fn common(command: &Command) -> Option<&Common> {
         Command::Template(args) => &args.common,
         Command::Lock(args) => &args.common,
         Command::Elect(args) => &args.common,
+        Command::Register(args) => &args.common,
         Command::Member(args) => match &args.command {
             Member::List { common }
             | Member::Add { common, .. }
@@ -184,6 +186,7 @@ async fn dispatch(command: Command, client: &Client, out: &Output) -> Outcome<()
         Command::Template(args) => template::template(client, out, &args).await,
         Command::Lock(args) => lock::lock(client, out, &args).await,
         Command::Elect(args) => elect::elect(client, out, &args).await,
+        Command::Register(args) => register::register(client, &args).await,
         Command::Member(args) => cluster::members(client, out, args.command).await,
         Command::Status(_) => maintenance::status(client, out).await,
         Command::Compact(args) => maintenance::compact(client, out, &args).await,

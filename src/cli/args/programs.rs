@@ -219,3 +219,52 @@ pub(crate) struct Elect {
     #[command(flatten)]
     pub common: Common,
 }
+
+/// Register a service while a command runs
+///
+/// Registers an instance of the service, runs the command, keeps the instance registered for as long as it runs, and
+/// deregisters it. A registration that was lost is made anew; the command goes on, whatever becomes of it.
+///
+/// Ends with the command's exit code, as exec does, and passes the same signals on. On SIGTERM, SIGINT and SIGQUIT the
+/// instance is deregistered first, so that nobody is sent to a command that is about to end. When vardr is killed, so is
+/// the command (on Linux), and the instance is gone after --ttl.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  vardr register web --port 8080 -- ./server --port 8080\n  \
+    vardr register web --instance a --address 10.0.0.7 --port 8080 --tag v2 --meta zone=eu -- ./server")]
+pub(crate) struct Register {
+    /// The service
+    pub service: String,
+    /// What the instance is called [default: the name of this host, a colon and the port]
+    #[arg(long, value_name = "NAME")]
+    pub instance: Option<String>,
+    /// Where it is reached [default: the name of this host]
+    #[arg(long, value_name = "HOST")]
+    pub address: Option<String>,
+    /// The port at which it is reached
+    #[arg(long, value_name = "PORT")]
+    pub port: u16,
+    /// A tag to be found by; several by repeating
+    #[arg(long, value_name = "TAG")]
+    pub tag: Vec<String>,
+    /// Anything else to be known; several by repeating
+    #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
+    pub meta: Vec<(String, String)>,
+    /// Its share of the load [default: 1]
+    #[arg(long, value_name = "NUMBER")]
+    pub weight: Option<u32>,
+    /// How long it stays registered once nothing is heard of it any more; a heartbeat is sent every third of that
+    #[arg(long, value_name = "DURATION", value_parser = config::duration, default_value = "15s")]
+    pub ttl: Duration,
+    #[command(flatten)]
+    pub grace: Grace,
+    /// The command and its arguments
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    pub command: Vec<OsString>,
+    #[command(flatten)]
+    pub common: Common,
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("it is not NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
