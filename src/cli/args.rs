@@ -1,16 +1,18 @@
-//! The commands and their arguments, as clap reads and explains them.
+//! The commands and their arguments, as clap reads and explains them. Those that run other programs are in `programs.rs`.
+
+mod programs;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use rustix::process::Signal;
+use clap::{Args, Parser, Subcommand};
 
-use super::child::signal_named;
 use super::exit::EXIT_CODES;
 use super::output::Format;
 use crate::config;
+
+pub(crate) use programs::{Elect, Exec, Grace, Lock, Names, Register, Template, Terms};
 
 const ABOUT: &str = "A configuration service: a replicated, versioned key space over HTTP.";
 
@@ -50,6 +52,9 @@ Files:
 Programs:
   exec        Run a command with keys as its environment, anew when they change
   template    Write a file out of keys, anew when they change
+  lock        Run a command while a lock is held
+  elect       Run a command while it leads, or see who does
+  register    Register a service while a command runs
 
 Shell:
   completion  Completions for your shell
@@ -66,6 +71,7 @@ Examples:
   vardr watch /app/ --initial
   vardr import ./config.yaml /app
   vardr exec --prefix /app/ -- ./server
+  vardr lock backup -- ./backup
 
 The commands talk to http://127.0.0.1:2379, or to --endpoint or VARDR_ENDPOINT.
 ";
@@ -95,6 +101,9 @@ pub(crate) enum Command {
     Export(Export),
     Exec(Exec),
     Template(Template),
+    Lock(Lock),
+    Elect(Elect),
+    Register(Register),
     Member(Member),
     Status(Status),
     Compact(Compact),
@@ -488,125 +497,6 @@ pub(crate) struct Export {
     pub beside: Option<OsString>,
     #[command(flatten)]
     pub common: Common,
-}
-
-/// How long a command may take to end when it was told to; the same for every one that runs a command.
-#[derive(Debug, Clone, Copy, Args)]
-pub(crate) struct Grace {
-    /// How long the command has from SIGTERM to its end, before SIGKILL
-    #[arg(long, value_name = "DURATION", value_parser = config::duration, default_value = "10s")]
-    pub kill_after: Duration,
-}
-
-/// How a key becomes the name of a variable.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Names {
-    /// `/app/db/url` below `/app/` is `DB_URL`.
-    Upper,
-    /// `/app/db/url` below `/app/` is `db_url`.
-    Keep,
-}
-
-/// Run a command with keys as its environment, anew when they change
-///
-/// Each key below the prefix becomes a variable: of its name behind the prefix, every byte but letters, digits and `_`
-/// becomes `_`, and one that would begin with a digit gets a `_` in front. Two keys that become one variable are an error.
-/// Of several prefixes the last one counts.
-///
-/// When a variable changes, the command is told to end by SIGTERM and started again with the new ones; changes that
-/// come close together are one. With --signal it only gets that signal: the environment of a running process cannot change,
-/// so that it has to read its settings itself. With --once nothing is followed. When the connection breaks the command goes
-/// on, and whatever changed meanwhile counts once a server can be reached again.
-///
-/// Ends when the command ends by itself, with its exit code: 128 + N when signal N ended it, 127 when there is no such
-/// command, 126 when it cannot be run. SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1 and SIGUSR2 are passed on, but SIGINT and
-/// SIGQUIT not while vardr is in the foreground of a terminal, which sends them to the command as well. On Linux the command
-/// is killed when vardr is.
-#[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  vardr exec --prefix /app/ -- ./server --port 8080\n  \
-    vardr exec --prefix /defaults/ --prefix /app/ --signal HUP -- ./server\n  \
-    vardr exec --prefix /app/ --once -- env")]
-pub(crate) struct Exec {
-    /// The keys below this become variables; its trailing slash may be left out; several by repeating
-    #[arg(long, value_name = "PREFIX", required = true)]
-    pub prefix: Vec<OsString>,
-    /// On a change start the command again (the default)
-    #[arg(long, conflicts_with_all = ["signal", "once"])]
-    pub restart: bool,
-    /// On a change send this signal, such as HUP; the command's variables stay as they are
-    #[arg(long, value_name = "SIGNAL", value_parser = signal_named, conflicts_with = "once")]
-    pub signal: Option<Signal>,
-    /// Run the command with what is there now, and ignore changes
-    #[arg(long)]
-    pub once: bool,
-    /// Whether the names of variables are in upper case
-    #[arg(long, value_enum, value_name = "RULE", default_value = "upper")]
-    pub names: Names,
-    #[command(flatten)]
-    pub grace: Grace,
-    /// The command and its arguments
-    #[arg(last = true, required = true, value_name = "COMMAND")]
-    pub command: Vec<OsString>,
-    #[command(flatten)]
-    pub common: Common,
-}
-
-const TEMPLATE_HELP: &str = "\
-What a template can read:
-  get(\"/key\")        the text of a key; get(\"/key\", default=\"x\") where it may be absent
-  json(\"/key\")       the same, parsed; default as for get
-  exists(\"/key\")     whether there is such a key
-  list(\"/dir/\")      the keys directly in a directory, each with key, name and value
-  tree(\"/dir/\")      all below it
-  services(\"web\")    the JSON documents of the keys in /services/web/ whose status is absent,
-                     passing or warning, each with its instance
-  env(\"HOME\")        a variable of the environment; default as for get
-
-Examples:
-  vardr template nginx.tmpl /etc/nginx/conf.d/web.conf --reload 'nginx -s reload'
-  vardr template app.tmpl app.conf --mode 0640 --prefix /app/
-  vardr template hosts.tmpl - --once";
-
-/// Write a file out of keys, anew when they change
-///
-/// The template has the syntax of Jinja; names that are not defined are errors. A line with nothing but a block leaves no
-/// line behind, and the line break behind a block goes with it, unless the block ends with `+%}`.
-///
-/// Text is written as it is, anything else as JSON. All reads of one rendering show one revision. The file is replaced as a
-/// whole, and only where it differs; it keeps its owner and mode. Then --reload runs.
-///
-/// Whatever the template reads is followed, and the file written again when it changes; changes that come close together
-/// are one. When the template cannot be rendered then, the file stays as it is until the next change. With --once nothing
-/// is followed.
-#[derive(Debug, Args)]
-#[command(after_help = TEMPLATE_HELP)]
-pub(crate) struct Template {
-    /// The template
-    #[arg(value_name = "TEMPLATE")]
-    pub source: PathBuf,
-    /// The file to write; `-` for standard output
-    pub target: PathBuf,
-    /// A command for `sh -c` after the file was replaced; with --once its exit code is that of vardr
-    #[arg(long, value_name = "COMMAND")]
-    pub reload: Option<OsString>,
-    /// Write the file once, and end
-    #[arg(long)]
-    pub once: bool,
-    /// What stands before names that do not begin with a slash
-    #[arg(long, value_name = "PREFIX")]
-    pub prefix: Option<OsString>,
-    /// The mode of the file, in octal
-    #[arg(long, value_name = "MODE", value_parser = mode)]
-    pub mode: Option<u32>,
-    #[command(flatten)]
-    pub grace: Grace,
-    #[command(flatten)]
-    pub common: Common,
-}
-
-fn mode(text: &str) -> Result<u32, String> {
-    let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o7777);
-    mode.ok_or_else(|| "it is not a mode in octal, such as 0644".to_owned())
 }
 
 /// The members of the cluster

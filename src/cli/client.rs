@@ -29,6 +29,8 @@ pub(crate) struct Request {
     pub route: Route,
     pub headers: HeaderMap,
     pub body: Bytes,
+    /// How long the server was asked to wait before it answers, besides the time that an answer takes.
+    pub waits: Duration,
 }
 
 /// An answer in full.
@@ -64,17 +66,22 @@ enum Attempt {
 
 impl Request {
     pub(crate) fn get(route: Route) -> Self {
-        Self { method: Method::GET, route, headers: HeaderMap::new(), body: Bytes::new() }
+        Self::plain(Method::GET, route, Bytes::new())
+    }
+
+    /// A request without a key. One that is no read is sent once: a connection that breaks ends whatever it asked for.
+    pub(crate) fn plain(method: Method, route: Route, body: impl Into<Bytes>) -> Self {
+        Self { method, route, headers: HeaderMap::new(), body: body.into(), waits: Duration::ZERO }
     }
 
     /// A write, with an `Idempotency-Key` of its own, so that it may be sent again.
     pub(crate) fn write(method: Method, route: Route, body: impl Into<Bytes>) -> Self {
-        let mut headers = HeaderMap::new();
+        let mut request = Self::plain(method, route, body);
         let key = format!("cli-{:032x}", rand::random::<u128>());
         if let Ok(key) = HeaderValue::from_str(&key) {
-            headers.insert("idempotency-key", key);
+            request.headers.insert("idempotency-key", key);
         }
-        Self { method, route, headers, body: body.into() }
+        request
     }
 
     /// A write whose body is JSON.
@@ -141,7 +148,7 @@ impl Client {
 
     /// Sends a request and returns when the head of an answer is there, whatever it says.
     async fn exchange(&self, request: &Request) -> Outcome<reqwest::Response> {
-        let deadline = Instant::now() + self.timeout;
+        let deadline = self.deadline(request);
         let mut may_be_applied = None;
         loop {
             let mut pause = None;
@@ -177,7 +184,7 @@ impl Client {
 
     /// Sends a request to one endpoint, once, with no bound on the time of the answer's body.
     pub(crate) async fn open_at(&self, endpoint: &Url, request: &Request) -> Outcome<reqwest::Response> {
-        match self.attempt(endpoint, request, Instant::now() + self.timeout).await {
+        match self.attempt(endpoint, request, self.deadline(request)).await {
             Attempt::Answered(response) => checked(response).await,
             Attempt::Refused { failure, .. } => Err(failure),
             Attempt::Lost(why) => Err(lost(request, &why)),
@@ -186,7 +193,7 @@ impl Client {
 
     /// Asks one endpoint, once, to go on in another protocol (RFC 9110, section 7.8), and returns the connection.
     pub(crate) async fn upgrade_at(&self, endpoint: &Url, request: &Request) -> Outcome<reqwest::Upgraded> {
-        let response = match self.attempt(endpoint, request, Instant::now() + self.timeout).await {
+        let response = match self.attempt(endpoint, request, self.deadline(request)).await {
             Attempt::Answered(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => response,
             Attempt::Answered(response) => {
                 checked(response).await?;
@@ -197,6 +204,10 @@ impl Client {
             Attempt::Lost(why) => return Err(lost(request, &why)),
         };
         response.upgrade().await.map_err(|error| lost(request, &format!("{endpoint}: {}", cause(&error))))
+    }
+
+    fn deadline(&self, request: &Request) -> Instant {
+        Instant::now() + self.timeout + request.waits
     }
 
     async fn attempt(&self, endpoint: &Url, request: &Request, deadline: Instant) -> Attempt {
@@ -214,7 +225,7 @@ impl Client {
                 return Attempt::Refused { failure: Failure::new(Exit::Unavailable, message), retry_after: None };
             }
             Ok(Err(error)) => return Attempt::Lost(format!("{endpoint} gave no answer: {}", cause(&error))),
-            Err(_) => return Attempt::Lost(format!("{endpoint} gave no answer in {:?}", self.timeout)),
+            Err(_) => return Attempt::Lost(format!("{endpoint} gave no answer in {:?}", self.timeout + request.waits)),
         };
         match response.status() {
             StatusCode::SERVICE_UNAVAILABLE => refused(response).await,

@@ -13,12 +13,14 @@ pub enum Exit {
     /// The command line or the request is wrong.
     Usage,
     NotFound,
-    /// A condition did not hold, or a transaction took its `else`.
+    /// A condition did not hold, a transaction took its `else`, or somebody else holds what was asked for.
     Precondition,
     /// No endpoint could be reached or serve; nothing was changed.
     Unavailable,
     /// The write may have been carried out, or may be later.
     Unknown,
+    /// What a command was run under was lost before it ended.
+    Lost,
     /// What a command that was run ended with, as a shell tells it.
     Command(u8),
 }
@@ -35,6 +37,7 @@ impl Exit {
             Self::Precondition => 4,
             Self::Unavailable => 5,
             Self::Unknown => 6,
+            Self::Lost => 7,
             Self::Command(code) => code,
         }
     }
@@ -46,10 +49,11 @@ Exit codes:
   0  done
   1  failed, or an import or export left something out
   2  wrong usage, or a request that the server refuses as invalid
-  3  not found: the key, the directory, the lease or the member
-  4  a condition did not hold, or a transaction took its else branch
+  3  not found: the key, the directory, the lease, the leader or the member
+  4  a condition did not hold, a transaction took its else branch, or somebody else holds the lock or leads
   5  no server could be reached or serve; nothing was changed
-  6  outcome unknown: the write may have been carried out";
+  6  outcome unknown: the write may have been carried out
+  7  the lock or the election was lost while the command ran";
 
 /// Why a command did not do what it was asked.
 #[derive(Debug)]
@@ -105,7 +109,7 @@ impl Failure {
             (_, "outcome_unknown") => Exit::Unknown,
             (400 | 405 | 415 | 422, _) => Exit::Usage,
             (404, _) => Exit::NotFound,
-            (412, _) => Exit::Precondition,
+            (412, _) | (409, "lock_held" | "not_elected") => Exit::Precondition,
             (503 | 504, _) => Exit::Unavailable,
             _ => Exit::Failure,
         };
@@ -157,6 +161,7 @@ mod tests {
         let exit = |status, body: &str| Failure::from_answer(status, body.as_bytes()).exit();
         assert_eq!(exit(404, r#"{"code":"key_not_found"}"#), Exit::NotFound);
         assert_eq!(exit(412, r#"{"code":"precondition_failed"}"#), Exit::Precondition);
+        assert_eq!(exit(409, r#"{"code":"lock_held"}"#), Exit::Precondition);
         assert_eq!(exit(400, r#"{"code":"invalid_argument"}"#), Exit::Usage);
         assert_eq!(exit(503, r#"{"code":"no_leader"}"#), Exit::Unavailable);
         assert_eq!(exit(504, r#"{"code":"outcome_unknown"}"#), Exit::Unknown);

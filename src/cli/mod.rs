@@ -7,17 +7,22 @@ mod args;
 mod child;
 mod client;
 mod cluster;
+mod elect;
 mod exec;
 mod exit;
 mod follow;
+mod hold;
 mod item;
 mod keys;
 mod lease;
+mod lock;
 mod maintenance;
 mod moment;
 mod output;
 mod partial;
+mod queue;
 mod recover;
+mod register;
 mod render;
 mod route;
 mod serve;
@@ -115,6 +120,9 @@ fn common(command: &Command) -> Option<&Common> {
         Command::Export(args) => &args.common,
         Command::Exec(args) => &args.common,
         Command::Template(args) => &args.common,
+        Command::Lock(args) => &args.common,
+        Command::Elect(args) => &args.common,
+        Command::Register(args) => &args.common,
         Command::Member(args) => match &args.command {
             Member::List { common }
             | Member::Add { common, .. }
@@ -176,6 +184,9 @@ async fn dispatch(command: Command, client: &Client, out: &Output) -> Outcome<()
         Command::Export(args) => transfer::export(client, out, &args).await,
         Command::Exec(args) => exec::exec(client, &args).await,
         Command::Template(args) => template::template(client, out, &args).await,
+        Command::Lock(args) => lock::lock(client, out, &args).await,
+        Command::Elect(args) => elect::elect(client, out, &args).await,
+        Command::Register(args) => register::register(client, &args).await,
         Command::Member(args) => cluster::members(client, out, args.command).await,
         Command::Status(_) => maintenance::status(client, out).await,
         Command::Compact(args) => maintenance::compact(client, out, &args).await,

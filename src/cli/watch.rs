@@ -18,10 +18,10 @@ use super::route::{self, Route};
 
 /// The longest line of an event: the largest value twice (with `prev`), escaped, and room to spare.
 const MAX_LINE: usize = 64 * 1024 * 1024;
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LAST_PAUSE: Duration = Duration::from_secs(2);
+pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(100);
+pub(super) const LAST_PAUSE: Duration = Duration::from_secs(2);
 /// The server writes at least every 15 s, if only a sign of life.
-const SILENCE: Duration = Duration::from_secs(45);
+pub(super) const SILENCE: Duration = Duration::from_secs(45);
 
 /// Where a watch stands.
 #[derive(Debug)]
@@ -241,14 +241,14 @@ fn show_mark(out: &Output, event: &Value, line: &[u8], kind: &str) -> Outcome<()
 
 /// Cuts a stream of bytes into lines.
 #[derive(Debug, Default)]
-struct Lines {
+pub(super) struct Lines {
     pending: Vec<u8>,
     /// How far `pending` was searched in vain.
     searched: usize,
 }
 
 impl Lines {
-    fn push(&mut self, chunk: &[u8]) -> Outcome<()> {
+    pub(super) fn push(&mut self, chunk: &[u8]) -> Outcome<()> {
         if self.pending.len() + chunk.len() > MAX_LINE {
             return Err(Failure::failed("the server sent a line that is too long"));
         }
@@ -257,7 +257,7 @@ impl Lines {
     }
 
     /// The next whole line that is not blank, without its line break.
-    fn next(&mut self) -> Option<Vec<u8>> {
+    pub(super) fn next(&mut self) -> Option<Vec<u8>> {
         loop {
             let found = self.pending.iter().skip(self.searched).position(|byte| *byte == b'\n');
             let Some(at) = found.map(|offset| self.searched + offset) else {

@@ -1,10 +1,14 @@
-//! The commands that run other programs, against a real server: `exec` in `exec.rs`, `template` in `template.rs`.
+//! The commands that run other programs, against a real server: `exec` in `exec.rs`, `template` in `template.rs`, `lock` in
+//! `lock.rs`, `elect` in `elect.rs`, `register` in `register.rs`.
 //!
 //! What runs is `sh`, which says on its standard output what it sees, so that tests wait for lines and never for time.
 
 #![cfg(test)]
 
+mod elect;
 mod exec;
+mod lock;
+mod register;
 #[path = "../support/mod.rs"]
 mod support;
 mod template;
