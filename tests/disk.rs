@@ -170,6 +170,16 @@ fn a_failing_sync_stops_the_member_and_loses_nothing_acknowledged() {
     }
 }
 
+/// Text that the store cannot pack into less room.
+fn noise(length: usize) -> String {
+    let mut state = 1_u64;
+    let letter = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        char::from(b'0' + u8::try_from(state >> 58).unwrap())
+    };
+    std::iter::repeat_with(letter).take(length).collect()
+}
+
 #[test]
 fn on_a_full_disk_reads_deletions_and_compaction_go_on_and_nothing_is_lost() {
     let dir = tempfile::tempdir().unwrap();
@@ -178,7 +188,7 @@ fn on_a_full_disk_reads_deletions_and_compaction_go_on_and_nothing_is_lost() {
     }
     let volume = Volume::make(&dir.path().join("image"), &dir.path().join("mount"), 384).unwrap();
     let mut server = Server::try_start_in(&volume.point().join("data"), &[]).unwrap();
-    let value = "x".repeat(1 << 20);
+    let value = noise(1 << 20);
     let mut stored = 0;
     let deadline = Instant::now() + Duration::from_mins(2);
     let full = loop {
@@ -207,7 +217,7 @@ fn a_disk_that_fills_as_fast_as_clients_can_is_known_to_be_full_before_it_is() {
     }
     let volume = Volume::make(&dir.path().join("image"), &dir.path().join("mount"), 512).unwrap();
     let server = Server::try_start_in(&volume.point().join("data"), &[]).unwrap();
-    let value = "x".repeat(1_400_000);
+    let value = noise(1_400_000);
     let deadline = Instant::now() + Duration::from_mins(2);
     let stored: u64 = std::thread::scope(|scope| {
         let fill = |writer: u32| {
