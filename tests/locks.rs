@@ -167,6 +167,7 @@ fn one_lease_holds_many_locks_and_asking_again_gives_the_same_one() {
         one.fencing_token
     );
     acquire(&client, "two", &body);
+    client.post(&format!("/v1/locks/three/{}:keepalive", lease.id), "").refused(404, "place_not_found");
     client.delete(&format!("/v1/leases/{}", lease.id)).expect(200);
     assert_eq!((queue(&client, "one").holder, queue(&client, "two").holder), (None, None));
     client.post("/v1/locks/one", &body).refused(404, "lease_not_found");

@@ -2,8 +2,8 @@
 //!
 //! A place in the queue `jobs` is a key `jobs/{lease in hex}` that dies with its lease; the order is that of create
 //! revisions. This is the layout of the `concurrency` package of etcd's Go client, so that its mutexes and elections
-//! and those here exclude each other. Nobody can come in ahead of a place that is there: whoever waits reads once who
-//! is ahead, and from then on follows only the nearest of those that are left.
+//! and those here exclude each other. Nobody can come in ahead of a place that is there: whoever waits follows only
+//! the nearest one ahead of it, and looks for the next when that is gone.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -24,6 +24,8 @@ use crate::model::{
 const RETRY: Duration = Duration::from_millis(200);
 /// How long one step of a longer task may take before it is tried again.
 const STEP: Duration = Duration::from_secs(5);
+/// Keys of a queue that are read at once.
+const PAGE: u64 = 128;
 /// How often an observation says that it is alive while nothing changes.
 const ALIVE: Duration = Duration::from_secs(15);
 /// How often a waiting place is kept alive within the time of its lease.
@@ -175,25 +177,25 @@ impl Service {
         Ok(Entered::First { place, replayed: taken.replayed })
     }
 
-    /// Sets the lease of a place back to its full time; `None` when there is no such place.
+    /// Sets the lease of a place back to its full time; `None` when there is no such place. A lease that has no place here is
+    /// left alone.
     ///
     /// # Errors
-    /// [`Refusal::LeaseNotFound`], and those of reads and writes.
+    /// Those of reads and writes.
     pub async fn keep_place(
         &self,
         call: &Call,
         name: &QueueName,
         lease: LeaseId,
     ) -> Result<Option<(Revision, Place)>, Error> {
-        let key = name.place(lease)?;
-        let (revision, ttl) = match self.renew_lease(call, lease).await {
-            Ok(renewed) => renewed,
-            Err(Error::Refused { refusal, .. }) if matches!(*refusal, Refusal::LeaseNotFound(_)) => return Ok(None),
-            Err(error) => return Err(error),
-        };
         let reader = self.reader(call, Consistency::Linearizable).await?;
-        let place = reader.get(&key, None)?.and_then(|item| self.place(name, item));
-        Ok(place.map(|place| (revision, Place { remaining: Some(ttl), ..place })))
+        let found = reader.get(&name.place(lease)?, None)?.and_then(|item| self.place(name, item));
+        let Some(place) = found else { return Ok(None) };
+        match self.renew_lease(call, lease).await {
+            Ok((revision, ttl)) => Ok(Some((revision, Place { remaining: Some(ttl), ..place }))),
+            Err(Error::Refused { refusal, .. }) if matches!(*refusal, Refusal::LeaseNotFound(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Gives a place up, whoever has it, and says whether an earlier request with the same idempotency key did; `None` when
@@ -256,9 +258,8 @@ impl Service {
         until: Instant,
     ) -> Result<Option<Place>, Error> {
         let mut renewal = Renewal::new(self, entry, taken);
-        let mut ahead = None;
         loop {
-            let (place, nearest, revision) = match self.look_ahead(call, entry, taken, &mut ahead).await {
+            let (place, nearest, revision) = match self.look_ahead(call, entry, taken).await {
                 Ok(found) => found,
                 // Elections pass; the place stays for as long as its lease does.
                 Err(error) if passes(&error) && Instant::now() < until => {
@@ -283,32 +284,24 @@ impl Service {
         }
     }
 
-    /// The place, the nearest one ahead of it that is left, and the revision at which that was so. The first time, all that
-    /// are ahead are read.
+    /// The place, the nearest one ahead of it that is left, and the revision at which that is so.
     async fn look_ahead(
         &self,
         call: &Call,
         entry: &Entry,
         taken: &Taken,
-        ahead: &mut Option<Vec<(Key, Revision)>>,
     ) -> Result<(Place, Option<Key>, Revision), Error> {
         let call = Call { deadline: Instant::now() + STEP, ..call.clone() };
         let reader = self.reader(&call, Consistency::Linearizable).await?;
         let place = self.find(&reader, &entry.name, taken)?;
-        let ahead = if let Some(ahead) = ahead {
-            ahead
-        } else {
-            let queue = self.read_queue(&reader, &entry.name).await?;
-            let before = queue.places.into_iter().take_while(|other| other.token < taken.token);
-            ahead.insert(before.map(|other| (other.key, other.token)).collect())
-        };
-        while let Some((nearest, token)) = ahead.last() {
-            if reader.get(nearest, None)?.is_some_and(|found| found.record.create_revision == *token) {
-                return Ok((place, Some(nearest.clone()), reader.revision()));
+        let mut nearest: Option<Place> = None;
+        self.each_place(&reader, &entry.name, true, |other| {
+            if other.token < taken.token && nearest.as_ref().is_none_or(|nearest| nearest.token < other.token) {
+                nearest = Some(other);
             }
-            ahead.pop();
-        }
-        Ok((place, None, reader.revision()))
+        })
+        .await?;
+        Ok((place, nearest.map(|nearest| nearest.key), reader.revision()))
     }
 
     /// The place that was taken, as long as it is there.
@@ -329,26 +322,31 @@ impl Service {
             on_compacted: OnCompacted::End,
             progress_every: None,
         };
-        let mut stream = self.watch(call, request).await?;
-        loop {
-            match stream.next().await {
-                Some(WatchItem::Events(_) | WatchItem::Compacted { .. } | WatchItem::Lagging { .. }) => return Ok(()),
-                Some(WatchItem::State(_) | WatchItem::Synced(_) | WatchItem::Progress(_) | WatchItem::Reset) => {}
-                Some(WatchItem::Failed(error)) => return Err(error),
-                Some(WatchItem::Closed) | None => return Err(Error::ShuttingDown),
-            }
-        }
+        if self.changed(call, request).await? { Ok(()) } else { Err(Error::ShuttingDown) }
     }
 
     async fn read_queue(&self, reader: &Reader, name: &QueueName) -> Result<Queue, Error> {
-        let mut request = ListRequest::level(name.directory(), MAX_QUEUE_PLACES);
         let mut places = Vec::new();
+        self.each_place(reader, name, false, |place| places.push(place)).await?;
+        places.sort_by_key(|place| place.token);
+        Ok(Queue { revision: reader.revision(), places })
+    }
+
+    /// Gives every place of a queue to `take`, in order of key; without their values, if `keys_only`.
+    async fn each_place(
+        &self,
+        reader: &Reader,
+        name: &QueueName,
+        keys_only: bool,
+        mut take: impl FnMut(Place),
+    ) -> Result<(), Error> {
+        let mut request = ListRequest { keys_only, ..ListRequest::level(name.directory(), PAGE) };
         let mut looked_at = 0;
         loop {
             let page = reader.list(request.clone()).await?;
             looked_at += page.items.len() + page.directories.len();
-            places.extend(page.items.into_iter().filter_map(|item| self.place(name, item)));
-            let Some(cursor) = page.cursor else { break };
+            page.items.into_iter().filter_map(|item| self.place(name, item)).for_each(&mut take);
+            let Some(cursor) = page.cursor else { return Ok(()) };
             if looked_at as u64 >= MAX_QUEUE_PLACES {
                 let what = format!(
                     "more than {MAX_QUEUE_PLACES} keys are directly below {}/: too many for the queue of a lock or an election",
@@ -358,8 +356,6 @@ impl Service {
             }
             request.cursor = Some(cursor);
         }
-        places.sort_by_key(|place| place.token);
-        Ok(Queue { revision: reader.revision(), places })
     }
 
     /// The place that a key is, if it is one: it is named after its lease.

@@ -191,6 +191,31 @@ impl Service {
     }
 }
 
+impl Service {
+    /// Waits until something that the request is about has changed. False when the server drains before.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`] and what a watch can fail with.
+    pub async fn changed(&self, call: &Call, request: WatchRequest) -> Result<bool, Error> {
+        let mut stream = match self.watch(call, request).await {
+            Ok(stream) => stream,
+            Err(Error::ShuttingDown) => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        loop {
+            match stream.next().await {
+                // What was compacted meanwhile has changed, as far as anybody can tell.
+                Some(
+                    WatchItem::Events(_) | WatchItem::Compacted { .. } | WatchItem::Lagging { .. } | WatchItem::Reset,
+                ) => return Ok(true),
+                Some(WatchItem::State(_) | WatchItem::Synced(_) | WatchItem::Progress(_)) => {}
+                Some(WatchItem::Failed(error)) => return Err(error),
+                Some(WatchItem::Closed) | None => return Ok(false),
+            }
+        }
+    }
+}
+
 impl WatchStream {
     /// The revision that the store was at when the watch began.
     #[must_use]

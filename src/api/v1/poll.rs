@@ -11,10 +11,10 @@ use crate::api::extract::{Tags, duration};
 use crate::api::problem::{Code, Problem};
 use crate::api::{Answer, PREFERENCE_APPLIED, State};
 use crate::model::{Key, KeyRange, Revision};
-use crate::service::{Call, Consistency, Error, OnCompacted, Reader, Service, Start, WatchItem, WatchRequest};
+use crate::service::{Call, Consistency, Error, OnCompacted, Reader, Service, Start, WatchRequest};
 
 /// The longest that a request is held.
-const MAX_WAIT: Duration = Duration::from_mins(10);
+pub(super) const MAX_WAIT: Duration = Duration::from_mins(10);
 /// The preferences of a client (RFC 7240).
 const PREFER: HeaderName = HeaderName::from_static("prefer");
 
@@ -172,23 +172,7 @@ async fn changed(
         on_compacted: OnCompacted::End,
         progress_every: None,
     };
-    let mut stream = match service.watch(call, request).await {
-        Ok(stream) => stream,
-        Err(Error::ShuttingDown) => return Ok(false),
-        Err(error) => return Err(error),
-    };
-    loop {
-        let Ok(item) = timeout_at(until.into(), stream.next()).await else { return Ok(false) };
-        match item {
-            // What was compacted meanwhile has changed, as far as anybody can tell.
-            Some(WatchItem::Events(_) | WatchItem::Compacted { .. } | WatchItem::Lagging { .. } | WatchItem::Reset) => {
-                return Ok(true);
-            }
-            Some(WatchItem::State(_) | WatchItem::Synced(_) | WatchItem::Progress(_)) => {}
-            Some(WatchItem::Failed(error)) => return Err(error),
-            Some(WatchItem::Closed) | None => return Ok(false),
-        }
-    }
+    timeout_at(until.into(), service.changed(call, request)).await.unwrap_or(Ok(false))
 }
 
 #[cfg(test)]
