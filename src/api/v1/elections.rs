@@ -14,7 +14,7 @@ use utoipa::{OpenApi, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 
 use super::format::{self, Object};
-use super::queue::{self, PlaceQuery, QueueQuery, Show};
+use super::queue::{self, PlaceQuery, QueueQuery, Show, Terms};
 use super::schema::{CandidateObject, Deleted, ElectionObject};
 use super::txn::DurationSchema;
 use super::watch::event_stream;
@@ -22,7 +22,7 @@ use crate::api::extract::json::{self, Lease as LeaseMember, Span as SpanMember};
 use crate::api::extract::{Verb, query};
 use crate::api::problem::{Code, Problem};
 use crate::api::{Answer, State};
-use crate::service::{Consistency, Entered, Entry, Observation, Observed, QueueName};
+use crate::service::{Consistency, Observation, Observed, QueueName};
 
 /// What the paths of elections begin with.
 pub const ELECTIONS: &str = "/v1/elections/";
@@ -60,6 +60,13 @@ pub struct CampaignRequest {
     wait: Option<SpanMember>,
 }
 
+impl From<CampaignRequest> for Terms {
+    fn from(request: CampaignRequest) -> Self {
+        let CampaignRequest { value, ttl, lease, wait } = request;
+        Self { ttl, lease, wait, value }
+    }
+}
+
 /// What the leader has to say.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -83,7 +90,10 @@ pub async fn campaign(Extract(api): Extract<State>, request: Request) -> Respons
     let (parts, body) = request.into_parts();
     let result = match Verb::Keepalive.strip(raw(&parts)) {
         Some(place) => queue::keep_alive(&api, &parts, place, body, Show::Election).await,
-        None => stand(&api, &parts, body).await,
+        None => match queue::refuse_verbs(raw(&parts), VERBS) {
+            Ok(()) => queue::enter::<CampaignRequest>(&api, &parts, raw(&parts), body, Show::Election).await,
+            Err(problem) => Err(problem),
+        },
     };
     api.finish(result)
 }
@@ -103,7 +113,10 @@ pub async fn get_election(Extract(api): Extract<State>, request: Request) -> Res
             Ok(response) => return response,
             Err(problem) => Err(problem),
         },
-        None => look(&api, &parts).await,
+        None => match queue::refuse_verbs(raw(&parts), VERBS) {
+            Ok(()) => queue::look(&api, &parts, raw(&parts), Show::Election).await,
+            Err(problem) => Err(problem),
+        },
     };
     api.finish(result)
 }
@@ -170,40 +183,6 @@ fn raw(parts: &Parts) -> &str {
     parts.uri.path().strip_prefix(ELECTIONS).unwrap_or_default()
 }
 
-async fn stand(api: &State, parts: &Parts, body: Body) -> Result<Answer, Problem> {
-    queue::refuse_verbs(raw(parts), VERBS)?;
-    let name = queue::named(raw(parts))?;
-    let asked: PlaceQuery = query(parts.uri.query())?;
-    let (mut call, body) = api.arrive(parts, body, asked.timeout).await?;
-    let CampaignRequest { value, ttl, lease, wait } = queue::request(&body)?;
-    let (life, wait) = (queue::life(ttl, lease)?, queue::wait(wait)?);
-    call.deadline += wait;
-    let entry = Entry { name: name.clone(), life, value: value.unwrap_or_default().into(), wait };
-    match api.service().enter(&call, entry).await? {
-        Entered::First { place, replayed } => {
-            let mut out = Vec::with_capacity(256);
-            queue::write_place(&mut out, &name, &place, Show::Election);
-            Ok(Answer::json(place.modified, out).with_replayed(replayed))
-        }
-        Entered::Behind(behind) => {
-            let waited = if wait.is_zero() { String::new() } else { format!(" for {} s", wait.as_secs_f64()) };
-            let problem = Problem::new(Code::NotElected, format!("somebody else led{waited}")).at(behind.revision);
-            Err(problem.with_json("leader", queue::first(&name, &behind.places, Show::Election)))
-        }
-    }
-}
-
-async fn look(api: &State, parts: &Parts) -> Result<Answer, Problem> {
-    queue::refuse_verbs(raw(parts), VERBS)?;
-    let name = queue::named(raw(parts))?;
-    let asked: QueueQuery = query(parts.uri.query())?;
-    let call = api.call(asked.timeout)?;
-    let found = api.service().queue(&call, asked.consistency.unwrap_or_default(), &name).await?;
-    let mut out = Vec::with_capacity(256 + 192 * found.places.len());
-    queue::write_queue(&mut out, &name, &found, "leader", Show::Election);
-    Ok(Answer::json(found.revision, out))
-}
-
 async fn say(api: &State, parts: &Parts, body: Body) -> Result<Answer, Problem> {
     queue::refuse_verbs(raw(parts), VERBS)?;
     let (name, lease) = queue::place(raw(parts))?;
@@ -211,9 +190,7 @@ async fn say(api: &State, parts: &Parts, body: Body) -> Result<Answer, Problem> 
     let (call, body) = api.arrive(parts, body, asked.timeout).await?;
     let ProclaimRequest { value } = json::read(&body)?;
     if let Some((place, replayed)) = api.service().proclaim(&call, &name, lease, value.into()).await? {
-        let mut out = Vec::with_capacity(256);
-        queue::write_place(&mut out, &name, &place, Show::Election);
-        return Ok(Answer::json(place.modified, out).with_replayed(replayed));
+        return Ok(queue::answer(place.modified, &name, &place, Show::Election).with_replayed(replayed));
     }
     let found = api.service().queue(&call, Consistency::Linearizable, &name).await?;
     let problem = Problem::new(Code::NotLeader, format!("the candidate {lease} does not lead")).at(found.revision);
@@ -255,7 +232,7 @@ fn messages(observation: Observation, name: QueueName) -> impl Stream<Item = io:
                     queue::write_place(&mut out, &name, place, Show::Election);
                 } else {
                     let mut object = Object::begin(&mut out);
-                    object.string("name", &String::from_utf8_lossy(name.as_bytes()));
+                    object.string("name", &queue::text(&name));
                     object.end();
                 }
                 out.extend_from_slice(b"\n\n");

@@ -1,6 +1,5 @@
 //! `/v1/locks`: acquire, look at, keep alive, release.
 
-use axum::body::Body;
 use axum::extract::{Request, State as Extract};
 use axum::response::Response;
 use axum::routing::get;
@@ -9,14 +8,12 @@ use serde::Deserialize;
 use utoipa::{OpenApi, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 
-use super::queue::{self, PlaceQuery, QueueQuery, Show};
+use super::queue::{self, PlaceQuery, QueueQuery, Show, Terms};
 use super::schema::{Deleted, LockObject, LockQueue};
 use super::txn::DurationSchema;
+use crate::api::State;
+use crate::api::extract::Verb;
 use crate::api::extract::json::{Lease as LeaseMember, Span as SpanMember};
-use crate::api::extract::{Verb, query};
-use crate::api::problem::{Code, Problem};
-use crate::api::{Answer, State};
-use crate::service::{Entered, Entry};
 
 /// What the paths of locks begin with.
 pub const LOCKS: &str = "/v1/locks/";
@@ -54,6 +51,13 @@ pub struct LockRequest {
     owner: Option<String>,
 }
 
+impl From<LockRequest> for Terms {
+    fn from(request: LockRequest) -> Self {
+        let LockRequest { ttl, lease, wait, owner } = request;
+        Self { ttl, lease, wait, value: owner }
+    }
+}
+
 /// Acquire a lock
 ///
 /// Waits in the order of arrival. The answer says the fencing token: a number greater than that of any holder before. Hand it to
@@ -70,7 +74,7 @@ pub async fn acquire_lock(Extract(api): Extract<State>, request: Request) -> Res
     let (parts, body) = request.into_parts();
     let result = match Verb::Keepalive.strip(raw(&parts)) {
         Some(place) => queue::keep_alive(&api, &parts, place, body, Show::Lock).await,
-        None => acquire(&api, &parts, body).await,
+        None => queue::enter::<LockRequest>(&api, &parts, raw(&parts), body, Show::Lock).await,
     };
     api.finish(result)
 }
@@ -84,7 +88,11 @@ pub async fn acquire_lock(Extract(api): Extract<State>, request: Request) -> Res
     responses((status = 200, description = "The holder and the queue", body = LockQueue)),
 )]
 pub async fn get_lock(Extract(api): Extract<State>, request: Request) -> Response {
-    let result = look(&api, &request.into_parts().0).await;
+    let parts = request.into_parts().0;
+    let result = match queue::refuse_verbs(raw(&parts), VERBS) {
+        Ok(()) => queue::look(&api, &parts, raw(&parts), Show::Lock).await,
+        Err(problem) => Err(problem),
+    };
     api.finish(result)
 }
 
@@ -111,49 +119,13 @@ fn keep_lock_alive() {}
 )]
 pub async fn release_lock(Extract(api): Extract<State>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
-    let result = release(&api, &parts, body).await;
+    let result = match queue::refuse_verbs(raw(&parts), VERBS) {
+        Ok(()) => queue::leave(&api, &parts, raw(&parts), body).await,
+        Err(problem) => Err(problem),
+    };
     api.finish(result)
 }
 
 fn raw(parts: &Parts) -> &str {
     parts.uri.path().strip_prefix(LOCKS).unwrap_or_default()
-}
-
-async fn acquire(api: &State, parts: &Parts, body: Body) -> Result<Answer, Problem> {
-    let name = queue::named(raw(parts))?;
-    let asked: PlaceQuery = query(parts.uri.query())?;
-    let (mut call, body) = api.arrive(parts, body, asked.timeout).await?;
-    let LockRequest { ttl, lease, wait, owner } = queue::request(&body)?;
-    let (life, wait) = (queue::life(ttl, lease)?, queue::wait(wait)?);
-    call.deadline += wait;
-    let entry = Entry { name: name.clone(), life, value: owner.unwrap_or_default().into(), wait };
-    match api.service().enter(&call, entry).await? {
-        Entered::First { place, replayed } => {
-            let mut out = Vec::with_capacity(192);
-            queue::write_place(&mut out, &name, &place, Show::Lock);
-            Ok(Answer::json(place.modified, out).with_replayed(replayed))
-        }
-        Entered::Behind(behind) => {
-            let waited = if wait.is_zero() { String::new() } else { format!(" for {} s", wait.as_secs_f64()) };
-            let detail = format!("somebody else held the lock{waited}");
-            let problem = Problem::new(Code::LockHeld, detail).at(behind.revision);
-            Err(problem.with_json("holder", queue::first(&name, &behind.places, Show::Lock)))
-        }
-    }
-}
-
-async fn look(api: &State, parts: &Parts) -> Result<Answer, Problem> {
-    queue::refuse_verbs(raw(parts), VERBS)?;
-    let name = queue::named(raw(parts))?;
-    let asked: QueueQuery = query(parts.uri.query())?;
-    let call = api.call(asked.timeout)?;
-    let found = api.service().queue(&call, asked.consistency.unwrap_or_default(), &name).await?;
-    let mut out = Vec::with_capacity(256 + 160 * found.places.len());
-    queue::write_queue(&mut out, &name, &found, "holder", Show::Lock);
-    Ok(Answer::json(found.revision, out))
-}
-
-async fn release(api: &State, parts: &Parts, body: Body) -> Result<Answer, Problem> {
-    queue::refuse_verbs(raw(parts), VERBS)?;
-    queue::leave(api, parts, raw(parts), body).await
 }

@@ -1,12 +1,12 @@
 //! What locks and elections have in common on `/v1`: how their paths name a queue and a place in it, and what a place
 //! looks like.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use axum::body::Body;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
 use http::HeaderValue;
 use http::header::ALLOW;
 use http::request::Parts;
@@ -14,6 +14,7 @@ use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
 
 use super::format::Object;
+use super::poll::MAX_WAIT;
 use crate::api::extract::json::{self, Lease, Span};
 use crate::api::extract::query::{
     LEASE_ID, Span as SpanParameter, is_percent_encoded, lease_id, parameters, shortened,
@@ -21,8 +22,8 @@ use crate::api::extract::query::{
 use crate::api::extract::{Verb, body, query};
 use crate::api::problem::{Code, Problem};
 use crate::api::{Answer, State};
-use crate::model::{LeaseId, Ttl};
-use crate::service::{Consistency, Life, Place, Queue, QueueName};
+use crate::model::{LeaseId, Revision, Ttl};
+use crate::service::{Consistency, Entered, Entry, Life, Place, QueueName};
 
 /// How long a place lasts without being kept alive, when the request does not say.
 const DEFAULT_TTL: Ttl = Ttl::from_secs(30);
@@ -30,8 +31,6 @@ const DEFAULT_TTL: Ttl = Ttl::from_secs(30);
 const MIN_TTL: Ttl = Ttl::from_secs(1);
 /// How long a request waits for its turn, when it does not say.
 const DEFAULT_WAIT: Duration = Duration::from_secs(10);
-/// The longest that a request may wait for its turn.
-const MAX_WAIT: Duration = Duration::from_mins(10);
 
 parameters! {
     /// What can be asked of looking at a lock or an election.
@@ -59,6 +58,34 @@ pub const NAME_METHODS: &str = "GET,HEAD,POST";
 pub enum Show {
     Lock,
     Election,
+}
+
+impl Show {
+    /// The member that says who is first.
+    const fn first(self) -> &'static str {
+        match self {
+            Self::Lock => "holder",
+            Self::Election => "leader",
+        }
+    }
+
+    /// What is said to those who did not become the first.
+    const fn behind(self) -> (Code, &'static str) {
+        match self {
+            Self::Lock => (Code::LockHeld, "somebody else held the lock"),
+            Self::Election => (Code::NotElected, "somebody else led"),
+        }
+    }
+}
+
+/// How a place is asked for.
+#[derive(Debug)]
+pub struct Terms {
+    pub ttl: Option<Span>,
+    pub lease: Option<Lease>,
+    pub wait: Option<Span>,
+    /// The owner of a lock; what a candidate proclaims.
+    pub value: Option<String>,
 }
 
 /// The methods at a raw path: a name with a slash in it may be a place as well, which takes `at_place`.
@@ -122,7 +149,7 @@ pub fn refuse_verbs(raw: &str, verbs: &[(Verb, &'static str, &'static str)]) -> 
 ///
 /// # Errors
 /// [`Code::InvalidArgument`] for both, and for too short a time.
-pub fn life(ttl: Option<Span>, lease: Option<Lease>) -> Result<Life, Problem> {
+fn life(ttl: Option<Span>, lease: Option<Lease>) -> Result<Life, Problem> {
     match (ttl, lease) {
         (Some(_), Some(_)) => Err(Problem::invalid("`ttl` and `lease` exclude each other: a lease has its own time")),
         (Some(Span(ttl)), None) if ttl < MIN_TTL => Err(Problem::invalid("`ttl` has to be at least 1 s")),
@@ -136,7 +163,7 @@ pub fn life(ttl: Option<Span>, lease: Option<Lease>) -> Result<Life, Problem> {
 ///
 /// # Errors
 /// [`Code::InvalidArgument`] for more than is allowed.
-pub fn wait(wait: Option<Span>) -> Result<Duration, Problem> {
+fn wait(wait: Option<Span>) -> Result<Duration, Problem> {
     let wait = wait.map_or(DEFAULT_WAIT, |Span(wait)| Duration::from_millis(wait.get()));
     if wait > MAX_WAIT {
         return Err(Problem::invalid(format!("`wait` may be at most {} s", MAX_WAIT.as_secs())));
@@ -144,12 +171,51 @@ pub fn wait(wait: Option<Span>) -> Result<Duration, Problem> {
     Ok(wait)
 }
 
-/// The body of a request whose members can all be left out, and so can the body.
+/// Takes a place in the queue that a raw path names, and waits until it is the first one.
 ///
 /// # Errors
-/// Those of [`json::read`].
-pub fn request<T: Default + DeserializeOwned>(body: &Bytes) -> Result<T, Problem> {
-    if body.is_empty() { Ok(T::default()) } else { json::read(body) }
+/// [`Code::LockHeld`] or [`Code::NotElected`], and those of the terms and of a write.
+pub async fn enter<T>(api: &State, parts: &Parts, raw: &str, body: Body, show: Show) -> Result<Answer, Problem>
+where
+    T: Default + DeserializeOwned + Into<Terms>,
+{
+    let name = named(raw)?;
+    let asked: PlaceQuery = query(parts.uri.query())?;
+    let (mut call, body) = api.arrive(parts, body, asked.timeout).await?;
+    // Everything can be left out, and so can the body.
+    let request = if body.is_empty() { T::default() } else { json::read(&body)? };
+    let Terms { ttl, lease, wait: asked, value } = request.into();
+    let (life, wait) = (life(ttl, lease)?, wait(asked)?);
+    call.deadline += wait;
+    let entry = Entry { name: name.clone(), life, value: value.unwrap_or_default().into(), wait };
+    match api.service().enter(&call, entry).await? {
+        Entered::First { place, replayed } => Ok(answer(place.modified, &name, &place, show).with_replayed(replayed)),
+        Entered::Behind(behind) => {
+            let (code, what) = show.behind();
+            let waited = if wait.is_zero() { String::new() } else { format!(" for {} s", wait.as_secs_f64()) };
+            let problem = Problem::new(code, format!("{what}{waited}")).at(behind.revision);
+            Err(problem.with_json(show.first(), first(&name, &behind.places, show)))
+        }
+    }
+}
+
+/// Shows the queue that a raw path names.
+///
+/// # Errors
+/// Those of a read.
+pub async fn look(api: &State, parts: &Parts, raw: &str, show: Show) -> Result<Answer, Problem> {
+    let name = named(raw)?;
+    let asked: QueueQuery = query(parts.uri.query())?;
+    let call = api.call(asked.timeout)?;
+    let found = api.service().queue(&call, asked.consistency.unwrap_or_default(), &name).await?;
+    let mut out = Vec::with_capacity(256 + 192 * found.places.len());
+    let mut object = Object::begin(&mut out);
+    object.number("revision", found.revision.get());
+    object.string("name", &text(&name));
+    object.raw(show.first(), &first(&name, &found.places, show));
+    object.array("queue", found.places.iter().skip(1), |out, place| write_place(out, &name, place, show));
+    object.end();
+    Ok(Answer::json(found.revision, out))
 }
 
 /// Gives up the place that a raw path names.
@@ -182,27 +248,33 @@ pub async fn keep_alive(api: &State, parts: &Parts, raw: &str, body: Body, show:
     body::refuse(&body)?;
     let kept = api.service().keep_place(&call, &name, lease).await?;
     let (revision, place) = kept.ok_or_else(|| not_there(&name, lease))?;
-    let mut out = Vec::with_capacity(192);
-    write_place(&mut out, &name, &place, show);
-    Ok(Answer::json(revision, out))
+    Ok(answer(revision, &name, &place, show))
+}
+
+/// A place as an answer.
+#[must_use]
+pub fn answer(revision: Revision, name: &QueueName, place: &Place, show: Show) -> Answer {
+    let mut out = Vec::with_capacity(256);
+    write_place(&mut out, name, place, show);
+    Answer::json(revision, out)
 }
 
 /// A place as an object.
 pub fn write_place(out: &mut Vec<u8>, name: &QueueName, place: &Place, show: Show) {
     let mut object = Object::begin(out);
-    object.string("name", &String::from_utf8_lossy(name.as_bytes()));
+    object.string("name", &text(name));
     match show {
         Show::Lock => {
             object.id("holder", place.lease.get());
-            if let Some(owner) = text(&place.value).filter(|owner| !owner.is_empty()) {
+            if let Some(owner) = std::str::from_utf8(&place.value).ok().filter(|owner| !owner.is_empty()) {
                 object.string("owner", owner);
             }
         }
         Show::Election => {
             object.id("candidate", place.lease.get());
-            let text = text(&place.value).map(ToOwned::to_owned);
-            object.string("encoding", if text.is_some() { "utf8" } else { "base64" });
-            object.string("value", &text.unwrap_or_else(|| STANDARD.encode(&place.value)));
+            let value = std::str::from_utf8(&place.value).map(Cow::Borrowed);
+            object.string("encoding", if value.is_ok() { "utf8" } else { "base64" });
+            object.string("value", &value.unwrap_or_else(|_| STANDARD.encode(&place.value).into()));
         }
     }
     object.id("lease", place.lease.get());
@@ -227,24 +299,15 @@ pub fn first(name: &QueueName, places: &[Place], show: Show) -> Vec<u8> {
     out
 }
 
-/// A queue as an object: `first_name` is the member that holds whoever is first.
-pub fn write_queue(out: &mut Vec<u8>, name: &QueueName, queue: &Queue, first_name: &str, show: Show) {
-    let mut object = Object::begin(out);
-    object.number("revision", queue.revision.get());
-    object.string("name", &String::from_utf8_lossy(name.as_bytes()));
-    object.raw(first_name, &first(name, &queue.places, show));
-    object.array("queue", queue.places.iter().skip(1), |out, place| write_place(out, name, place, show));
-    object.end();
-}
-
 /// That there is no such place.
-pub fn not_there(name: &QueueName, lease: LeaseId) -> Problem {
-    let name = String::from_utf8_lossy(name.as_bytes());
-    Problem::new(Code::PlaceNotFound, format!("nobody is in the queue of `{name}` under the lease {lease}"))
+fn not_there(name: &QueueName, lease: LeaseId) -> Problem {
+    let detail = format!("nobody is in the queue of `{}` under the lease {lease}", text(name));
+    Problem::new(Code::PlaceNotFound, detail)
 }
 
-fn text(value: &Bytes) -> Option<&str> {
-    std::str::from_utf8(value).ok()
+/// A name as text, which it is where it came in a path.
+pub fn text(name: &QueueName) -> Cow<'_, str> {
+    String::from_utf8_lossy(name.as_bytes())
 }
 
 #[cfg(test)]
