@@ -3,8 +3,6 @@
 //! Observes over Server-Sent Events, each of which tells the whole state: after an interruption the present one comes first,
 //! and is shown only where it is another one than was shown last.
 
-use std::time::Duration;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use futures_util::StreamExt as _;
@@ -17,7 +15,7 @@ use super::exit::{Exit, Failure, Outcome};
 use super::item;
 use super::output::{Output, member};
 use super::queue::{Face, Queue, Stay};
-use super::watch::{FIRST_PAUSE, LAST_PAUSE, Lines, SILENCE};
+use super::watch::{self, End, Lines, SILENCE};
 
 const ELECTION: Face = Face {
     what: "the election",
@@ -76,30 +74,11 @@ fn said(leader: &Value) -> Outcome<Vec<u8>> {
 async fn observe(client: &Client, out: &Output, queue: &Queue<'_>) -> Outcome<()> {
     let request = Request::get(queue.route(":observe")?).accept("text/event-stream");
     let mut observer = Observer::default();
-    let mut pause = FIRST_PAUSE;
-    let mut connected = false;
-    loop {
-        for endpoint in client.endpoints() {
-            match observer.follow(client, endpoint, &request, out).await {
-                Ok(seen) => {
-                    connected = true;
-                    if seen {
-                        pause = FIRST_PAUSE;
-                    }
-                }
-                Err(failure) if failure.exit() == Exit::Unavailable => {
-                    // As with a watch: one that was never reached is a mistake more likely than an outage.
-                    if !connected && client.endpoints().last() == Some(endpoint) {
-                        return Err(failure);
-                    }
-                    eprintln!("vardr: {failure}");
-                }
-                Err(failure) => return Err(failure),
-            }
-        }
-        tokio::time::sleep(pause).await;
-        pause = Duration::min(pause * 2, LAST_PAUSE);
-    }
+    watch::over_connections(client, async |endpoint| {
+        let seen = observer.follow(client, endpoint, &request, out).await?;
+        Ok((End::Resume, seen))
+    })
+    .await
 }
 
 impl Observer {

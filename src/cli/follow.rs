@@ -24,17 +24,13 @@ use super::exit::{Failure, Outcome};
 use super::moment::Subject;
 use super::output::member;
 use super::route::{self, Route};
+use super::watch::{FIRST_PAUSE, LAST_PAUSE, SILENCE};
 use crate::model::limits::MAX_SOCKET_WATCHES;
 
 /// Changes that come no further apart than this are one.
 const QUIET: Duration = Duration::from_millis(250);
 /// However long they go on, they are told after this time.
 const GATHERED_AT_MOST: Duration = Duration::from_secs(2);
-/// The pauses between rounds over all endpoints that cannot be reached.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LAST_PAUSE: Duration = Duration::from_secs(2);
-/// The server pings every 15 s.
-const SILENCE: Duration = Duration::from_secs(45);
 /// The largest event: the largest value, escaped, and room to spare.
 const MAX_MESSAGE: usize = 64 * 1024 * 1024;
 

@@ -18,6 +18,7 @@ use super::route::{self, Route};
 
 /// The longest line of an event: the largest value twice (with `prev`), escaped, and room to spare.
 const MAX_LINE: usize = 64 * 1024 * 1024;
+/// The pauses between rounds over all endpoints.
 pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(100);
 pub(super) const LAST_PAUSE: Duration = Duration::from_secs(2);
 /// The server writes at least every 15 s, if only a sign of life.
@@ -40,7 +41,7 @@ pub(crate) struct Progress {
 
 /// Why a stream ended.
 #[derive(Debug, PartialEq, Eq)]
-enum End {
+pub(super) enum End {
     /// As many events as were asked for.
     Done,
     /// Connect again and resume.
@@ -102,11 +103,23 @@ pub(crate) async fn follow_on(
     subject: &impl Subject,
     mut progress: Progress,
 ) -> Outcome<()> {
+    over_connections(client, async |endpoint| follow(client, endpoint, out, subject, &mut progress).await).await
+}
+
+/// Opens connections, one after the other, until one says that all is done. `follow` follows one to its end, and also tells
+/// whether anything came over it.
+///
+/// # Errors
+/// Whatever cannot be mended by another connection, and that no endpoint could ever be reached.
+pub(super) async fn over_connections(
+    client: &Client,
+    mut follow: impl AsyncFnMut(&Url) -> Outcome<(End, bool)>,
+) -> Outcome<()> {
     let mut pause = FIRST_PAUSE;
     let mut connected = false;
     loop {
         for endpoint in client.endpoints() {
-            match follow(client, endpoint, out, subject, &mut progress).await {
+            match follow(endpoint).await {
                 Ok((End::Done, _)) => return Ok(()),
                 Ok((End::Resume, seen)) => {
                     connected = true;
