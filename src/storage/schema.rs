@@ -2,8 +2,8 @@
 //!
 //! Every key begins with a byte that says what it is. The applied mark stands under the same key in every keyspace but
 //! one, so that a keyspace that lost its last writes gives itself away. `history` does so without: its last block
-//! ends at the last revision. It is only ever written at its end, so that its tables never overlap and none is
-//! merged with others; a key below all of them, in each, would have all of them rewritten over and over.
+//! ends at the last revision. Blocks only ever come at its end, so that its tables do not overlap and none is
+//! rewritten before the sweep comes; a key below all of them, in each, would have all rewritten over and over.
 //!
 //! | keyspace | key | value |
 //! | --- | --- | --- |
@@ -176,12 +176,6 @@ pub fn block(first: Revision) -> Bytes {
 /// [`StorageError::Corrupt`] when it is the key of something else.
 pub fn block_revision(stored: &[u8]) -> Result<Revision, StorageError> {
     number(stored, BLOCK).map(|(first, _)| Revision(first)).ok_or_else(|| misplaced("block"))
-}
-
-/// The bounds in `history` of every block.
-#[must_use]
-pub fn blocks() -> (Bound<Bytes>, Bound<Bytes>) {
-    every(BLOCK)
 }
 
 /// Where a lease is in `leases`.
@@ -371,6 +365,5 @@ mod tests {
         assert!(block(Revision(255)) < block(Revision(256)));
         assert_eq!(block_revision(&block(Revision(256))).unwrap(), Revision(256));
         assert!(block_revision(APPLIED).is_err());
-        assert!(inside(&blocks(), &block(Revision(u64::MAX))));
     }
 }
