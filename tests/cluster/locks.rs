@@ -127,20 +127,32 @@ impl Contender {
         while !held || Instant::now() < until {
             let (holder, token) = self.acquire(counts).await;
             held = true;
-            let Some(count) = guarded.begin(token) else {
+            let read = guarded.begin(token);
+            tokio::task::yield_now().await;
+            if !read.is_some_and(|count| guarded.end(token, count)) {
+                self.must_have_lost(&holder).await;
                 counts.fenced.fetch_add(1, Ordering::Relaxed);
                 continue;
-            };
-            tokio::task::yield_now().await;
-            let written = guarded.end(token, count);
-            let counter = if written { &counts.written } else { &counts.fenced };
-            counter.fetch_add(1, Ordering::Relaxed);
+            }
+            counts.written.fetch_add(1, Ordering::Relaxed);
             if self.chance.random_bool(0.002) {
                 counts.died_holding.fetch_add(1, Ordering::Relaxed);
                 continue;
             }
             // A lock that nobody takes back runs out.
             drop(timeout(TTL, self.release(&holder)).await);
+        }
+    }
+
+    /// Somebody with a greater token came before: out of turn, unless this holder's time had run out.
+    async fn must_have_lost(&mut self, holder: &str) {
+        loop {
+            let path = format!("{}/v1/locks/contended/{holder}:keepalive", self.url());
+            match self.http.post(path).send().await.map(|answer| answer.status().as_u16()) {
+                Ok(404) => return,
+                Ok(200) => panic!("the lock was given to another while {holder} had it"),
+                Ok(_) | Err(_) => sleep(Duration::from_millis(20)).await,
+            }
         }
     }
 

@@ -69,9 +69,10 @@ fn an_empty_entry_moves_the_applied_index_and_nothing_else() {
 fn keyspaces_at_different_entries_are_refused_at_open() {
     let mut bed = Bed::new();
     bed.ok(put("/a", "1"));
+    bed.ok(put("/a", "2"));
     let newest = schema::block(bed.machine.revision());
     for keyspace in Keyspace::ALL {
-        let engine = bed.machine.engine().crash(1);
+        let engine = bed.machine.engine().crash(2);
         let mut batch = WriteBatch::new();
         let last = if keyspace == Keyspace::History { newest.clone() } else { bytes("\0") };
         batch.delete(keyspace, last);

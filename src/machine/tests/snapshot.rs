@@ -73,6 +73,16 @@ fn what_is_restored_is_what_was_written() {
 }
 
 #[test]
+fn a_store_whose_history_was_compacted_whole_opens_and_so_does_its_copy() {
+    let mut bed = full();
+    bed.ok(Command::Compact(Revision(bed.revision())));
+    while bed.machine.sweep().unwrap() == Progress::More {}
+    let copy = restore(&stream(&bed), 4096).unwrap();
+    assert_eq!((copy.revision(), copy.content()), (bed.revision(), bed.content()));
+    assert_eq!(Bed::on(bed.machine.engine().crash(usize::MAX)).revision(), bed.revision());
+}
+
+#[test]
 fn a_snapshot_does_not_depend_on_how_far_the_sweep_has_come() {
     let mut bed = full();
     let (before, digest, content) = (stream(&bed), bed.machine.digest(), bed.content());
