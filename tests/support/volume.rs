@@ -64,11 +64,11 @@ impl Volume {
         &self.point
     }
 
-    /// Takes up all free space but so many MiB.
+    /// Takes up all free space but so many MiB, whatever was taken up before.
     pub(crate) fn leave_free(&self, mebibytes: u64) {
+        let file = File::create(self.ballast()).unwrap();
         let stat = rustix::fs::statvfs(&self.point).unwrap();
         let taken = stat.f_bavail * stat.f_frsize - (mebibytes << 20);
-        let file = File::create(self.ballast()).unwrap();
         rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, taken).unwrap();
     }
 
