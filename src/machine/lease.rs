@@ -160,7 +160,7 @@ impl Leases {
         for ((id, key), linked) in std::mem::take(&mut self.links) {
             let stored = schema::attached(id, &key);
             if linked {
-                batch.put(Keyspace::Leases, stored, Bytes::new());
+                batch.put(Keyspace::Leases, stored, []);
             } else {
                 batch.delete(Keyspace::Leases, stored);
             }

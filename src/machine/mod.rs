@@ -50,6 +50,8 @@ use work::Work;
 
 /// The blocks or deletions that one slice of the sweep looks at.
 const SWEEP_STEPS: usize = 1000;
+/// The memory that is kept from one batch for the next.
+const KEPT_BATCH_BYTES: usize = 1024 * 1024;
 
 /// The entry that every cluster begins behind. Nobody has it: a log begins after it, and a member that joins is given a
 /// snapshot.
@@ -65,7 +67,7 @@ pub fn begin(engine: &impl Engine, members: &Members) -> Result<(), StorageError
     Meta::Members.put(&mut batch, members);
     let (index, term) = GENESIS;
     schema::put_applied(&mut batch, schema::Applied { index, term });
-    engine.commit(batch)?;
+    engine.commit(&batch)?;
     engine.sync()
 }
 
@@ -118,6 +120,8 @@ pub struct StateMachine<E: Engine> {
     kept: Kept,
     recent: Recent,
     sweep: Sweep,
+    /// Empty between batches: its memory is used again.
+    batch: WriteBatch,
     /// Whether the store says already in which layout it is.
     labelled: bool,
     /// What is in memory may be ahead of the store.
@@ -157,6 +161,7 @@ impl<E: Engine> StateMachine<E> {
             kept,
             recent: Recent::default(),
             sweep: Sweep::new(),
+            batch: WriteBatch::new(),
             labelled,
             stopped: false,
         })
@@ -254,31 +259,30 @@ impl<E: Engine> StateMachine<E> {
         }
         self.revision = work.overlay.revision();
         let members_changed = work.members.changed;
-        let mut batch = WriteBatch::new();
-        let (blocks, recent) = work.overlay.finish(&mut batch);
-        let leases = self.leases.finish(&mut batch);
-        self.kept.finish(&mut batch);
+        let (blocks, recent) = work.overlay.finish(&mut self.batch);
+        let leases = self.leases.finish(&mut self.batch);
+        self.kept.finish(&mut self.batch);
         let members = members_changed.then(|| self.members.clone());
         if let Some(members) = &members {
-            Meta::Members.put(&mut batch, members);
+            Meta::Members.put(&mut self.batch, members);
         }
-        self.finish(batch, &blocks)?;
+        self.finish(&blocks)?;
         self.recent = recent;
         let ((index, term), revision, time) = (self.applied, self.revision, self.clock.now());
         Ok(Applied { index, term, revision, time, clock_clamped, replies, blocks, leases, membership, members })
     }
 
     /// Takes the events into the digest, and commits with the marks that say how far the store is.
-    fn finish(&mut self, mut batch: WriteBatch, blocks: &[Arc<Block>]) -> Result<(), Fault> {
+    fn finish(&mut self, blocks: &[Arc<Block>]) -> Result<(), Fault> {
         let mut scratch = Vec::new();
         for event in blocks.iter().flat_map(|block| &block.events) {
             self.digest = digest::chain(self.digest, event, &mut scratch);
         }
-        Meta::Clock.put(&mut batch, &self.clock);
+        Meta::Clock.put(&mut self.batch, &self.clock);
         if !blocks.is_empty() {
-            Meta::Digest.put(&mut batch, &self.digest);
+            Meta::Digest.put(&mut self.batch, &self.digest);
         }
-        self.commit(batch)
+        self.commit()
     }
 
     /// Removes a slice of what compaction made invisible. To be called between applies, until it is done; nothing that
@@ -290,25 +294,26 @@ impl<E: Engine> StateMachine<E> {
         if std::mem::replace(&mut self.stopped, true) {
             return Err(Fault::Stopped);
         }
-        let mut batch = WriteBatch::new();
         let view = self.view()?;
-        let progress = self.sweep.slice(&view, SWEEP_STEPS, &mut batch)?;
+        let progress = self.sweep.slice(&view, SWEEP_STEPS, &mut self.batch)?;
         drop(view);
-        if !batch.is_empty() {
-            self.commit(batch)?;
+        if !self.batch.is_empty() {
+            self.commit()?;
         }
         self.stopped = false;
         Ok(progress)
     }
 
-    /// Commits with the marks that say how far the store is.
-    fn commit(&mut self, mut batch: WriteBatch) -> Result<(), Fault> {
+    /// Commits what was written, with the marks that say how far the store is.
+    fn commit(&mut self) -> Result<(), Fault> {
         if !std::mem::replace(&mut self.labelled, true) {
-            Meta::Format.put(&mut batch, &schema::FORMAT);
+            Meta::Format.put(&mut self.batch, &schema::FORMAT);
         }
         let (index, term) = self.applied;
-        schema::put_applied(&mut batch, schema::Applied { index, term });
-        Ok(self.engine.commit(batch)?)
+        schema::put_applied(&mut self.batch, schema::Applied { index, term });
+        self.engine.commit(&self.batch)?;
+        self.batch.clear(KEPT_BATCH_BYTES);
+        Ok(())
     }
 }
 

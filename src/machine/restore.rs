@@ -6,8 +6,6 @@
 use std::collections::BTreeSet;
 use std::ops::Bound;
 
-use bytes::Bytes;
-
 use super::snapshot::{Piece, SnapshotCheck, SnapshotError, SnapshotHead};
 use crate::model::{Event, KeyValue, LeaseId, Members};
 use crate::mvcc::Restore as KeySpace;
@@ -45,7 +43,7 @@ impl<E: Engine> Restore<E> {
             let mut batch = WriteBatch::new();
             self.write(piece, &mut batch)?;
             if !batch.is_empty() {
-                self.engine.commit(batch)?;
+                self.engine.commit(&batch)?;
             }
         }
         Ok(())
@@ -82,7 +80,7 @@ impl<E: Engine> Restore<E> {
         Meta::Digest.put(&mut batch, digest);
         Meta::Members.put(&mut batch, members);
         schema::put_applied(&mut batch, schema::Applied { index: *index, term: *term });
-        engine.commit(batch)?;
+        engine.commit(&batch)?;
         engine.sync()?;
         Ok(head)
     }
@@ -123,7 +121,7 @@ impl<E: Engine> Restore<E> {
                 let what = format!("the key {} has the lease {id}, which there is not", item.key);
                 return Err(StorageError::Corrupt { what });
             }
-            batch.put(Keyspace::Leases, schema::attached(id, item.key.as_bytes()), Bytes::new());
+            batch.put(Keyspace::Leases, schema::attached(id, item.key.as_bytes()), []);
         }
         KeySpace::record(batch, item);
         Ok(())

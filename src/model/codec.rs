@@ -18,9 +18,15 @@ pub enum CodecError {
 /// The bytes of a value under a format version.
 #[must_use]
 pub fn encode<T: BorshSerialize>(version: u8, value: &T) -> Bytes {
-    let mut bytes = vec![version];
-    encode_into(&mut bytes, value);
+    let mut bytes = Vec::new();
+    encode_versioned(&mut bytes, version, value);
     bytes.into()
+}
+
+/// Appends what [`encode`] gives.
+pub fn encode_versioned<T: BorshSerialize>(bytes: &mut Vec<u8>, version: u8, value: &T) {
+    bytes.push(version);
+    encode_into(bytes, value);
 }
 
 /// Appends the bytes of a value, without a version.

@@ -20,12 +20,10 @@ const KEY_LENGTH_AT: usize = 9;
 /// What a record or an event takes beside key, values and texts, rounded up.
 const FIXED_BYTES: usize = 64;
 
-/// The bytes of a record, without its key.
-pub(super) fn encode_record(record: &Record) -> Bytes {
-    let mut bytes = Vec::with_capacity(record_size(record));
-    bytes.push(RECORD_VERSION);
-    codec::encode_into(&mut bytes, record);
-    bytes.into()
+/// Appends the bytes of a record, without its key.
+pub(super) fn encode_record(bytes: &mut Vec<u8>, record: &Record) {
+    bytes.reserve(record_size(record));
+    codec::encode_versioned(bytes, RECORD_VERSION, record);
 }
 
 /// Reads the bytes of a record back.
@@ -34,8 +32,8 @@ pub(super) fn decode_record(bytes: &[u8]) -> Result<Record, CodecError> {
 }
 
 /// The bytes of a revision: 8, big endian.
-pub(super) fn encode_revision(revision: Revision) -> Bytes {
-    Bytes::copy_from_slice(&revision.get().to_be_bytes())
+pub(super) fn encode_revision(revision: Revision) -> [u8; 8] {
+    revision.get().to_be_bytes()
 }
 
 /// Reads the bytes of a revision back.
@@ -56,27 +54,26 @@ pub(super) fn event_size(event: &Event) -> usize {
     FIXED_BYTES + event.key.as_bytes().len() + event.author.as_ref().map_or(0, |text| text.len()) + records
 }
 
-/// The bytes of a block: version, number of events, where each begins (counted from the first), the events.
+/// Appends the bytes of a block: version, number of events, where each begins (counted from the first), the events.
 /// Numbers are little-endian and of 32 bits.
 ///
 /// # Panics
 /// Never: a revision is bounded far below the 4 GiB that an offset can say.
-pub(super) fn encode_block(events: &[Event]) -> Bytes {
-    let offsets = 4 * events.len();
-    let size = events.iter().map(event_size).sum::<usize>();
-    let mut bytes = Vec::with_capacity(HEADER_BYTES + offsets + size);
+pub(super) fn encode_block(bytes: &mut Vec<u8>, events: &[Event]) {
+    let offsets = bytes.len() + HEADER_BYTES;
+    let first = offsets + 4 * events.len();
+    bytes.reserve(first - bytes.len() + events.iter().map(event_size).sum::<usize>());
     bytes.push(BLOCK_VERSION);
     bytes.extend_from_slice(&offset(events.len()));
-    bytes.resize(HEADER_BYTES + offsets, 0);
+    bytes.resize(first, 0);
     for (number, event) in events.iter().enumerate() {
-        let start = offset(bytes.len() - HEADER_BYTES - offsets);
-        let at = HEADER_BYTES + 4 * number;
+        let start = offset(bytes.len() - first);
+        let at = offsets + 4 * number;
         if let Some(slot) = bytes.get_mut(at..at + 4) {
             slot.copy_from_slice(&start);
         }
-        codec::encode_into(&mut bytes, event);
+        codec::encode_into(bytes, event);
     }
-    bytes.into()
 }
 
 fn offset(number: usize) -> [u8; 4] {
@@ -229,9 +226,16 @@ mod tests {
         vec![event(2, "b"), event(3, "a"), event(3, "c"), event(5, "a")]
     }
 
+    fn block(events: &[Event]) -> Bytes {
+        let mut bytes = b"what is before it".to_vec();
+        let before = bytes.len();
+        encode_block(&mut bytes, events);
+        Bytes::from(bytes).slice(before..)
+    }
+
     #[test]
     fn every_event_of_a_block_reads_back_by_itself() {
-        let block = StoredBlock::new(encode_block(&events())).unwrap();
+        let block = StoredBlock::new(block(&events())).unwrap();
         assert_eq!(block.len(), 4);
         for (number, event) in events().iter().enumerate() {
             assert_eq!(block.event(number).unwrap(), *event);
@@ -244,7 +248,7 @@ mod tests {
 
     #[test]
     fn an_event_is_found_by_revision_and_key_only_where_it_is() {
-        let block = StoredBlock::new(encode_block(&events())).unwrap();
+        let block = StoredBlock::new(block(&events())).unwrap();
         assert_eq!(block.find(Revision(3), b"b").unwrap(), None);
         assert_eq!(block.find(Revision(4), b"a").unwrap(), None);
         let after = |revision| block.first_after(Revision(revision)).unwrap();
@@ -262,7 +266,7 @@ mod tests {
 
     #[test]
     fn damaged_blocks_are_refused_and_never_panic() {
-        let bytes = encode_block(&events());
+        let bytes = block(&events());
         for cut in 0..bytes.len() {
             let Ok(block) = StoredBlock::new(bytes.slice(..cut)) else { continue };
             assert!((0..block.len()).any(|number| block.event(number).is_err()));

@@ -318,23 +318,26 @@ impl<S> fmt::Debug for Overlay<S> {
 
 /// Writes the present state of a key, and removes it from where it is not any longer.
 fn write_slot(batch: &mut WriteBatch, key: &Bytes, slot: &Slot) {
-    let key = schema::user(key);
+    let user = |bytes: &mut Vec<u8>| schema::user_into(bytes, key);
     match (&slot.now, slot.home) {
-        (Current::Live(_), Home::Tombstones) => batch.delete(Keyspace::Tombstones, key.clone()),
-        (Current::Dead(_), Home::Kv) => batch.delete(Keyspace::Kv, key.clone()),
+        (Current::Live(_), Home::Tombstones) => batch.delete(Keyspace::Tombstones, schema::user(key)),
+        (Current::Dead(_), Home::Kv) => batch.delete(Keyspace::Kv, schema::user(key)),
         (Current::Live(_), Home::Kv | Home::Nowhere) | (Current::Dead(_), Home::Tombstones | Home::Nowhere) => {}
     }
     match &slot.now {
-        Current::Live(record) => batch.put(Keyspace::Kv, key, encode_record(record)),
-        Current::Dead(Revision::ZERO) if slot.home == Home::Tombstones => batch.delete(Keyspace::Tombstones, key),
+        Current::Live(record) => batch.put_with(Keyspace::Kv, user, |bytes| encode_record(bytes, record)),
+        Current::Dead(Revision::ZERO) if slot.home == Home::Tombstones => {
+            batch.delete(Keyspace::Tombstones, schema::user(key));
+        }
         Current::Dead(Revision::ZERO) => {}
-        Current::Dead(revision) => batch.put(Keyspace::Tombstones, key, encode_revision(*revision)),
+        Current::Dead(revision) => batch.put(Keyspace::Tombstones, schema::user(key), encode_revision(*revision)),
     }
 }
 
 pub(super) fn write_blocks(batch: &mut WriteBatch, blocks: &[Block]) {
     for block in blocks {
-        batch.put(Keyspace::History, schema::block(block.first()), encode_block(&block.events));
+        let key = |bytes: &mut Vec<u8>| bytes.extend_from_slice(&schema::block(block.first()));
+        batch.put_with(Keyspace::History, key, |bytes| encode_block(bytes, &block.events));
     }
 }
 

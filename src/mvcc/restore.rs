@@ -16,7 +16,8 @@ pub struct Restore;
 impl Restore {
     /// Adds a key with its record.
     pub fn record(batch: &mut WriteBatch, item: &KeyValue) {
-        batch.put(Keyspace::Kv, schema::user(item.key.as_bytes()), encode_record(&item.record));
+        let key = |bytes: &mut Vec<u8>| schema::user_into(bytes, item.key.as_bytes());
+        batch.put_with(Keyspace::Kv, key, |bytes| encode_record(bytes, &item.record));
     }
 
     /// Adds a key that was deleted at `deleted`.

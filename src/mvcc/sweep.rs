@@ -105,7 +105,7 @@ impl Sweep {
         for _ in 0..steps.max(1) {
             let Some((key, deleted)) = stored.next().transpose()? else { return Ok(Stage::Done) };
             if decode_revision(&deleted)? < self.below {
-                batch.delete(Keyspace::Tombstones, key.clone());
+                batch.delete(Keyspace::Tombstones, &key);
             }
             last = Some(key);
         }

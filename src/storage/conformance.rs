@@ -90,8 +90,8 @@ fn a_batch_writes_to_all_keyspaces_and_the_last_write_of_a_key_counts<D: Door>()
         batch.put(keyspace, "c", "2");
     }
     assert_eq!(batch.len(), 30);
-    engine.commit(batch).unwrap();
-    engine.commit(WriteBatch::new()).unwrap();
+    engine.commit(&batch).unwrap();
+    engine.commit(&WriteBatch::new()).unwrap();
     let snapshot = engine.snapshot();
     for keyspace in Keyspace::ALL {
         assert_eq!(snapshot.get(keyspace, b"a").unwrap().unwrap(), keyspace.name());
@@ -103,15 +103,15 @@ fn a_batch_writes_to_all_keyspaces_and_the_last_write_of_a_key_counts<D: Door>()
 
 fn a_snapshot_does_not_see_what_came_after_it<D: Door>() {
     let engine = D::new().engine();
-    engine.commit(puts(Keyspace::Kv, &[(b"a", b"1"), (b"b", b"1")])).unwrap();
+    engine.commit(&puts(Keyspace::Kv, &[(b"a", b"1"), (b"b", b"1")])).unwrap();
     let before = engine.snapshot();
     let mut batch = puts(Keyspace::Kv, &[(b"a", b"2"), (b"c", b"2")]);
     batch.delete(Keyspace::Kv, "b");
-    engine.commit(batch).unwrap();
+    engine.commit(&batch).unwrap();
     let after = engine.snapshot();
     let mut batch = puts(Keyspace::Kv, &[(b"b", b"3")]);
     batch.delete(Keyspace::Kv, "a");
-    engine.commit(batch).unwrap();
+    engine.commit(&batch).unwrap();
     let pairs = |snapshot: &<D::Engine as Engine>::Snapshot| -> Vec<(Bytes, Bytes)> {
         snapshot.scan(Keyspace::Kv, Unbounded, Unbounded).map(Result::unwrap).collect()
     };
@@ -124,13 +124,13 @@ fn a_snapshot_does_not_see_what_came_after_it<D: Door>() {
 
 fn an_open_scan_keeps_its_moment<D: Door>() {
     let engine = D::new().engine();
-    engine.commit(puts(Keyspace::Kv, &[(b"a", b"1"), (b"b", b"1"), (b"c", b"1")])).unwrap();
+    engine.commit(&puts(Keyspace::Kv, &[(b"a", b"1"), (b"b", b"1"), (b"c", b"1")])).unwrap();
     let snapshot = engine.snapshot();
     let mut scan = snapshot.scan(Keyspace::Kv, Unbounded, Unbounded);
     assert_eq!(scan.next().unwrap().unwrap().0, "a");
     let mut batch = puts(Keyspace::Kv, &[(b"bb", b"2"), (b"c", b"2")]);
     batch.delete(Keyspace::Kv, "b");
-    engine.commit(batch).unwrap();
+    engine.commit(&batch).unwrap();
     assert_eq!(scan.next_back().unwrap().unwrap(), ("c".into(), "1".into()));
     assert_eq!(scan.next().unwrap().unwrap(), ("b".into(), "1".into()));
     assert!(scan.next().is_none());
@@ -140,7 +140,7 @@ fn an_open_scan_keeps_its_moment<D: Door>() {
 fn scans_keep_every_bound_in_both_directions<D: Door>() {
     let engine = D::new().engine();
     let present: [&[u8]; 6] = [b"\0", b"a", b"a\0", b"b", b"b\xff", b"\xff\xff"];
-    engine.commit(puts(Keyspace::Kv, &present.map(|key| (key, key)))).unwrap();
+    engine.commit(&puts(Keyspace::Kv, &present.map(|key| (key, key)))).unwrap();
     let snapshot = engine.snapshot();
     let points: [&[u8]; 9] = [b"", b"\0", b"a", b"a\0", b"aa", b"b", b"b\xff", b"\xff\xff", b"\xff\xff\xff"];
     let bounds = || points.iter().flat_map(|point| [Included(*point), Excluded(*point)]).chain([Unbounded]);
@@ -169,7 +169,7 @@ fn values_of_any_size_and_content_come_back<D: Door>() {
     let key = |number: usize| vec![0xff - u8::try_from(number).unwrap(); 1 + number * 600];
     for keyspace in Keyspace::ALL {
         for (number, value) in values.iter().enumerate() {
-            engine.commit(puts(keyspace, &[(&key(number), value)])).unwrap();
+            engine.commit(&puts(keyspace, &[(&key(number), value)])).unwrap();
         }
     }
     engine.sync().unwrap();
@@ -194,9 +194,9 @@ fn what_was_synced_is_there_after_a_new_start<D: Door>() {
     for round in 0..5_u8 {
         let engine = door.engine();
         let mut batch = puts(Keyspace::Kv, &[(&[round], b"kept"), (b"round", &[round])]);
-        batch.put(Keyspace::Meta, "round", vec![round]);
-        batch.delete(Keyspace::Kv, vec![round.wrapping_sub(2)]);
-        engine.commit(batch).unwrap();
+        batch.put(Keyspace::Meta, "round", [round]);
+        batch.delete(Keyspace::Kv, [round.wrapping_sub(2)]);
+        engine.commit(&batch).unwrap();
         engine.sync().unwrap();
         drop(engine);
         door.reopen();
@@ -239,14 +239,14 @@ fn readers_beside_a_writer_see_whole_batches_only<D: Door>() {
         for number in 0..BATCHES {
             let mut batch = WriteBatch::new();
             for keyspace in Keyspace::ALL {
-                batch.put(keyspace, "number", number.to_be_bytes().to_vec());
+                batch.put(keyspace, "number", number.to_be_bytes());
             }
             for slot in 0..16_u8 {
                 let turn = u8::try_from(number % 2).unwrap();
-                batch.put(Keyspace::Kv, vec![slot, turn], number.to_be_bytes().to_vec());
-                batch.delete(Keyspace::Kv, vec![slot, 1 - turn]);
+                batch.put(Keyspace::Kv, [slot, turn], number.to_be_bytes());
+                batch.delete(Keyspace::Kv, [slot, 1 - turn]);
             }
-            engine.commit(batch).unwrap();
+            engine.commit(&batch).unwrap();
         }
         done.store(true, Ordering::Relaxed);
     });
@@ -273,7 +273,7 @@ fn every_moment_equals_a_plain_map<D: Door>(changes: &[Change]) {
                 model.remove(&key);
             }
         }
-        engine.commit(batch).unwrap();
+        engine.commit(&batch).unwrap();
         if number % 2 == 0 {
             moments.push((engine.snapshot(), model.clone()));
         }
@@ -346,7 +346,7 @@ fn a_crash_keeps_a_prefix_of_whole_batches() {
             batch.put(keyspace, "number", vec![number]);
         }
         batch.put(Keyspace::Kv, vec![number], "");
-        engine.commit(batch).unwrap();
+        engine.commit(&batch).unwrap();
     };
     (0..3).for_each(write);
     engine.sync().unwrap();
@@ -367,16 +367,16 @@ fn a_crash_keeps_a_prefix_of_whole_batches() {
 fn a_planted_fault_is_reported_once_and_poisons_the_engine() {
     for call in [Call::Commit, Call::Sync] {
         let engine = MemoryEngine::new();
-        engine.commit(puts(Keyspace::Kv, &[(b"a", b"1")])).unwrap();
+        engine.commit(&puts(Keyspace::Kv, &[(b"a", b"1")])).unwrap();
         let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
         engine.fail_next(call, full.into());
         let run = |engine: &MemoryEngine| match call {
-            Call::Commit => engine.commit(puts(Keyspace::Kv, &[(b"b", b"1")])),
+            Call::Commit => engine.commit(&puts(Keyspace::Kv, &[(b"b", b"1")])),
             Call::Sync => engine.sync(),
         };
         assert!(matches!(run(&engine), Err(StorageError::OutOfSpace { .. })));
         assert!(matches!(engine.sync(), Err(StorageError::Poisoned)));
-        assert!(matches!(engine.commit(WriteBatch::new()), Err(StorageError::Poisoned)));
+        assert!(matches!(engine.commit(&WriteBatch::new()), Err(StorageError::Poisoned)));
         assert_eq!(keys(&engine.snapshot(), Unbounded, Unbounded), ["a"]);
         assert!(keys(&engine.crash(0).snapshot(), Unbounded, Unbounded).is_empty());
     }
@@ -387,12 +387,12 @@ fn versions_that_nobody_can_see_are_forgotten() {
     let engine = MemoryEngine::new();
     let snapshot = engine.snapshot();
     for number in 0..100_u8 {
-        engine.commit(puts(Keyspace::Kv, &[(b"a", &[number])])).unwrap();
+        engine.commit(&puts(Keyspace::Kv, &[(b"a", &[number])])).unwrap();
     }
     assert!(engine.versions() >= 100);
     drop(snapshot);
     let mut batch = WriteBatch::new();
     batch.delete(Keyspace::Kv, "a");
-    engine.commit(batch).unwrap();
+    engine.commit(&batch).unwrap();
     assert_eq!(engine.versions(), 0);
 }

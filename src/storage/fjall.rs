@@ -111,7 +111,7 @@ impl FjallEngine {
         // The tables that were replaced go when a memtable is next put away, which needs one with something in it.
         let mut nothing = WriteBatch::new();
         nothing.delete(Keyspace::Meta, NEVER_A_KEY);
-        self.commit(nothing)?;
+        self.commit(&nothing)?;
         let meta = self.inner.keyspace(Keyspace::Meta);
         meta.rotate_memtable_and_wait().map_err(|error| self.translate(error))
     }
@@ -149,14 +149,13 @@ impl Engine for FjallEngine {
         FjallSnapshot { moment: self.inner.database.snapshot(), engine: self.clone() }
     }
 
-    fn commit(&self, batch: WriteBatch) -> Result<(), StorageError> {
+    fn commit(&self, batch: &WriteBatch) -> Result<(), StorageError> {
         let mut writes = fjall::OwnedWriteBatch::with_capacity(self.inner.database.clone(), batch.len());
-        for operation in batch.into_operations() {
-            match operation {
-                Operation::Put { keyspace, key, value } => {
-                    writes.insert(self.inner.keyspace(keyspace), &*key, &*value);
-                }
-                Operation::Delete { keyspace, key } => writes.remove(self.inner.keyspace(keyspace), &*key),
+        for Operation { keyspace, key, value } in batch.operations() {
+            let keyspace = self.inner.keyspace(keyspace);
+            match value {
+                Some(value) => writes.insert(keyspace, key, value),
+                None => writes.remove(keyspace, key),
             }
         }
         writes.commit().map_err(|error| self.translate(error))
@@ -431,7 +430,7 @@ mod tests {
     fn put(engine: &FjallEngine, keyspace: Keyspace, key: &[u8], value: &[u8]) {
         let mut batch = WriteBatch::new();
         batch.put(keyspace, Bytes::copy_from_slice(key), Bytes::copy_from_slice(value));
-        engine.commit(batch).unwrap();
+        engine.commit(&batch).unwrap();
     }
 
     fn open(path: &Path) -> Result<FjallEngine, StorageError> {
@@ -536,8 +535,8 @@ mod tests {
         let before = tables(&engine);
         assert!(before > 8 * MIB, "{before}");
         let mut batch = WriteBatch::new();
-        (0..127).for_each(|number| batch.delete(Keyspace::History, key(number).to_vec()));
-        engine.commit(batch).unwrap();
+        (0..127).for_each(|number| batch.delete(Keyspace::History, key(number)));
+        engine.commit(&batch).unwrap();
         engine.reclaim().unwrap();
         assert!(tables(&engine) < before / 8, "{} of {before}", tables(&engine));
         assert_eq!(engine.snapshot().get(Keyspace::History, &key(127)).unwrap().unwrap(), noise(127, 64 * 1024));

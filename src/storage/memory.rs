@@ -71,7 +71,7 @@ impl Engine for MemoryEngine {
         MemorySnapshot { moment: Arc::new(Moment { state: Arc::clone(&self.state), at }) }
     }
 
-    fn commit(&self, batch: WriteBatch) -> Result<(), StorageError> {
+    fn commit(&self, batch: &WriteBatch) -> Result<(), StorageError> {
         let mut state = self.state.write();
         state.check(Call::Commit)?;
         if !batch.is_empty() {
@@ -249,23 +249,20 @@ impl State {
         }
     }
 
-    fn commit(&mut self, batch: WriteBatch) {
+    fn commit(&mut self, batch: &WriteBatch) {
         self.committed += 1;
         let commit = self.committed;
-        for operation in batch.operations() {
-            let (keyspace, key, value) = match operation {
-                Operation::Put { keyspace, key, value } => (*keyspace, key, Some(value.clone())),
-                Operation::Delete { keyspace, key } => (*keyspace, key, None),
-            };
+        for Operation { keyspace, key, value } in batch.operations() {
+            let (key, value) = (Bytes::copy_from_slice(key), value.map(Bytes::copy_from_slice));
             let versions = self.live.entry(keyspace).or_default().entry(key.clone()).or_default();
             if !versions.is_empty() || value.is_none() {
-                self.superseded.push_back((commit, keyspace, key.clone()));
+                self.superseded.push_back((commit, keyspace, key));
             }
             // A second write of one batch to a key replaces the first.
             versions.retain(|version| version.commit < commit);
             versions.push(Version { commit, value });
         }
-        self.unsynced.push(batch);
+        self.unsynced.push(batch.clone());
         self.prune();
     }
 
@@ -296,14 +293,11 @@ struct Image {
 
 impl Image {
     fn write(&mut self, batch: &WriteBatch) {
-        for operation in batch.operations() {
-            match operation {
-                Operation::Put { keyspace, key, value } => {
-                    self.maps.entry(*keyspace).or_default().insert(key.clone(), value.clone());
-                }
-                Operation::Delete { keyspace, key } => {
-                    self.maps.entry(*keyspace).or_default().remove(key);
-                }
+        for Operation { keyspace, key, value } in batch.operations() {
+            let map = self.maps.entry(keyspace).or_default();
+            match value {
+                Some(value) => _ = map.insert(Bytes::copy_from_slice(key), Bytes::copy_from_slice(value)),
+                None => _ = map.remove(key),
             }
         }
     }

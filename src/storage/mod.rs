@@ -53,57 +53,102 @@ impl Keyspace {
 }
 
 /// One write of a batch. Of several to the same key, the last one counts.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Operation {
-    Put { keyspace: Keyspace, key: Bytes, value: Bytes },
-    Delete { keyspace: Keyspace, key: Bytes },
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Operation<'a> {
+    pub keyspace: Keyspace,
+    pub key: &'a [u8],
+    /// What the key has from then on; `None` when it is removed.
+    pub value: Option<&'a [u8]>,
 }
 
 /// Writes that become visible, and survive a crash, together or not at all.
+///
+/// Their bytes are in one piece of memory: a batch has thousands of small keys and values, and each is in use only until
+/// the engine has taken it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct WriteBatch {
-    operations: Vec<Operation>,
+    writes: Vec<Write>,
+    bytes: Vec<u8>,
+}
+
+/// Where the bytes of a write are: its key, and behind that its value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Write {
+    keyspace: Keyspace,
+    key: usize,
+    value: usize,
+    end: usize,
+    removes: bool,
 }
 
 impl WriteBatch {
     /// A batch that changes nothing yet.
     #[must_use]
     pub const fn new() -> Self {
-        Self { operations: Vec::new() }
+        Self { writes: Vec::new(), bytes: Vec::new() }
     }
 
     /// Sets the value at a key.
-    pub fn put(&mut self, keyspace: Keyspace, key: impl Into<Bytes>, value: impl Into<Bytes>) {
-        self.operations.push(Operation::Put { keyspace, key: key.into(), value: value.into() });
+    pub fn put(&mut self, keyspace: Keyspace, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) {
+        self.put_with(
+            keyspace,
+            |bytes| bytes.extend_from_slice(key.as_ref()),
+            |bytes| bytes.extend_from_slice(value.as_ref()),
+        );
+    }
+
+    /// Sets the value at a key; both are appended by what is given, to where they stay.
+    pub fn put_with(&mut self, keyspace: Keyspace, key: impl FnOnce(&mut Vec<u8>), value: impl FnOnce(&mut Vec<u8>)) {
+        self.write(keyspace, false, key, value);
     }
 
     /// Removes a key. Removing an absent one changes nothing.
-    pub fn delete(&mut self, keyspace: Keyspace, key: impl Into<Bytes>) {
-        self.operations.push(Operation::Delete { keyspace, key: key.into() });
+    pub fn delete(&mut self, keyspace: Keyspace, key: impl AsRef<[u8]>) {
+        self.write(keyspace, true, |bytes| bytes.extend_from_slice(key.as_ref()), |_| {});
+    }
+
+    fn write(
+        &mut self,
+        keyspace: Keyspace,
+        removes: bool,
+        key: impl FnOnce(&mut Vec<u8>),
+        value: impl FnOnce(&mut Vec<u8>),
+    ) {
+        let start = self.bytes.len();
+        key(&mut self.bytes);
+        let middle = self.bytes.len();
+        value(&mut self.bytes);
+        self.writes.push(Write { keyspace, key: start, value: middle, end: self.bytes.len(), removes });
+    }
+
+    /// Takes all writes out, and keeps the memory for others unless it is more than `keep` bytes.
+    pub fn clear(&mut self, keep: usize) {
+        self.writes.clear();
+        self.bytes.clear();
+        self.bytes.shrink_to(keep);
+        self.writes.shrink_to(keep / size_of::<Write>());
     }
 
     /// Whether the batch changes nothing.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.operations.is_empty()
+        self.writes.is_empty()
     }
 
     /// The number of writes.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.operations.len()
+        self.writes.len()
     }
 
     /// The writes, in the order in which they were made.
-    #[must_use]
-    pub fn operations(&self) -> &[Operation] {
-        &self.operations
-    }
-
-    /// The writes, taken out.
-    #[must_use]
-    pub fn into_operations(self) -> Vec<Operation> {
-        self.operations
+    pub fn operations(&self) -> impl ExactSizeIterator<Item = Operation<'_>> {
+        let bytes = |from, to| self.bytes.get(from..to).unwrap_or_default();
+        self.writes.iter().map(move |write| Operation {
+            keyspace: write.keyspace,
+            key: bytes(write.key, write.value),
+            value: (!write.removes).then(|| bytes(write.value, write.end)),
+        })
     }
 }
 
@@ -124,7 +169,7 @@ pub trait Engine: Clone + Send + Sync + 'static {
     ///
     /// # Errors
     /// When the store cannot be written; the batch may or may not be there after a new start.
-    fn commit(&self, batch: WriteBatch) -> Result<(), StorageError>;
+    fn commit(&self, batch: &WriteBatch) -> Result<(), StorageError>;
 
     /// Makes everything committed before durable.
     ///

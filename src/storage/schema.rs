@@ -53,7 +53,7 @@ pub struct Applied {
 pub fn put_applied(batch: &mut WriteBatch, applied: Applied) {
     let value = codec::encode(VERSION, &applied);
     for keyspace in MARKED {
-        batch.put(keyspace, APPLIED, value.clone());
+        batch.put(keyspace, APPLIED, &value);
     }
 }
 
@@ -124,7 +124,11 @@ impl Meta {
 
     /// Writes the value.
     pub fn put<T: BorshSerialize>(self, batch: &mut WriteBatch, value: &T) {
-        batch.put(Keyspace::Meta, self.key(), codec::encode(VERSION, value));
+        batch.put_with(
+            Keyspace::Meta,
+            |bytes| tagged_into(bytes, META, self.name().as_bytes()),
+            |bytes| codec::encode_versioned(bytes, VERSION, value),
+        );
     }
 
     /// Reads the value; `None` where none was written.
@@ -141,6 +145,11 @@ impl Meta {
 #[must_use]
 pub fn user(key: &[u8]) -> Bytes {
     tagged(USER, key)
+}
+
+/// Appends what [`user`] gives.
+pub fn user_into(bytes: &mut Vec<u8>, key: &[u8]) {
+    tagged_into(bytes, USER, key);
 }
 
 /// The user key of a key in `kv` or `tombstones`, sharing its bytes.
@@ -260,9 +269,13 @@ fn put_answer_name(stored: &mut Vec<u8>, author: Option<&str>, key: &str) {
 
 fn tagged(tag: u8, rest: &[u8]) -> Bytes {
     let mut stored = Vec::with_capacity(1 + rest.len());
-    stored.put_u8(tag);
-    stored.put_slice(rest);
+    tagged_into(&mut stored, tag, rest);
     stored.into()
+}
+
+fn tagged_into(bytes: &mut Vec<u8>, tag: u8, rest: &[u8]) {
+    bytes.push(tag);
+    bytes.extend_from_slice(rest);
 }
 
 fn every(tag: u8) -> (Bound<Bytes>, Bound<Bytes>) {
@@ -312,13 +325,13 @@ mod tests {
         assert_eq!(applied(&engine.snapshot()).unwrap(), None);
         let mut batch = WriteBatch::new();
         put_applied(&mut batch, MARK);
-        engine.commit(batch).unwrap();
+        engine.commit(&batch).unwrap();
         assert_eq!(applied(&engine.snapshot()).unwrap(), Some(MARK));
         for keyspace in MARKED {
             let torn = engine.crash(1);
             let mut batch = WriteBatch::new();
             batch.delete(keyspace, APPLIED);
-            torn.commit(batch).unwrap();
+            torn.commit(&batch).unwrap();
             assert!(matches!(applied(&torn.snapshot()), Err(StorageError::Corrupt { .. })), "{}", keyspace.name());
         }
     }
@@ -330,7 +343,7 @@ mod tests {
         let mut batch = WriteBatch::new();
         Meta::Revision.put(&mut batch, &Revision(9));
         Meta::Clock.put(&mut batch, &Timestamp(5));
-        engine.commit(batch).unwrap();
+        engine.commit(&batch).unwrap();
         assert_eq!(Meta::Revision.get(&engine.snapshot()).unwrap(), Some(Revision(9)));
         assert_eq!(Meta::Clock.get(&engine.snapshot()).unwrap(), Some(Timestamp(5)));
         assert!(Meta::Clock.get::<(u64, u64)>(&engine.snapshot()).is_err());

@@ -28,19 +28,19 @@ impl SimEngine {
     /// Writes what was kept back.
     pub fn write_kept_back(&self) -> Result<(), StorageError> {
         let batches = std::mem::take(&mut *self.kept_back.lock().unwrap());
-        batches.into_iter().try_for_each(|batch| self.memory.commit(batch))
+        batches.iter().try_for_each(|batch| self.memory.commit(batch))
     }
 
     /// Whether a bug takes a write out of its batch.
-    fn takes_out(&self, number: usize, count: usize, operation: &Operation) -> bool {
-        let (Operation::Put { keyspace, key, .. } | Operation::Delete { keyspace, key }) = operation;
+    fn takes_out(&self, number: usize, count: usize, operation: Operation<'_>) -> bool {
+        let Operation { keyspace, key, value: _ } = operation;
         let is_mark = key == MARK;
         match self.bug {
             Some(Bug::AppliedIndexInAnotherBatch) => !is_mark,
-            Some(Bug::LeasesInAnotherBatch) => *keyspace == Keyspace::Leases && !is_mark,
-            Some(Bug::RevisionInAnotherBatch) => *keyspace == Keyspace::Meta && *key == Meta::Revision.key(),
-            Some(Bug::MembersInAnotherBatch) => *keyspace == Keyspace::Meta && *key == Meta::Members.key(),
-            Some(Bug::HalfATransaction) => is_mark || *keyspace == Keyspace::Meta || number * 2 >= count,
+            Some(Bug::LeasesInAnotherBatch) => keyspace == Keyspace::Leases && !is_mark,
+            Some(Bug::RevisionInAnotherBatch) => keyspace == Keyspace::Meta && key == Meta::Revision.key(),
+            Some(Bug::MembersInAnotherBatch) => keyspace == Keyspace::Meta && key == Meta::Members.key(),
+            Some(Bug::HalfATransaction) => is_mark || keyspace == Keyspace::Meta || number * 2 >= count,
             _ => false,
         }
     }
@@ -53,20 +53,20 @@ impl Engine for SimEngine {
         self.memory.snapshot()
     }
 
-    fn commit(&self, batch: WriteBatch) -> Result<(), StorageError> {
+    fn commit(&self, batch: &WriteBatch) -> Result<(), StorageError> {
         if self.bug.is_none() {
             return self.memory.commit(batch);
         }
         let count = batch.len();
         let (mut whole, mut taken_out) = (WriteBatch::new(), WriteBatch::new());
-        for (number, operation) in batch.into_operations().into_iter().enumerate() {
-            let into = if self.takes_out(number, count, &operation) { &mut taken_out } else { &mut whole };
-            match operation {
-                Operation::Put { keyspace, key, value } => into.put(keyspace, key, value),
-                Operation::Delete { keyspace, key } => into.delete(keyspace, key),
+        for (number, operation) in batch.operations().enumerate() {
+            let into = if self.takes_out(number, count, operation) { &mut taken_out } else { &mut whole };
+            match operation.value {
+                Some(value) => into.put(operation.keyspace, operation.key, value),
+                None => into.delete(operation.keyspace, operation.key),
             }
         }
-        self.memory.commit(whole)?;
+        self.memory.commit(&whole)?;
         if taken_out.is_empty() {
             return Ok(());
         }
@@ -74,7 +74,7 @@ impl Engine for SimEngine {
             self.kept_back.lock().unwrap().push(taken_out);
             return Ok(());
         }
-        self.memory.commit(taken_out)
+        self.memory.commit(&taken_out)
     }
 
     fn sync(&self) -> Result<(), StorageError> {

@@ -418,7 +418,7 @@ fn recompute_revision(engine: &MemoryEngine) {
     if let Some(largest) = found.items.iter().map(|item| item.record.mod_revision).max() {
         let mut batch = WriteBatch::new();
         Meta::Revision.put(&mut batch, &largest);
-        engine.commit(batch).unwrap();
+        engine.commit(&batch).unwrap();
     }
 }
 
@@ -432,7 +432,7 @@ fn drop_tombstones(of: Revision, engine: &MemoryEngine) {
             batch.delete(Keyspace::Tombstones, key);
         }
     }
-    engine.commit(batch).unwrap();
+    engine.commit(&batch).unwrap();
 }
 
 fn planted() -> StorageError {

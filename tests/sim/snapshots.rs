@@ -285,5 +285,5 @@ fn keep_old(old: &MemorySnapshot, new: &MemoryEngine) {
             left.put(Keyspace::Kv, key, value);
         }
     }
-    new.commit(left).unwrap();
+    new.commit(&left).unwrap();
 }

@@ -76,7 +76,7 @@ fn keyspaces_at_different_entries_are_refused_at_open() {
         let mut batch = WriteBatch::new();
         let last = if keyspace == Keyspace::History { newest.clone() } else { bytes("\0") };
         batch.delete(keyspace, last);
-        engine.commit(batch).unwrap();
+        engine.commit(&batch).unwrap();
         let opened = StateMachine::open(engine);
         assert!(matches!(opened, Err(Fault::Storage(StorageError::Corrupt { .. }))), "{}", keyspace.name());
     }
@@ -87,7 +87,7 @@ fn a_store_with_data_and_no_mark_or_of_another_layout_is_refused_at_open() {
     let engine = MemoryEngine::new();
     let mut batch = WriteBatch::new();
     batch.put(Keyspace::Kv, schema::user(b"/a"), bytes("x"));
-    engine.commit(batch).unwrap();
+    engine.commit(&batch).unwrap();
     let opened = StateMachine::open(engine);
     assert!(matches!(opened, Err(Fault::Storage(StorageError::Corrupt { .. }))));
 
@@ -95,7 +95,7 @@ fn a_store_with_data_and_no_mark_or_of_another_layout_is_refused_at_open() {
     bed.ok(put("/a", "1"));
     let mut batch = WriteBatch::new();
     schema::Meta::Format.put(&mut batch, &(schema::FORMAT + 1));
-    bed.machine.engine().commit(batch).unwrap();
+    bed.machine.engine().commit(&batch).unwrap();
     let opened = StateMachine::open(bed.machine.engine().clone());
     assert!(matches!(opened, Err(Fault::Storage(StorageError::Format { .. }))));
 }

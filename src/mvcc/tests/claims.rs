@@ -30,7 +30,7 @@ fn sweep_with(sweep: &mut Sweep, engine: &MemoryEngine) {
     while progress == Progress::More {
         let mut batch = WriteBatch::new();
         progress = sweep.slice(&view(engine), 2, &mut batch).unwrap();
-        engine.commit(batch).unwrap();
+        engine.commit(&batch).unwrap();
     }
 }
 
@@ -296,7 +296,7 @@ fn a_hole_in_the_history_is_damage_and_not_an_answer() {
     put(&engine, "a", "two");
     let mut batch = WriteBatch::new();
     batch.delete(Keyspace::History, schema::block(Revision(3)));
-    engine.commit(batch).unwrap();
+    engine.commit(&batch).unwrap();
     let view = view(&engine);
     assert_eq!(value(&view, "a", None).as_deref(), Some("two"));
     let damage = view.get(b"a", Some(Revision(2)));

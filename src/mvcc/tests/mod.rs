@@ -37,7 +37,7 @@ fn apply(engine: &MemoryEngine, change: impl FnOnce(&mut Overlay<Snapshot>)) {
     change(&mut overlay);
     let mut batch = WriteBatch::new();
     overlay.finish(&mut batch);
-    engine.commit(batch).unwrap();
+    engine.commit(&batch).unwrap();
 }
 
 fn put(engine: &MemoryEngine, at: &str, value: &str) {

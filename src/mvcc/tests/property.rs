@@ -223,7 +223,7 @@ impl<T: Store> Pair<T> {
             Step::Sweep { steps } => {
                 let mut batch = WriteBatch::new();
                 self.sweep.slice(&self.view(), *steps, &mut batch).unwrap();
-                self.store.engine().commit(batch).unwrap();
+                self.store.engine().commit(&batch).unwrap();
             }
             Step::Reopen => {
                 self.store.reopen();
@@ -263,7 +263,7 @@ impl<T: Store> Pair<T> {
         let mut batch = WriteBatch::new();
         let (blocks, recent) = overlay.finish(&mut batch);
         self.recent = recent;
-        self.store.engine().commit(batch).unwrap();
+        self.store.engine().commit(&batch).unwrap();
         let published: Vec<_> = blocks.iter().flat_map(|block| block.events.clone()).collect();
         assert_eq!(published, self.naive.made_after(before.0, before.1));
         for pair in blocks.windows(2) {
@@ -406,7 +406,7 @@ impl<T: Store> Pair<T> {
         loop {
             let mut batch = WriteBatch::new();
             let progress = self.sweep.slice(&self.view(), 3, &mut batch).unwrap();
-            self.store.engine().commit(batch).unwrap();
+            self.store.engine().commit(&batch).unwrap();
             if progress == Progress::Done {
                 return;
             }
@@ -427,7 +427,7 @@ impl<T: Store> Pair<T> {
         Restore::events(&mut batch, replay.events);
         Restore::revisions(&mut batch, view.revision(), view.compacted());
         let store = self.store.another();
-        store.engine().commit(batch).unwrap();
+        store.engine().commit(&batch).unwrap();
         store
     }
 }

@@ -35,7 +35,7 @@ fn puts(engine: &MemoryEngine, commit: bool) -> f64 {
         let mut batch = WriteBatch::new();
         overlay.finish(&mut batch);
         if commit {
-            engine.commit(batch).unwrap();
+            engine.commit(&batch).unwrap();
             engine.sync().unwrap();
         }
     }

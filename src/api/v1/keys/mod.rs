@@ -62,7 +62,7 @@ impl Counters {
 pub(crate) async fn answer(api: &State, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let result = match parts.method {
-        Method::PUT => write::put(api, &parts, body).await,
+        Method::PUT => write::put(api, parts, body).await,
         Method::PATCH => write::patch(api, &parts, body).await,
         Method::POST => write::post(api, &parts, body).await,
         Method::DELETE => write::delete(api, &parts, body).await,

@@ -171,16 +171,18 @@ fn attach(api: &State, ttl: Option<Span>, lease: Option<LeaseId>, keep: bool) ->
 ///
 /// # Errors
 /// Those of reading a request and of a write.
-pub async fn put(api: &State, parts: &Parts, body: axum::body::Body) -> Result<Answer, Problem> {
+pub async fn put(api: &State, parts: Parts, body: axum::body::Body) -> Result<Answer, Problem> {
     let mut query: PutQuery = query(parts.uri.query())?;
-    let target = target(below(parts), query.key.take(), query.key64.take())?;
+    let target = target(below(&parts), query.key.take(), query.key64.take())?;
     let conditions = ConditionQuery {
         prev_exist: query.prev_exist,
         prev_revision: query.prev_revision,
         prev_value: query.prev_value.take(),
     };
     let condition = condition(conditions, &parts.headers)?;
-    let (call, body) = arrive(api, parts, body, query.timeout).await?;
+    let (call, body) = arrive(api, &parts, body, query.timeout).await?;
+    // While the write is under way, others take its place in the processor's cache: what is not needed goes before.
+    drop(parts);
     let previous = query.prev_kv.unwrap_or(false);
     let command = if query.refresh == Some(true) {
         refuse_body(&body, "`refresh=true`")?;
