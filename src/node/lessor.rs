@@ -3,6 +3,9 @@
 //! Every member arms a deadline when it applies a grant or renewal. The deadline only ever leads to a proposal to
 //! expire the lease, which the state machine refuses when the lease was renewed meanwhile: a wrong deadline here
 //! can make an expiry late, never early. Wall-clock time plays no part.
+//!
+//! A member that was away arms late what it missed. What the leader records of a lease's time brings its deadline forward, so
+//! that it ends no lease much later than the leader would have, should it lead.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
@@ -54,6 +57,7 @@ impl Lessor {
     pub(super) fn apply(&mut self, change: &LeaseChange, now: Instant) {
         match *change {
             LeaseChange::Armed { id, remaining, renewals } => self.arm(id, remaining, renewals, now),
+            LeaseChange::Recorded { id, remaining, renewals } => self.record(id, remaining, renewals, now),
             LeaseChange::Gone { id } => {
                 if let Some(armed) = self.armed.remove(&id) {
                     self.due.remove(&(armed.due, id));
@@ -69,6 +73,18 @@ impl Lessor {
             self.due.remove(&(old.due, id));
         }
         self.due.insert((deadline, id));
+    }
+
+    /// Some time has passed between the leader's look at the lease and this: what was left is too much now, never too little.
+    fn record(&mut self, id: LeaseId, remaining: Ttl, renewals: u64, now: Instant) {
+        let Some(armed) = self.armed.get_mut(&id).filter(|armed| armed.renewals == renewals) else { return };
+        armed.recorded = Duration::from_millis(remaining.get()).min(FAR);
+        let deadline = now + armed.recorded;
+        if deadline < armed.deadline {
+            self.due.remove(&(armed.due, id));
+            (armed.deadline, armed.due) = (deadline, deadline);
+            self.due.insert((deadline, id));
+        }
     }
 
     /// The leases that have run out, at most `limit`, each reported again only after a while.
@@ -151,6 +167,22 @@ mod tests {
         assert!(lessor.expired(start + Duration::from_millis(1500), 10).is_empty());
         assert_eq!(lessor.remaining(LeaseId(7), start + Duration::from_millis(1500)), Some(Ttl(400)));
         assert_eq!(lessor.expired(start + Duration::from_millis(1900), 10), [Expired { id: LeaseId(7), renewals: 2 }]);
+    }
+
+    #[test]
+    fn what_the_leader_recorded_brings_a_deadline_forward_and_never_puts_it_off() {
+        let start = Instant::now();
+        let mut lessor = Lessor::default();
+        let recorded = |ms, renewals| LeaseChange::Recorded { id: LeaseId(7), remaining: Ttl(ms), renewals };
+        lessor.apply(&armed(7, 1000, 2), start);
+        lessor.apply(&recorded(100, 1), start);
+        lessor.apply(&recorded(900, 2), start + Duration::from_millis(500));
+        assert_eq!(lessor.remaining(LeaseId(7), start), Some(Ttl(1000)));
+        lessor.apply(&recorded(200, 2), start + Duration::from_millis(600));
+        assert_eq!(lessor.remaining(LeaseId(7), start), Some(Ttl(800)));
+        assert!(lessor.expired(start + Duration::from_millis(799), 10).is_empty());
+        assert_eq!(lessor.expired(start + Duration::from_millis(800), 10).len(), 1);
+        assert_eq!(lessor.due.len(), 1);
     }
 
     #[test]
