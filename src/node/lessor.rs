@@ -43,6 +43,34 @@ pub(super) struct Expired {
     pub(super) renewals: u64,
 }
 
+/// Whether the leases that have run out may be ended. Not for a while after this member stood still: renewals that came meanwhile
+/// have not been heard yet.
+#[derive(Debug)]
+pub(super) struct Patience {
+    last_tick: Instant,
+    until: Instant,
+}
+
+impl Patience {
+    pub(super) fn new(now: Instant) -> Self {
+        Self { last_tick: now, until: now }
+    }
+
+    /// Follows the ticks. One that comes late by `limit` gives renewals as much time to be heard.
+    pub(super) fn tick(&mut self, now: Instant, limit: Duration) {
+        let stood_still = now.duration_since(self.last_tick) >= limit;
+        // Not again before leases could end: where every tick is late, none would.
+        if stood_still && self.until <= self.last_tick {
+            self.until = now + limit;
+        }
+        self.last_tick = now;
+    }
+
+    pub(super) fn is_over(&self, now: Instant) -> bool {
+        now >= self.until
+    }
+}
+
 impl Lessor {
     /// Deadlines for the leases that a state holds.
     pub(super) fn armed<'a>(leases: impl Iterator<Item = &'a Lease>, now: Instant) -> Self {
@@ -183,6 +211,20 @@ mod tests {
         assert!(lessor.expired(start + Duration::from_millis(799), 10).is_empty());
         assert_eq!(lessor.expired(start + Duration::from_millis(800), 10).len(), 1);
         assert_eq!(lessor.due.len(), 1);
+    }
+
+    #[test]
+    fn who_stood_still_ends_no_lease_for_a_while_and_does_where_every_tick_is_late() {
+        let (start, limit) = (Instant::now(), Duration::from_secs(1));
+        let mut patience = Patience::new(start);
+        let mut over_at = |ms| {
+            let now = start + Duration::from_millis(ms);
+            patience.tick(now, limit);
+            patience.is_over(now)
+        };
+        assert!(over_at(100) && over_at(1_099));
+        assert!(!over_at(5_000) && !over_at(5_999) && over_at(6_000) && over_at(6_100));
+        assert!(!over_at(10_000) && over_at(12_000) && !over_at(14_000) && over_at(16_000));
     }
 
     #[test]
