@@ -7,11 +7,11 @@ export PATH := $(HOME)/.cargo/bin:$(PATH)
 
 # Every file of tests/ is one suite; the ones with a verb of their own are not black-box suites.
 TESTS := $(sort $(notdir $(patsubst %/main.rs,%,$(wildcard tests/*/main.rs)) $(basename $(wildcard tests/*.rs))))
-BLACKBOX := $(filter-out tidy sim,$(TESTS))
+BLACKBOX := $(filter-out tidy sim browser,$(TESTS))
 SEEDS ?= 100
 START ?= 1
 
-.PHONY: help run cluster test check fmt clippy docs tidy unit sim blackbox contract demo bench bench-quick bench-micro soak soak-cluster deny tools clean
+.PHONY: help run cluster test check fmt clippy docs tidy unit sim blackbox browser contract demo bench bench-quick bench-micro soak soak-cluster deny tools clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -26,7 +26,7 @@ cluster: ## three members on this machine, data in ./vardr.cluster; Ctrl-C stops
 test: SEEDS = 300
 test: tools ## everything a change must pass; installs what the suites need
 	@rm -rf target/suites
-	$(MAKE) --no-print-directory SEEDS=$(SEEDS) check unit sim blackbox contract
+	$(MAKE) --no-print-directory SEEDS=$(SEEDS) check unit sim blackbox browser contract
 	@scripts/suite --summary
 
 check: fmt clippy docs tidy ## format, lints, documentation, house rules, and licences where cargo-deny is installed
@@ -54,6 +54,9 @@ sim: ## the simulator, checked at every step: SEEDS runs (100) from seed START (
 blackbox: ## the built server over real sockets and real files
 	@scripts/suite blackbox cargo test $(addprefix --test ,$(BLACKBOX))
 
+browser: ## what runs in a browser, in Chromium: the examples of the guides
+	@scripts/suite browser cargo test --test browser
+
 contract: ## the server against its OpenAPI document, by schemathesis
 	@cargo build
 	@scripts/suite contract scripts/contract target/debug/vardr
@@ -75,14 +78,14 @@ soak: START := $(shell date +%s)
 soak: ## the simulator on SEEDS (5000) new seeds, from START (the time) on
 	@SIM_SEEDS=$(SEEDS) SIM_START=$(START) cargo test --release --test sim seeds_hold -- --nocapture
 
-soak-cluster: ## real clusters, broken on purpose: CLUSTER_RUNS (60) runs, drawn from CLUSTER_SEED; 20 failovers, a lock of 1,000 clients, 200 leases
-	@cargo test --test cluster -- --nocapture --test-threads 1 --include-ignored drawn_runs_hold twenty_deaths thousand_clients two_hundred_leases
+soak-cluster: ## real clusters, broken on purpose: CLUSTER_RUNS (60) runs, drawn from CLUSTER_SEED; 20 failovers, a lock of 1,000 clients, leases for minutes
+	@cargo test --test cluster -- --nocapture --test-threads 1 --include-ignored drawn_runs_hold twenty_deaths thousand_clients leases::
 
 deny: ## licences, sources and known weaknesses of dependencies (builds cargo-deny: minutes)
 	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
 	cargo deny check
 
-tools: ## install what the suites need: Rust, Debian packages, schemathesis in target/venv
+tools: ## install what the suites need: Rust, Debian packages, schemathesis in target/venv, playwright-core in target/browser
 	@scripts/tools
 
 clean: ## remove what was built

@@ -16,6 +16,8 @@ use crate::storage::{Keyspace, Snapshot, StorageError, WriteBatch, schema};
 pub enum LeaseChange {
     /// Granted or renewed: let it run out after `remaining`, and name `renewals` in the expiry.
     Armed { id: LeaseId, remaining: Ttl, renewals: u64 },
+    /// A leader recorded what is left of this renewal: let it run out no later than after `remaining`.
+    Recorded { id: LeaseId, remaining: Ttl, renewals: u64 },
     /// Revoked, expired, or gone with its last key.
     Gone { id: LeaseId },
 }
@@ -87,8 +89,10 @@ impl Leases {
         if let Some(held) = self.held.get_mut(&id)
             && held.lease.renewals == renewals
         {
-            held.lease.remaining = remaining.min(held.lease.ttl);
+            let remaining = remaining.min(held.lease.ttl);
+            held.lease.remaining = remaining;
             self.dirty.insert(id);
+            self.changes.push(LeaseChange::Recorded { id, remaining, renewals });
         }
     }
 

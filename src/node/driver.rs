@@ -15,6 +15,7 @@ use bytes::Bytes;
 use super::applier::{Install, Work};
 use super::disk::Order;
 use super::handle::ProposeError;
+use super::lessor::Patience;
 use super::report::{REPORT_EVERY, Report};
 use super::runner::{Event, PendingRead, Runner};
 use super::streams::Streams;
@@ -87,6 +88,7 @@ pub(super) struct Driver {
     /// Whether there is no other member: nobody else can have applied anything.
     is_alone: bool,
     stopped: bool,
+    patience: Patience,
     last_checkpoint: Instant,
     last_proposal: Instant,
     last_description: Option<Instant>,
@@ -141,6 +143,7 @@ impl Driver {
             status: Status::default(),
             is_alone: false,
             stopped: false,
+            patience: Patience::new(Instant::now()),
             last_checkpoint: Instant::now(),
             last_proposal: Instant::now(),
             last_description: None,
@@ -298,6 +301,7 @@ impl Driver {
 
     fn tick(&mut self, now: Instant) {
         self.held_back = false;
+        self.patience.tick(now, self.shared.election_timeout);
         self.replica.step(Input::Tick);
         self.streams.tick();
         let dropped = std::mem::take(&mut self.dropped_reads);
@@ -339,9 +343,11 @@ impl Driver {
     /// What a leader does as time passes.
     fn lead(&mut self, now: Instant) {
         let term = self.replica.status().term;
-        let expired = self.shared.lessor.lock().expired(now, MAX_EXPIRIES);
-        for lease in expired {
-            self.propose_own(Command::ExpireLease { id: lease.id, term, renewals: lease.renewals });
+        if self.patience.is_over(now) {
+            let expired = self.shared.lessor.lock().expired(now, MAX_EXPIRIES);
+            for lease in expired {
+                self.propose_own(Command::ExpireLease { id: lease.id, term, renewals: lease.renewals });
+            }
         }
         if now.duration_since(self.last_proposal) >= NOOP_AFTER {
             self.propose_own(Command::Noop);

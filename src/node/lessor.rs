@@ -3,6 +3,9 @@
 //! Every member arms a deadline when it applies a grant or renewal. The deadline only ever leads to a proposal to
 //! expire the lease, which the state machine refuses when the lease was renewed meanwhile: a wrong deadline here
 //! can make an expiry late, never early. Wall-clock time plays no part.
+//!
+//! A member that was away arms late what it missed. What the leader records of a lease's time brings its deadline forward, so
+//! that it ends no lease much later than the leader would have, should it lead.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
@@ -40,6 +43,34 @@ pub(super) struct Expired {
     pub(super) renewals: u64,
 }
 
+/// Whether the leases that have run out may be ended. Not for a while after this member stood still: renewals that came meanwhile
+/// have not been heard yet.
+#[derive(Debug)]
+pub(super) struct Patience {
+    last_tick: Instant,
+    until: Instant,
+}
+
+impl Patience {
+    pub(super) fn new(now: Instant) -> Self {
+        Self { last_tick: now, until: now }
+    }
+
+    /// Follows the ticks. One that comes late by `limit` gives renewals as much time to be heard.
+    pub(super) fn tick(&mut self, now: Instant, limit: Duration) {
+        let stood_still = now.duration_since(self.last_tick) >= limit;
+        // Not again before leases could end: where every tick is late, none would.
+        if stood_still && self.until <= self.last_tick {
+            self.until = now + limit;
+        }
+        self.last_tick = now;
+    }
+
+    pub(super) fn is_over(&self, now: Instant) -> bool {
+        now >= self.until
+    }
+}
+
 impl Lessor {
     /// Deadlines for the leases that a state holds.
     pub(super) fn armed<'a>(leases: impl Iterator<Item = &'a Lease>, now: Instant) -> Self {
@@ -54,6 +85,7 @@ impl Lessor {
     pub(super) fn apply(&mut self, change: &LeaseChange, now: Instant) {
         match *change {
             LeaseChange::Armed { id, remaining, renewals } => self.arm(id, remaining, renewals, now),
+            LeaseChange::Recorded { id, remaining, renewals } => self.record(id, remaining, renewals, now),
             LeaseChange::Gone { id } => {
                 if let Some(armed) = self.armed.remove(&id) {
                     self.due.remove(&(armed.due, id));
@@ -69,6 +101,18 @@ impl Lessor {
             self.due.remove(&(old.due, id));
         }
         self.due.insert((deadline, id));
+    }
+
+    /// Some time has passed between the leader's look at the lease and this: what was left is too much now, never too little.
+    fn record(&mut self, id: LeaseId, remaining: Ttl, renewals: u64, now: Instant) {
+        let Some(armed) = self.armed.get_mut(&id).filter(|armed| armed.renewals == renewals) else { return };
+        armed.recorded = Duration::from_millis(remaining.get()).min(FAR);
+        let deadline = now + armed.recorded;
+        if deadline < armed.deadline {
+            self.due.remove(&(armed.due, id));
+            (armed.deadline, armed.due) = (deadline, deadline);
+            self.due.insert((deadline, id));
+        }
     }
 
     /// The leases that have run out, at most `limit`, each reported again only after a while.
@@ -151,6 +195,36 @@ mod tests {
         assert!(lessor.expired(start + Duration::from_millis(1500), 10).is_empty());
         assert_eq!(lessor.remaining(LeaseId(7), start + Duration::from_millis(1500)), Some(Ttl(400)));
         assert_eq!(lessor.expired(start + Duration::from_millis(1900), 10), [Expired { id: LeaseId(7), renewals: 2 }]);
+    }
+
+    #[test]
+    fn what_the_leader_recorded_brings_a_deadline_forward_and_never_puts_it_off() {
+        let start = Instant::now();
+        let mut lessor = Lessor::default();
+        let recorded = |ms, renewals| LeaseChange::Recorded { id: LeaseId(7), remaining: Ttl(ms), renewals };
+        lessor.apply(&armed(7, 1000, 2), start);
+        lessor.apply(&recorded(100, 1), start);
+        lessor.apply(&recorded(900, 2), start + Duration::from_millis(500));
+        assert_eq!(lessor.remaining(LeaseId(7), start), Some(Ttl(1000)));
+        lessor.apply(&recorded(200, 2), start + Duration::from_millis(600));
+        assert_eq!(lessor.remaining(LeaseId(7), start), Some(Ttl(800)));
+        assert!(lessor.expired(start + Duration::from_millis(799), 10).is_empty());
+        assert_eq!(lessor.expired(start + Duration::from_millis(800), 10).len(), 1);
+        assert_eq!(lessor.due.len(), 1);
+    }
+
+    #[test]
+    fn who_stood_still_ends_no_lease_for_a_while_and_does_where_every_tick_is_late() {
+        let (start, limit) = (Instant::now(), Duration::from_secs(1));
+        let mut patience = Patience::new(start);
+        let mut over_at = |ms| {
+            let now = start + Duration::from_millis(ms);
+            patience.tick(now, limit);
+            patience.is_over(now)
+        };
+        assert!(over_at(100) && over_at(1_099));
+        assert!(!over_at(5_000) && !over_at(5_999) && over_at(6_000) && over_at(6_100));
+        assert!(!over_at(10_000) && over_at(12_000) && !over_at(14_000) && over_at(16_000));
     }
 
     #[test]

@@ -141,6 +141,7 @@ struct Shared {
     term: AtomicU64,
     hub: watch::SharedHub,
     lessor: Mutex<lessor::Lessor>,
+    election_timeout: Duration,
     waiters: waiters::Waiters,
     /// What the cluster is to know of this member.
     name: String,

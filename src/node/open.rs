@@ -351,6 +351,7 @@ impl Opened {
             term: AtomicU64::new(self.published.term.get()),
             hub: SharedHub::new(Hub::new(revision, Limits::default())),
             lessor: Mutex::new(lessor),
+            election_timeout: options.tick.saturating_mul(u32::try_from(options.election_ticks).unwrap_or(u32::MAX)),
             listens,
             reports: Reports::default(),
             space: Space::default(),

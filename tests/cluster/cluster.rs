@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use vardr::api::v1::schema::{HashObject, StatusObject};
 use vardr::node::member_id;
 
+use crate::clocks::Clock;
 use crate::links::Links;
 use crate::member::{Member, tail};
 use crate::support::volume::Volume;
@@ -31,12 +32,14 @@ pub(crate) struct Shape {
     /// How many MiB the file systems have that the members' data lies on, each on one of its own; without, all of it is
     /// in the directory of the test.
     pub(crate) volume: Option<u64>,
+    /// Whether each member has a wall clock of its own.
+    pub(crate) clocks: bool,
 }
 
 impl Default for Shape {
     /// Three members that notice a death sooner than they would by default, so that a run is short.
     fn default() -> Self {
-        Self { members: 3, election: Duration::from_millis(500), snapshot_count: 100_000, volume: None }
+        Self { members: 3, election: Duration::from_millis(500), snapshot_count: 100_000, volume: None, clocks: false }
     }
 }
 
@@ -263,7 +266,13 @@ fn member(shape: &Shape, block: &Block, place: usize, urls: &[String], directory
         ("--snapshot-count", shape.snapshot_count.to_string()),
     ];
     flags.extend(own.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]));
-    Member::new(directory.join(format!("n{place}")), flags)
+    let home = directory.join(format!("n{place}"));
+    let clock = shape.clocks.then(|| Clock::new(home.join("clock")));
+    let member = Member::new(home, flags);
+    match clock {
+        Some(clock) => member.with_clock(clock),
+        None => member,
+    }
 }
 
 /// How the member at this place is told of a cluster whose members advertise these URLs.

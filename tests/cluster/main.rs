@@ -10,6 +10,7 @@
 #![cfg(test)]
 
 mod check;
+mod clocks;
 mod cluster;
 mod failover;
 mod fault;

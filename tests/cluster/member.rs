@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
+use crate::clocks::Clock;
+
 /// How long a process may take to end after SIGTERM: longer than the server lets requests finish.
 const END_LIMIT: Duration = Duration::from_secs(20);
 /// How long it may take to find out that it cannot start: a member that joins asks the others for 10 s.
@@ -20,6 +22,8 @@ pub(crate) struct Member {
     /// The directory that everything of it is in.
     home: PathBuf,
     command: Vec<String>,
+    /// A wall clock of its own, where it has one.
+    clock: Option<Clock>,
     child: Option<Child>,
 }
 
@@ -29,7 +33,18 @@ impl Member {
         fs::create_dir_all(&home).unwrap();
         let mut command = vec!["--data-dir".to_owned(), home.join("data").to_str().unwrap().to_owned()];
         command.extend(flags);
-        Self { home, command, child: None }
+        Self { home, command, clock: None, child: None }
+    }
+
+    /// Gives it a wall clock of its own, from its next start on.
+    pub(crate) fn with_clock(mut self, clock: Clock) -> Self {
+        self.clock = Some(clock);
+        self
+    }
+
+    /// Puts its wall clock so many seconds ahead of the machine's, or behind it, at once. It must have one of its own.
+    pub(crate) fn set_clock(&self, ahead: i64) {
+        self.clock.as_ref().expect("it has a clock of its own").set(ahead);
     }
 
     pub(crate) fn start(&mut self) {
@@ -37,6 +52,9 @@ impl Member {
         let log = || File::options().create(true).append(true).open(self.log_path()).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_vardr"));
         command.args(&self.command).stdin(Stdio::null()).stdout(log()).stderr(log());
+        if let Some(clock) = &self.clock {
+            command.envs(clock.environment());
+        }
         self.child = Some(command.spawn().unwrap());
     }
 

@@ -47,6 +47,7 @@ impl Plan {
             election: Duration::from_millis(*pick(&mut chance, &[300, 500, 1000])),
             snapshot_count: *pick(&mut chance, &[100, 1000, 100_000]),
             volume: None,
+            clocks: false,
         };
         let count = chance.random_range(1..=3);
         let faults = (0..count).map(|_| *pick(&mut chance, &Fault::ALL)).collect();

@@ -63,6 +63,12 @@ impl World {
                         }
                     }
                 }
+                LeaseChange::Recorded { id, remaining, renewals } => {
+                    let at = now + remaining.get() * MS;
+                    if let Some(deadline) = deadlines.get_mut(id).filter(|it| it.renewals == *renewals && at < it.at) {
+                        (deadline.at, deadline.due) = (at, at);
+                    }
+                }
                 LeaseChange::Gone { id } => {
                     deadlines.remove(id);
                 }

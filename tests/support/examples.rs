@@ -16,7 +16,7 @@ pub(crate) struct Example {
     output: String,
 }
 
-/// The examples of a page in these languages, of `sh`, `python` and `go`.
+/// The examples of a page in these languages, of `sh`, `python` and `go`, which can be run here, and `js`, which a browser runs.
 pub(crate) fn examples(page: &str, languages: &[&'static str]) -> Vec<Example> {
     let mut blocks = page.split("```").skip(1).step_by(2);
     let mut examples = Vec::new();
@@ -52,11 +52,24 @@ pub(crate) fn matches(pattern: &str, text: &str) -> bool {
 }
 
 impl Example {
+    pub(crate) fn code(&self) -> &str {
+        &self.code
+    }
+
+    /// The code, with the address of this server in place of the default.
+    pub(crate) fn code_for(&self, server: &Server) -> String {
+        self.code.replace("localhost:2379", server.address())
+    }
+
+    pub(crate) fn output(&self) -> &str {
+        &self.output
+    }
+
     /// Runs it in a folder, which the later ones find as it left it.
     fn run(&self, server: &Server, folder: &Path) -> String {
         let binaries = Path::new(env!("CARGO_BIN_EXE_vardr")).parent().unwrap();
         let path = format!("{}:{}", binaries.display(), std::env::var("PATH").unwrap());
-        let code = self.code.replace("localhost:2379", server.address());
+        let code = self.code_for(server);
         let (program, arguments) = match self.language {
             "sh" => ("bash", vec!["-euo", "pipefail", "-c", code.as_str()]),
             "python" => ("python3", vec!["-c", code.as_str()]),

@@ -174,7 +174,7 @@ fn checkpoints_survive_a_restart_and_renewals_outdate_them() {
     let stale = Command::CheckpointLeases { term: Term(9), checkpoints: checkpoints.clone() };
     assert_eq!(bed.refused(stale), Refusal::Stale);
     bed.ok(Command::CheckpointLeases { term: Term(1), checkpoints });
-    assert_eq!(changes(&bed), []);
+    assert_eq!(changes(&bed), [LeaseChange::Recorded { id: LeaseId(7), remaining: Ttl(4_000), renewals: 1 }]);
     let bed = reopened(&bed);
     let remaining: Vec<_> = bed.machine.leases().map(|lease| (lease.id.get(), lease.remaining.get())).collect();
     assert_eq!(remaining, [(7, 4_000), (8, 10_000)]);
