@@ -189,7 +189,9 @@ where
     call.deadline += wait;
     let entry = Entry { name: name.clone(), life, value: value.unwrap_or_default().into(), wait };
     match api.service().enter(&call, entry).await? {
-        Entered::First { place, replayed } => Ok(answer(place.modified, &name, &place, show).with_replayed(replayed)),
+        Entered::First { place, revision, replayed } => {
+            Ok(answer(revision, &name, &place, show).with_replayed(replayed))
+        }
         Entered::Behind(behind) => {
             let (code, what) = show.behind();
             let waited = if wait.is_zero() { String::new() } else { format!(" for {} s", wait.as_secs_f64()) };

@@ -70,8 +70,8 @@ impl InLine {
         }
         loop {
             let Some(nearest) = self.seen().before(taken) else { return Ok(None) };
-            let (token, key) = &nearest;
-            if reader.get(key, None)?.is_some_and(|item| item.record.create_revision == *token) {
+            let (came, key) = &nearest;
+            if reader.get(key, None)?.is_some_and(|item| item.record.create_revision == *came) {
                 return Ok(Some(nearest.1));
             }
             self.seen().places.remove(&nearest);
@@ -89,7 +89,9 @@ impl InLine {
             self.seen().follow(&self.name, &events, reader.revision());
         } else {
             let mut found = BTreeSet::new();
-            let take = |place: Place| drop(found.insert((place.token, place.key)));
+            let take = |place: Place| {
+                found.insert((place.token, place.key));
+            };
             self.service.each_place(reader, &self.name, true, take).await?;
             self.seen().replace(found, reader.revision());
         }

@@ -126,6 +126,8 @@ pub enum Entered {
     /// The place is the first one: it holds.
     First {
         place: Place,
+        /// A revision at which it was the first.
+        revision: Revision,
         /// Whether the place was taken by an earlier request with the same idempotency key.
         replayed: bool,
     },
@@ -162,25 +164,25 @@ impl Service {
         let mut stay = Stay::new(self, call, &entry)?;
         let began = Instant::now();
         let taken = stay.take(call, &entry).await?;
-        let Some(place) = self.wait_first(call, &entry, &taken, began, until).await? else {
+        let Some((place, revision)) = self.wait_first(call, &entry, &taken, began, until).await? else {
             stay.leave().await;
             let mut queue = self.queue(call, Consistency::Linearizable, &entry.name).await?;
             queue.places.retain(|place| place.key != taken.key);
             return Ok(Entered::Behind(queue));
         };
-        let place = match entry.life {
+        let (place, revision) = match entry.life {
             // Whoever has waited begins with all of its time. The lease was there, and after that the place.
             Life::Own(ttl) if taken.replayed || began.elapsed() > every(ttl) => {
                 let call = &Call { idempotency: None, ..call.clone() };
                 let (_, remaining) = self.renew_lease(call, place.lease).await?;
                 let reader = self.reader(call, Consistency::Linearizable).await?;
                 self.find(&reader, &entry.name, &taken)?;
-                Place { remaining: Some(remaining), ..place }
+                (Place { remaining: Some(remaining), ..place }, reader.revision())
             }
-            Life::Own(_) | Life::Lease(_) => place,
+            Life::Own(_) | Life::Lease(_) => (place, revision),
         };
         stay.keep();
-        Ok(Entered::First { place, replayed: taken.replayed })
+        Ok(Entered::First { place, revision, replayed: taken.replayed })
     }
 
     /// Sets the lease of a place back to its full time; `None` when there is no such place. A lease that has no place here is
@@ -255,7 +257,8 @@ impl Service {
         Ok(succeeded.then_some((Place { value, modified: done.revision, ..place }, done.replayed)))
     }
 
-    /// Waits until the place is the first one; `None` when it is not by `until`.
+    /// Waits until the place is the first one, and gives the revision at which it was seen to be; `None` when it is not by
+    /// `until`.
     async fn wait_first(
         &self,
         call: &Call,
@@ -263,7 +266,7 @@ impl Service {
         taken: &Taken,
         began: Instant,
         until: Instant,
-    ) -> Result<Option<Place>, Error> {
+    ) -> Result<Option<(Place, Revision)>, Error> {
         let mut keeping = match entry.life {
             Life::Own(ttl) => entry.name.lease(&taken.key).map(|lease| self.keep_renewed(lease, ttl, began)),
             Life::Lease(_) => None,
@@ -279,7 +282,7 @@ impl Service {
                 }
                 Err(error) => return Err(error),
             };
-            let Some(nearest) = nearest else { return Ok(Some(place)) };
+            let Some(nearest) = nearest else { return Ok(Some((place, revision))) };
             if Instant::now() >= until {
                 return Ok(None);
             }

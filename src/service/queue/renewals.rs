@@ -66,9 +66,9 @@ impl Service {
     /// Keeps a lease alive that had all of its time at `since`.
     pub(super) fn keep_renewed(&self, lease: LeaseId, ttl: Ttl, since: Instant) -> Keeping {
         let renewals = &self.0.renewals;
-        let (lose, lost) = oneshot::channel();
+        let (tell, lost) = oneshot::channel();
         let mut book = renewals.book.lock();
-        let number = book.add(lease, every(ttl), since, lose);
+        let number = book.add(lease, every(ttl), since, tell);
         if !std::mem::replace(&mut book.runs, true) {
             tokio::spawn(self.clone().run_renewals());
         }
@@ -132,7 +132,7 @@ struct Kept {
     lease: LeaseId,
     every: Duration,
     due: Instant,
-    lose: oneshot::Sender<Error>,
+    tell: oneshot::Sender<Error>,
 }
 
 /// What one command renews.
@@ -144,9 +144,9 @@ struct Batch {
 }
 
 impl Book {
-    fn add(&mut self, lease: LeaseId, every: Duration, since: Instant, lose: oneshot::Sender<Error>) -> u64 {
+    fn add(&mut self, lease: LeaseId, every: Duration, since: Instant, tell: oneshot::Sender<Error>) -> u64 {
         self.next += 1;
-        self.kept.insert(self.next, Kept { lease, every, due: since + every, lose });
+        self.kept.insert(self.next, Kept { lease, every, due: since + every, tell });
         self.next
     }
 
@@ -185,7 +185,7 @@ impl Book {
     fn lose(&mut self, number: u64, error: Error) {
         if let Some(kept) = self.kept.remove(&number) {
             // Whoever does not wait any more need not know.
-            drop(kept.lose.send(error));
+            drop(kept.tell.send(error));
         }
     }
 }
@@ -197,8 +197,8 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn add(book: &mut Book, lease: u64, every: Duration, since: Instant) -> oneshot::Receiver<Error> {
-        let (lose, lost) = oneshot::channel();
-        book.add(LeaseId(lease), every, since, lose);
+        let (tell, lost) = oneshot::channel();
+        book.add(LeaseId(lease), every, since, tell);
         lost
     }
 
@@ -212,7 +212,7 @@ mod tests {
         for (lease, tenths) in [(1, 0), (2, 3), (3, 5), (4, 6)] {
             add(&mut book, lease, SECOND, start + tenths * SECOND / 10);
         }
-        assert_eq!(book.take(start + SECOND - Duration::from_millis(1)), []);
+        assert_eq!(book.take(start + Duration::from_millis(999)), []);
         let due = start + SECOND;
         let batches = book.take(due);
         assert_eq!((leases(&batches), batches[0].within), (vec![1, 2, 3], SECOND));
