@@ -1,7 +1,9 @@
-//! Locks and elections over real sockets: who holds, in which order, and what is left behind.
+//! Locks and elections over real sockets: who holds, in which order, and what is left behind; and that their keys are those of
+//! etcd's client (`etcd`).
 
 #![cfg(test)]
 
+mod etcd;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -276,6 +278,8 @@ fn what_is_asked_wrongly_is_refused_and_writes_nothing() {
         ("/v1/locks/jobs?ttl=3", ""),
         ("/v1/elections/e", r#"{"value":1}"#),
         ("/v1/elections/e/", ""),
+        ("/v1/elections/e:obsrve", ""),
+        ("/v1/locks/jobs/7d0:keepalve", ""),
     ];
     for (path, body) in bad {
         client.post(path, body).refused(400, "invalid_argument");
