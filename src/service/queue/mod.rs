@@ -173,11 +173,8 @@ impl Service {
         let (place, revision) = match entry.life {
             // Whoever has waited begins with all of its time. The lease was there, and after that the place.
             Life::Own(ttl) if taken.replayed || began.elapsed() > every(ttl) => {
-                let call = &Call { idempotency: None, ..call.clone() };
-                let (_, remaining) = self.renew_lease(call, place.lease).await?;
-                let reader = self.reader(call, Consistency::Linearizable).await?;
-                self.find(&reader, &entry.name, &taken)?;
-                (Place { remaining: Some(remaining), ..place }, reader.revision())
+                let call = Call { idempotency: None, ..call.clone() };
+                self.begin_anew(&call, &entry.name, place, &taken).await?
             }
             Life::Own(_) | Life::Lease(_) => (place, revision),
         };
@@ -291,6 +288,31 @@ impl Service {
                 gone = self.gone(call, &nearest, revision) => gone?,
                 () = sleep_until(until.into()) => {}
                 error = lost(keeping.as_mut()) => return Err(error),
+            }
+        }
+    }
+
+    /// Gives a place all of its time again, and looks whether it is still there; with the revision at which it is.
+    async fn begin_anew(
+        &self,
+        call: &Call,
+        name: &QueueName,
+        place: Place,
+        taken: &Taken,
+    ) -> Result<(Place, Revision), Error> {
+        loop {
+            let step = step(call);
+            let renewed = match self.renew_lease(&step, place.lease).await {
+                Ok((_, ttl)) => self.reader(&step, Consistency::Linearizable).await.map(|reader| (ttl, reader)),
+                Err(error) => Err(error),
+            };
+            match renewed {
+                Ok((ttl, reader)) => {
+                    self.find(&reader, name, taken)?;
+                    return Ok((Place { remaining: Some(ttl), ..place }, reader.revision()));
+                }
+                Err(error) if is_tried_again(call, &error) => sleep(RETRY).await,
+                Err(error) => return Err(error),
             }
         }
     }
@@ -518,6 +540,8 @@ struct Stay {
     lasts: Duration,
     /// Whether there may be a place that goes with the request.
     gives_up: bool,
+    /// Whether it is not known of a try what came of it.
+    unknown: bool,
     /// Whether a retry may find the place that a cut-off request left.
     retried: bool,
 }
@@ -532,11 +556,21 @@ impl Stay {
             Life::Lease(id) => (id, Attach::Lease(id), STEP),
         };
         let (service, key) = (service.clone(), entry.name.place(lease)?);
-        Ok(Self { service, key, attach, lasts, gives_up: false, retried: call.idempotency.is_some() })
+        Ok(Self { service, key, attach, lasts, gives_up: false, unknown: false, retried: call.idempotency.is_some() })
+    }
+
+    /// Takes the place, however many leaders die over it.
+    async fn take(&mut self, call: &Call, entry: &Entry) -> Result<Taken, Error> {
+        loop {
+            match self.try_to_take(&step(call), entry).await {
+                Err(error) if is_tried_again(call, &error) => sleep(RETRY).await,
+                done => return done,
+            }
+        }
     }
 
     /// Takes the place, or finds it taken: by a first try of the request, or with the lease before.
-    async fn take(&mut self, call: &Call, entry: &Entry) -> Result<Taken, Error> {
+    async fn try_to_take(&mut self, call: &Call, entry: &Entry) -> Result<Taken, Error> {
         let put = Put {
             key: self.key.clone(),
             value: Some(entry.value.clone()),
@@ -551,9 +585,12 @@ impl Stay {
                 self.key = now.key.clone();
                 Ok(Taken { key: now.key, token: now.record.create_revision, replayed: done.replayed })
             }
-            Err(Error::OutcomeUnknown) => Err(Error::OutcomeUnknown),
+            Err(Error::OutcomeUnknown) => {
+                self.unknown = true;
+                Err(Error::OutcomeUnknown)
+            }
             Err(error) => {
-                self.gives_up = false;
+                self.gives_up = self.unknown;
                 match error {
                     Error::Refused { refusal, revision } => match *refusal {
                         Refusal::PreconditionFailed { current: Some(now) } => {
@@ -600,6 +637,20 @@ impl Drop for Stay {
             drop(tokio::spawn(self.give_up()));
         }
     }
+}
+
+/// One step of a call whose deadline may be far away: what became of it is not known before its own deadline where the leader that
+/// had it is gone. What carries an idempotency key is its client's to try again.
+fn step(call: &Call) -> Call {
+    let deadline = if call.idempotency.is_some() { call.deadline } else { call.deadline.min(Instant::now() + STEP) };
+    Call { deadline, ..call.clone() }
+}
+
+/// Whether a step that is harmless to do twice is done again.
+fn is_tried_again(call: &Call, error: &Error) -> bool {
+    matches!(error, Error::NoLeader | Error::OutcomeUnknown | Error::DeadlineExceeded)
+        && call.idempotency.is_none()
+        && Instant::now() + RETRY < call.deadline
 }
 
 /// Resolves when a lease is lost that is kept alive here.
