@@ -377,6 +377,10 @@ fn services_are_listed_chosen_and_followed() {
     assert_eq!((&chosen["service"], &chosen["items"][0]["instance"]), (&json!("web"), &json!("a")));
     assert_eq!(chosen["items"].as_array().unwrap().len(), 1);
     assert_eq!(json(&server, &["services", "none"])["items"], json!([]));
+    let none = run(&server, &["services", "none"]);
+    let said = String::from_utf8_lossy(&none.stderr).into_owned();
+    assert_eq!((none.status.code(), none.stdout.as_slice()), (Some(0), &b""[..]));
+    assert_eq!(said, "vardr: there are no instances of `none`\n");
     for wrong in [&["services", "--tag", "eu"][..], &["services", "web", "--status", "up"], &["services", ".."]] {
         assert_eq!(code(&run(&server, wrong)), 2, "{wrong:?}");
     }

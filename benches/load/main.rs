@@ -9,6 +9,7 @@ mod connection;
 mod drive;
 mod echo;
 mod fanout;
+mod heartbeats;
 mod histogram;
 mod report;
 mod requests;
@@ -28,6 +29,7 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 use catchup::catch_up;
 use drive::{Run, Times, drive, fill};
 use fanout::fan_out;
+use heartbeats::heartbeats;
 use report::{Bounds, Report};
 use requests::{DIRECTORY, Face, KEYS, Operation, directory};
 use systems::{Server, System};
@@ -41,7 +43,7 @@ struct Options {
     /// Only these systems: `vardr`, `etcd`, `echo`.
     #[arg(long, value_delimiter = ',')]
     systems: Vec<String>,
-    /// Only these parts: `put`, `get`, `prefix`, `cluster`, `watch`, `size`.
+    /// Only these parts: `put`, `get`, `prefix`, `cluster`, `watch`, `services`, `size`.
     #[arg(long, value_delimiter = ',')]
     parts: Vec<String>,
     /// Be the echo server at this address.
@@ -58,6 +60,8 @@ struct Scale {
     /// How often each row is run; the median counts.
     repeats: usize,
     events: u64,
+    /// How long heartbeats are counted.
+    beating: Duration,
     starts: usize,
     keys: u64,
     /// The writes that a member misses before it comes back.
@@ -74,6 +78,7 @@ impl Scale {
                 times: Times { warm_up: seconds(1.0), counted: seconds(5.0) },
                 repeats: 3,
                 events: 25,
+                beating: seconds(12.0),
                 starts: 5,
                 keys: 1_000_000,
                 missed: 100_000,
@@ -83,6 +88,7 @@ impl Scale {
                 times: Times { warm_up: seconds(0.3), counted: seconds(1.2) },
                 repeats: 1,
                 events: 5,
+                beating: seconds(4.0),
                 starts: 2,
                 keys: 100_000,
                 missed: 20_000,
@@ -131,6 +137,9 @@ impl Bench {
         }
         if self.wants("watch") {
             self.watch()?;
+        }
+        if self.wants("services") {
+            self.services()?;
         }
         if self.wants("size") {
             self.size()?;
@@ -229,6 +238,14 @@ impl Bench {
                 found.push((face, fan_out(face, &server, watchers, self.scale.events)?));
             }
             self.report.fan_out(watchers, &found);
+        }
+        Ok(())
+    }
+
+    fn services(&mut self) -> Result<()> {
+        if self.measures(System::Vardr) {
+            let found = heartbeats(&Server::start(System::Vardr)?, self.scale.beating)?;
+            self.report.heartbeats(&found);
         }
         Ok(())
     }

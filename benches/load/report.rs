@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::catchup::CatchUp;
 use crate::drive::Run;
 use crate::fanout::FanOut;
+use crate::heartbeats::{EVERY, Heartbeats, INSTANCES, LISTENERS, TTL};
 use crate::requests::{Face, Operation};
 use crate::size::{Empty, Full};
 
@@ -25,6 +26,10 @@ const MAX_WATCHER_BYTES: u64 = 16_000;
 const MAX_FAN_OUT: Duration = Duration::from_secs(1);
 /// The number of watchers that the two bounds above are for.
 pub(crate) const BOUND_WATCHERS: usize = 10_000;
+/// Of one core, for all heartbeats together.
+const MAX_HEARTBEAT_CORES: f64 = 0.25;
+/// From the last heartbeat of an instance until everybody knows that there are no more.
+const MAX_HEARD: Duration = TTL.saturating_add(Duration::from_secs(1));
 const MAX_EMPTY_BYTES: u64 = 30_000_000;
 const MAX_EMPTY_START: Duration = Duration::from_millis(300);
 const MAX_FULL_BYTES: u64 = 400_000_000;
@@ -121,6 +126,21 @@ impl Report {
         let name = format!("{}: one back after {} writes", plural(members, "member"), thousands(missed));
         let check = Check::at_least(found.share(), MIN_CATCH_UP_SHARE, "what was due");
         self.row(&format!("{name}, half the load that was possible"), &[Some(cell), None, None, None], &[check]);
+    }
+
+    pub(crate) fn heartbeats(&mut self, found: &Heartbeats) {
+        let Heartbeats { cores, p99, heard } = *found;
+        let show = |cores: f64| format!("{:.1} % of a core", cores * 100.0);
+        let heard_by = format!("{} listeners", thousands(LISTENERS as u64));
+        let cell =
+            format!("{}, p99 {}; one stops: {heard_by} know after {}", show(cores), show_time(p99), show_time(heard));
+        let checks = [
+            Check::at_most("server ", cores, MAX_HEARTBEAT_CORES, show),
+            Check::at_most("all know after ", heard, MAX_HEARD, show_time),
+        ];
+        let (every, ttl) = (EVERY.as_secs(), TTL.as_secs());
+        let name = format!("{} instances, a heartbeat every {every} s, ttl {ttl} s", thousands(INSTANCES as u64));
+        self.row(&name, &[Some(cell), None, None, None], &checks);
     }
 
     pub(crate) fn empty(&mut self, found: &[(Face, Empty)]) {

@@ -94,6 +94,22 @@ pub(crate) fn status(host: SocketAddr) -> Vec<u8> {
     message(host, "GET", "/v1/status", "", "")
 }
 
+/// Registers an instance of a service in Vardr, to live for so many seconds without a heartbeat.
+pub(crate) fn register(host: SocketAddr, (service, instance): (usize, usize), ttl: u64) -> Vec<u8> {
+    let document = format!(r#"{{"address":"10.0.{service}.{instance}","port":8080,"tags":["bench"]}}"#);
+    message(host, "PUT", &format!("/v1/services/service-{service}/{instance}?ttl={ttl}s"), JSON, &document)
+}
+
+/// Keeps it alive.
+pub(crate) fn heartbeat(host: SocketAddr, (service, instance): (usize, usize)) -> Vec<u8> {
+    message(host, "POST", &format!("/v1/services/service-{service}/{instance}:heartbeat"), "", "")
+}
+
+/// Opens a stream of what changes among the instances of a service.
+pub(crate) fn listen(host: SocketAddr, service: usize) -> Vec<u8> {
+    message(host, "GET", &format!("/v1/services/service-{service}:watch"), "Accept: text/event-stream\r\n", "")
+}
+
 const WATCHED: &str = "/bench/watched";
 
 /// Opens a stream of the changes of the key that [`Operation::Tick`] writes.

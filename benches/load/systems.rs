@@ -146,6 +146,15 @@ impl Server {
         Ok(kib * 1024)
     }
 
+    /// The processor time that the server has used so far, of all its threads (fields 14 and 15 of `/proc/PID/stat`).
+    pub(crate) fn processor_time(&self) -> Result<Duration> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
+        // The name of the program, in parentheses, may have spaces.
+        let (_, fields) = stat.rsplit_once(')').context("no stat")?;
+        let ticks = fields.split_whitespace().skip(11).take(2).map(str::parse::<u64>).sum::<Result<u64, _>>()?;
+        Ok(Duration::from_millis(ticks * 1000 / rustix::param::clock_ticks_per_second()))
+    }
+
     /// The resident memory once it has not moved by more than a hundredth for two seconds, waiting half a minute at most.
     pub(crate) fn settled_bytes(&self) -> Result<u64> {
         let deadline = Instant::now() + Duration::from_secs(30);

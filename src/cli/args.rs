@@ -412,7 +412,8 @@ pub(crate) enum LeaseCommand {
 
 /// The services, the instances of one, and how they change
 ///
-/// Without a name every service in a line, with one its instances.
+/// Without a name every service in a line, with one its instances. A service without instances is not told from one that
+/// nobody knows: nothing is written but a line to standard error (with `-o json` an empty list), and the exit code is 0.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  vardr services\n  vardr services web --tag v2 --status passing\n  \
     vardr services web --watch\n  vardr services web -o json | jq -r '.items[] | .address'")]

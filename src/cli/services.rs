@@ -31,8 +31,22 @@ pub(crate) async fn services(client: &Client, out: &Output, args: &Services) -> 
         return out.line(whole.to_string());
     }
     let items = whole.get("items").and_then(Value::as_array).into_iter().flatten();
+    if items.clone().next().is_none() {
+        eprintln!("vardr: {}", nothing(args));
+        return Ok(());
+    }
     let rows = if args.name.is_some() { instance_rows(items) } else { service_rows(items) };
     out.bytes(table(&rows).as_bytes())
+}
+
+/// What is said where there is nothing to show. A service is there with its instances: one that was never heard of is like one
+/// that has none at the moment.
+fn nothing(args: &Services) -> String {
+    let selected = if args.tag.is_empty() && args.status.is_empty() { "" } else { " of this selection" };
+    match &args.name {
+        Some(name) => format!("there are no instances of `{name}`{selected}"),
+        None => "there are no services".to_owned(),
+    }
 }
 
 fn route(args: &Services, verb: &str) -> Outcome<Route> {
@@ -147,6 +161,15 @@ mod tests {
         let resumed = Instances(&args).route(Some(7), false);
         let expected = "/v1/services/my%20web:watch?tag=a%26b&tag=c&status=passing&after=7&onCompacted=reset";
         assert_eq!(resumed.as_str(), expected);
+    }
+
+    #[test]
+    fn that_there_is_nothing_is_said_of_what_was_asked_for() {
+        let said = |line: &[&str]| nothing(&args(line));
+        assert_eq!(said(&["vardr", "services"]), "there are no services");
+        assert_eq!(said(&["vardr", "services", "web"]), "there are no instances of `web`");
+        let selected = said(&["vardr", "services", "web", "--tag", "v2"]);
+        assert_eq!(selected, "there are no instances of `web` of this selection");
     }
 
     #[test]

@@ -52,6 +52,8 @@ pub const MAX_DELETE_BYTES: u64 = 256 * 1024 * 1024;
 pub const MAX_WALK_STEPS: u64 = 100_000;
 /// The longest time to live: 9,000,000,000 s, as etcd's: `400 invalid_argument`.
 pub const MAX_TTL_MS: u64 = 9_000_000_000_000;
+/// The leases that one command renews: more are renewed by several.
+pub const MAX_RENEWED_LEASES: usize = 1024;
 /// The longest `Idempotency-Key`: `400 invalid_argument`.
 pub const MAX_IDEMPOTENCY_KEY_BYTES: usize = 128;
 /// How long an idempotency key is kept, by the state machine's clock.

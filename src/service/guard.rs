@@ -3,8 +3,8 @@
 use super::Error;
 use crate::cluster::peer_url;
 use crate::model::limits::{
-    DEFAULT_MAX_REQUEST_BYTES, MAX_IDEMPOTENCY_KEY_BYTES, MAX_KEY_BYTES, MAX_NAME_CHARS, MAX_PEER_URLS, MAX_TTL_MS,
-    MAX_TXN_DEPTH, MAX_TXN_OPS,
+    DEFAULT_MAX_REQUEST_BYTES, MAX_IDEMPOTENCY_KEY_BYTES, MAX_KEY_BYTES, MAX_NAME_CHARS, MAX_PEER_URLS,
+    MAX_RENEWED_LEASES, MAX_TTL_MS, MAX_TXN_DEPTH, MAX_TXN_OPS,
 };
 use crate::model::{
     Attach, Command, Delete, DeleteTarget, Idempotency, Key, KeyRange, MemberChange, Op, Put, RangeQuery, Ttl, Txn,
@@ -95,7 +95,7 @@ impl Limits {
             }
             Command::Rollback(rollback) => range(&rollback.range),
             Command::GrantLease { id: _, ttl: asked } => ttl(*asked),
-            Command::RenewLeases(leases) => at_most("leases renewed at once", leases.len(), MAX_TXN_OPS),
+            Command::RenewLeases(leases) => at_most("leases renewed at once", leases.len(), MAX_RENEWED_LEASES),
             Command::ChangeMember(MemberChange::Add(member)) => {
                 name(&member.name)?;
                 peer_urls(&member.peer_urls)

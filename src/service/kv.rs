@@ -205,6 +205,21 @@ impl Reader {
         self.run(false, move |view| view.history(key.as_bytes(), before, limit)).await
     }
 
+    /// What has happened in a range after a revision; `None` when that is more than the budget, or is compacted.
+    pub(super) async fn since(
+        &self,
+        range: KeyRange,
+        after: Revision,
+        budget: ReplayBudget,
+    ) -> Result<Option<Vec<Event>>, Error> {
+        self.run(false, move |view| match view.events(&range, after, budget) {
+            Ok(replay) => Ok((replay.through >= view.revision()).then_some(replay.events)),
+            Err(ReadError::Compacted { .. }) => Ok(None),
+            Err(error) => Err(error),
+        })
+        .await
+    }
+
     /// The newest revision made at or before a time; `None` when all that is kept is newer.
     ///
     /// # Errors

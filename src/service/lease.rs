@@ -18,12 +18,22 @@ impl Service {
     /// # Errors
     /// [`Refusal::LeaseNotFound`] once it is gone.
     pub async fn renew_lease(&self, call: &Call, id: LeaseId) -> Result<(Revision, Ttl), Error> {
-        let done = self.write(call, Command::RenewLeases(vec![id])).await?;
+        let (revision, renewed) = self.renew_leases(call, vec![id]).await?;
+        match renewed.first() {
+            Some(Some(ttl)) => Ok((revision, *ttl)),
+            Some(None) | None => Err(Error::refused(Refusal::LeaseNotFound(id), revision)),
+        }
+    }
+
+    /// Sets leases back to their full times, at most [`MAX_RENEWED_LEASES`](crate::model::limits::MAX_RENEWED_LEASES); gives
+    /// each one's time in their order, `None` for one that is gone.
+    ///
+    /// # Errors
+    /// As [`Service::write`].
+    pub async fn renew_leases(&self, call: &Call, ids: Vec<LeaseId>) -> Result<(Revision, Vec<Option<Ttl>>), Error> {
+        let done = self.write(call, Command::RenewLeases(ids)).await?;
         match done.outcome {
-            Outcome::Renewed(renewed) => match renewed.first() {
-                Some(Some(ttl)) => Ok((done.revision, *ttl)),
-                Some(None) | None => Err(Error::refused(Refusal::LeaseNotFound(id), done.revision)),
-            },
+            Outcome::Renewed(renewed) => Ok((done.revision, renewed)),
             other => Err(Error::Storage(format!("a renewal came to {other:?}").into())),
         }
     }

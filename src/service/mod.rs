@@ -101,6 +101,9 @@ struct Inner {
     shutdown: CancellationToken,
     started: Instant,
     name: String,
+    /// For those who wait in queues here.
+    lines: queue::Lines,
+    renewals: queue::Renewals,
 }
 
 impl fmt::Debug for Service {
@@ -112,7 +115,8 @@ impl fmt::Debug for Service {
 impl Service {
     #[must_use]
     pub fn new(node: NodeHandle, name: String, limits: Limits, metrics: Metrics, shutdown: CancellationToken) -> Self {
-        Self(Arc::new(Inner { node, limits, metrics, shutdown, started: Instant::now(), name }))
+        let (lines, renewals) = (queue::Lines::default(), queue::Renewals::default());
+        Self(Arc::new(Inner { node, limits, metrics, shutdown, started: Instant::now(), name, lines, renewals }))
     }
 
     /// What an answer shows when it has nothing more exact.

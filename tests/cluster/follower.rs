@@ -54,7 +54,7 @@ async fn follow(urls: Vec<String>, first: usize, end: Arc<AtomicU64>) -> Vec<Cha
         while resume < end.load(Ordering::SeqCst) {
             let Ok(Some(event)) = timeout(PATIENCE, source.next()).await else { break };
             match event.name.as_str() {
-                "put" | "delete" => changes.push(change(&event.json())),
+                "put" | "delete" | "expire" => changes.push(change(&event.json())),
                 "progress" | "lagging" => {}
                 other => panic!("a watcher of everything was told {other}: {event:?}"),
             }

@@ -1,6 +1,8 @@
 //! A lock that very many clients contend for, while clients die and members are killed: it is held by one at a time, in the order of
-//! arrival, and nothing of it is left.
+//! arrival, and nothing of it is left. Who came when and was gone when is told by the history of the keys, and held against
+//! what the holders were answered.
 
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -15,7 +17,13 @@ use tokio::time::{sleep, timeout};
 
 use crate::MACHINE;
 use crate::cluster::{Cluster, Shape, directory};
+use crate::follower::Follower;
+use crate::record::Change;
+use crate::run::{last_write, shown};
 
+/// The lock, as a path names it, and what its keys begin with.
+const LOCK: &str = "/v1/locks/%2Fcontended";
+const KEYS: &str = "/contended/";
 /// A holder that died is gone after so long.
 const TTL: Duration = Duration::from_secs(3);
 /// How long a client waits for its turn.
@@ -67,9 +75,18 @@ impl Guarded {
     }
 }
 
-/// What happened, counted.
+/// That a client was told that it holds.
+#[derive(Debug, Clone, Copy)]
+struct Grant {
+    token: u64,
+    /// Of the state in which it was the first.
+    revision: u64,
+}
+
+/// What happened.
 #[derive(Default)]
 struct Counts {
+    grants: Mutex<Vec<Grant>>,
     written: AtomicUsize,
     /// Holders that a later one had overtaken before they came to write.
     fenced: AtomicUsize,
@@ -95,7 +112,7 @@ impl Contender {
     async fn acquire(&mut self, counts: &Counts) -> (String, u64) {
         let body = json!({"ttl": TTL.as_secs(), "wait": WAIT.as_secs(), "owner": format!("client-{}", self.number)});
         loop {
-            let url = format!("{}/v1/locks/contended", self.url());
+            let url = format!("{}{LOCK}", self.url());
             let asking = self.http.post(url).body(body.to_string()).send();
             let patience = if self.chance.random_bool(0.1) {
                 Duration::from_millis(self.chance.random_range(1..2_000))
@@ -108,10 +125,14 @@ impl Contender {
             };
             if let Ok(answer) = answer {
                 let status = answer.status();
+                let revision =
+                    answer.headers().get("vardr-revision").and_then(|value| value.to_str().ok()?.parse().ok());
                 let value: Value = answer.json().await.unwrap_or_default();
                 if let (StatusCode::OK, Some(holder), Some(token)) =
                     (status, value["holder"].as_str(), value["fencingToken"].as_u64())
                 {
+                    let revision = revision.expect("every answer says its revision");
+                    counts.grants.lock().unwrap().push(Grant { token, revision });
                     return (holder.to_owned(), token);
                 }
                 let is_known = matches!(status.as_u16(), 200 | 404 | 409 | 503 | 504);
@@ -147,7 +168,7 @@ impl Contender {
     /// Somebody with a greater token came before: out of turn, unless this holder's time had run out.
     async fn must_have_lost(&mut self, holder: &str) {
         loop {
-            let path = format!("{}/v1/locks/contended/{holder}:keepalive", self.url());
+            let path = format!("{}{LOCK}/{holder}:keepalive", self.url());
             match self.http.post(path).send().await.map(|answer| answer.status().as_u16()) {
                 Ok(404) => return,
                 Ok(200) => panic!("the lock was given to another while {holder} had it"),
@@ -158,13 +179,46 @@ impl Contender {
 
     async fn release(&mut self, holder: &str) {
         loop {
-            let path = format!("{}/v1/locks/contended/{holder}", self.url());
+            let path = format!("{}{LOCK}/{holder}", self.url());
             match self.http.delete(path).send().await {
                 Ok(answer) if matches!(answer.status().as_u16(), 200 | 404) => return,
                 Ok(_) | Err(_) => sleep(Duration::from_millis(20)).await,
             }
         }
     }
+}
+
+/// The places as the history tells them: when each came, and when it was gone.
+fn places(history: &[Change]) -> BTreeMap<u64, u64> {
+    let (mut came, mut places) = (HashMap::new(), BTreeMap::new());
+    for change in history.iter().filter(|change| change.key.starts_with(KEYS)) {
+        // A place says whose it is, and its end says nothing.
+        if change.value.is_empty() {
+            let came = came.remove(&change.key).expect("what ends has begun");
+            places.insert(came, change.revision);
+        } else {
+            assert_eq!(came.insert(&change.key, change.revision), None, "a place is taken once: {change:?}");
+        }
+    }
+    places.extend(came.into_values().map(|came| (came, u64::MAX)));
+    places
+}
+
+/// Every grant that was out of turn. Whoever holds has a place, everybody who came before is gone, and so the grants come in the
+/// order of arrival.
+fn out_of_turn(places: &BTreeMap<u64, u64>, mut grants: Vec<Grant>) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for grant in &grants {
+        if places.get(&grant.token).is_none_or(|gone| *gone <= grant.revision) {
+            complaints.push(format!("{grant:?} is of no place that is there"));
+        }
+        let ahead = places.range(..grant.token).filter(|(_, gone)| **gone > grant.revision);
+        complaints.extend(ahead.map(|(came, gone)| format!("{grant:?} while {came} is ahead, which went at {gone}")));
+    }
+    grants.sort_by_key(|grant| grant.revision);
+    let pairs = grants.windows(2).filter(|pair| pair[0].token >= pair[1].token);
+    complaints.extend(pairs.map(|pair| format!("{:?} after {:?}", pair[1], pair[0])));
+    complaints
 }
 
 async fn contend(clients: usize, span: Duration) {
@@ -212,11 +266,35 @@ async fn contend(clients: usize, span: Duration) {
         let answer = client.get(format!("{}/v1/keys?recursive=true", cluster.url(0))).send().await.unwrap();
         let left: Value = answer.json().await.unwrap();
         if left["items"].as_array().is_some_and(Vec::is_empty) {
-            return;
+            break;
         }
         assert!(Instant::now() < deadline, "keys are left: {left}");
         sleep(Duration::from_millis(100)).await;
     }
+    let end = last_write(&cluster).await;
+    let places = places(&Follower::start(cluster.urls(), 0).finish(end, LIMIT).await);
+    let grants = std::mem::take(&mut *counts.grants.lock().unwrap());
+    println!("{} places were taken, and {} of them came to hold", places.len(), grants.len());
+    let complaints = out_of_turn(&places, grants);
+    assert!(complaints.is_empty(), "{}", shown(&complaints));
+}
+
+#[test]
+fn a_grant_out_of_turn_is_found() {
+    let change =
+        |revision, key: &str, value: &str| Change { revision, key: format!("{KEYS}{key}"), value: value.to_owned() };
+    let history =
+        [change(2, "a", "x"), change(3, "b", "x"), change(4, "c", "x"), change(5, "a", ""), change(6, "b", "")];
+    let places = places(&history);
+    assert_eq!(places, BTreeMap::from([(2, 5), (3, 6), (4, u64::MAX)]));
+    let grant = |token, revision| Grant { token, revision };
+    let complaints = |grants: &[Grant]| out_of_turn(&places, grants.to_vec()).len();
+    assert_eq!(complaints(&[grant(2, 2), grant(3, 5), grant(4, 6)]), 0, "in turn");
+    assert_eq!(complaints(&[grant(2, 4), grant(4, 9)]), 0, "one gave up before its turn");
+    assert_eq!(complaints(&[grant(4, 5)]), 1, "another was ahead");
+    assert_eq!(complaints(&[grant(3, 6)]), 1, "it was gone itself");
+    assert_eq!(complaints(&[grant(7, 7)]), 2, "it was never there, and another was ahead");
+    assert_eq!(complaints(&[grant(4, 7), grant(2, 8)]), 2, "it was gone, and it came after a later one");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -82,7 +82,7 @@ pub struct ProclaimRequest {
 /// with `:keepalive`, resign with DELETE.
 #[utoipa::path(
     post, path = "/v1/elections/{name}", operation_id = "campaign", tag = "elections",
-    params(("name" = String, Path, description = "The election; slashes may be in it", example = "primary"), PlaceQuery),
+    params(("name" = String, Path, description = "The election; slashes may be in it, and a colon as %3A", example = "primary"), PlaceQuery),
     request_body(content = CampaignRequest, content_type = "application/json"),
     responses((status = 200, description = "The candidate leads", body = CandidateObject)),
 )]
@@ -103,7 +103,7 @@ pub async fn campaign(Extract(api): Extract<State>, request: Request) -> Respons
 /// Who leads, and who else stands in which order.
 #[utoipa::path(
     get, path = "/v1/elections/{name}", operation_id = "getElection", tag = "elections",
-    params(("name" = String, Path, description = "The election; slashes may be in it", example = "primary"), QueueQuery),
+    params(("name" = String, Path, description = "The election; slashes may be in it, and a colon as %3A", example = "primary"), QueueQuery),
     responses((status = 200, description = "The leader and the other candidates", body = ElectionObject)),
 )]
 pub async fn get_election(Extract(api): Extract<State>, request: Request) -> Response {
@@ -127,7 +127,7 @@ pub async fn get_election(Extract(api): Extract<State>, request: Request) -> Res
 /// when nobody does. No change is left out. After an interruption the stream begins with the present state.
 #[utoipa::path(
     get, path = "/v1/elections/{name}:observe", operation_id = "observeElection", tag = "elections",
-    params(("name" = String, Path, description = "The election; slashes may be in it", example = "primary")),
+    params(("name" = String, Path, description = "The election; slashes may be in it, and a colon as %3A", example = "primary")),
     responses((status = 200, description = "The stream", content_type = "text/event-stream")),
 )]
 #[expect(dead_code, reason = "stands for a verb that the route of GET tells apart")]
@@ -138,7 +138,7 @@ fn observe_election() {}
 /// Replaces the value that the leader stood with. Refused for anybody else.
 #[utoipa::path(
     put, path = "/v1/elections/{name}/{candidate}", operation_id = "proclaim", tag = "elections",
-    params(("name" = String, Path, description = "The election; slashes may be in it", example = "primary"),
+    params(("name" = String, Path, description = "The election; slashes may be in it, and a colon as %3A", example = "primary"),
         ("candidate" = String, Path, description = "The lease that it stands by, in hexadecimal", example = "694d8a1f3c2b"), PlaceQuery),
     request_body(content = ProclaimRequest, content_type = "application/json"),
     responses((status = 200, description = "Proclaimed", body = CandidateObject)),
@@ -154,7 +154,7 @@ pub async fn proclaim(Extract(api): Extract<State>, request: Request) -> Respons
 /// Sets what is left of it back to the whole time. 404 once it leads no longer and stands no longer.
 #[utoipa::path(
     post, path = "/v1/elections/{name}/{candidate}:keepalive", operation_id = "keepCandidateAlive", tag = "elections",
-    params(("name" = String, Path, description = "The election; slashes may be in it", example = "primary"),
+    params(("name" = String, Path, description = "The election; slashes may be in it, and a colon as %3A", example = "primary"),
         ("candidate" = String, Path, description = "The lease that it stands by, in hexadecimal", example = "694d8a1f3c2b"), PlaceQuery),
     responses((status = 200, description = "It still stands", body = CandidateObject)),
 )]
@@ -166,7 +166,7 @@ fn keep_candidate_alive() {}
 /// Whoever leads or stands under the lease does so no longer.
 #[utoipa::path(
     delete, path = "/v1/elections/{name}/{candidate}", operation_id = "resign", tag = "elections",
-    params(("name" = String, Path, description = "The election; slashes may be in it", example = "primary"),
+    params(("name" = String, Path, description = "The election; slashes may be in it, and a colon as %3A", example = "primary"),
         ("candidate" = String, Path, description = "The lease that it stands by, in hexadecimal", example = "694d8a1f3c2b"), PlaceQuery),
     responses((status = 200, description = "Resigned", body = Deleted)),
 )]

@@ -66,7 +66,7 @@ impl From<LockRequest> for Terms {
 /// `:keepalive`, release it with DELETE.
 #[utoipa::path(
     post, path = "/v1/locks/{name}", operation_id = "acquireLock", tag = "locks",
-    params(("name" = String, Path, description = "The lock; slashes may be in it", example = "jobs"), PlaceQuery),
+    params(("name" = String, Path, description = "The lock; slashes may be in it, and a colon as %3A", example = "jobs"), PlaceQuery),
     request_body(content = LockRequest, content_type = "application/json"),
     responses((status = 200, description = "The lock is held", body = LockObject)),
 )]
@@ -74,7 +74,10 @@ pub async fn acquire_lock(Extract(api): Extract<State>, request: Request) -> Res
     let (parts, body) = request.into_parts();
     let result = match Verb::Keepalive.strip(raw(&parts)) {
         Some(place) => queue::keep_alive(&api, &parts, place, body, Show::Lock).await,
-        None => queue::enter::<LockRequest>(&api, &parts, raw(&parts), body, Show::Lock).await,
+        None => match queue::refuse_verbs(raw(&parts), VERBS) {
+            Ok(()) => queue::enter::<LockRequest>(&api, &parts, raw(&parts), body, Show::Lock).await,
+            Err(problem) => Err(problem),
+        },
     };
     api.finish(result)
 }
@@ -84,7 +87,7 @@ pub async fn acquire_lock(Extract(api): Extract<State>, request: Request) -> Res
 /// Who holds it, and who waits in which order.
 #[utoipa::path(
     get, path = "/v1/locks/{name}", operation_id = "getLock", tag = "locks",
-    params(("name" = String, Path, description = "The lock; slashes may be in it", example = "jobs"), QueueQuery),
+    params(("name" = String, Path, description = "The lock; slashes may be in it, and a colon as %3A", example = "jobs"), QueueQuery),
     responses((status = 200, description = "The holder and the queue", body = LockQueue)),
 )]
 pub async fn get_lock(Extract(api): Extract<State>, request: Request) -> Response {
@@ -101,7 +104,7 @@ pub async fn get_lock(Extract(api): Extract<State>, request: Request) -> Respons
 /// Sets what is left of it back to the whole time. 404 once it is lost.
 #[utoipa::path(
     post, path = "/v1/locks/{name}/{holder}:keepalive", operation_id = "keepLockAlive", tag = "locks",
-    params(("name" = String, Path, description = "The lock; slashes may be in it", example = "jobs"),
+    params(("name" = String, Path, description = "The lock; slashes may be in it, and a colon as %3A", example = "jobs"),
         ("holder" = String, Path, description = "The lease that it is held by, in hexadecimal", example = "694d8a1f3c2b"), PlaceQuery),
     responses((status = 200, description = "It is still held", body = LockObject)),
 )]
@@ -113,7 +116,7 @@ fn keep_lock_alive() {}
 /// Whoever holds it or waits for it under the lease does so no longer.
 #[utoipa::path(
     delete, path = "/v1/locks/{name}/{holder}", operation_id = "releaseLock", tag = "locks",
-    params(("name" = String, Path, description = "The lock; slashes may be in it", example = "jobs"),
+    params(("name" = String, Path, description = "The lock; slashes may be in it, and a colon as %3A", example = "jobs"),
         ("holder" = String, Path, description = "The lease that it is held by, in hexadecimal", example = "694d8a1f3c2b"), PlaceQuery),
     responses((status = 200, description = "Released", body = Deleted)),
 )]

@@ -131,18 +131,24 @@ pub fn place(raw: &str) -> Result<(QueueName, LeaseId), Problem> {
     Ok((named(name)?, lease))
 }
 
-/// Refuses a verb under another method than its own.
+/// Refuses a verb under another method than its own, and what looks like a verb and is none: taken for a part of the name it would
+/// make a lock that nobody meant.
 ///
 /// # Errors
-/// [`Code::MethodNotAllowed`].
+/// [`Code::MethodNotAllowed`]; [`Code::InvalidArgument`] where it is no verb.
 pub fn refuse_verbs(raw: &str, verbs: &[(Verb, &'static str, &'static str)]) -> Result<(), Problem> {
-    match verbs.iter().find(|(verb, ..)| verb.strip(raw).is_some()) {
-        None => Ok(()),
-        Some((_, word, method)) => {
-            let problem = Problem::new(Code::MethodNotAllowed, format!("{word} is a verb of {method}"));
-            Err(problem.with_header(ALLOW, HeaderValue::from_static(method)))
-        }
+    if let Some((_, word, method)) = verbs.iter().find(|(verb, ..)| verb.strip(raw).is_some()) {
+        let problem = Problem::new(Code::MethodNotAllowed, format!("{word} is a verb of {method}"));
+        return Err(problem.with_header(ALLOW, HeaderValue::from_static(method)));
     }
+    let last = raw.rsplit('/').next().unwrap_or(raw);
+    let Some((_, word)) = last.split_once(':') else { return Ok(()) };
+    let known: Vec<_> = verbs.iter().map(|(_, word, _)| format!("`{word}`")).collect();
+    Err(Problem::invalid(format!(
+        "`:{}` is no verb here: there is {}; a colon that belongs to the name is written %3A",
+        shortened(word),
+        known.join(" and ")
+    )))
 }
 
 /// What keeps a place alive: the lease that is named, or one of its own.
@@ -189,7 +195,9 @@ where
     call.deadline += wait;
     let entry = Entry { name: name.clone(), life, value: value.unwrap_or_default().into(), wait };
     match api.service().enter(&call, entry).await? {
-        Entered::First { place, replayed } => Ok(answer(place.modified, &name, &place, show).with_replayed(replayed)),
+        Entered::First { place, revision, replayed } => {
+            Ok(answer(revision, &name, &place, show).with_replayed(replayed))
+        }
         Entered::Behind(behind) => {
             let (code, what) = show.behind();
             let waited = if wait.is_zero() { String::new() } else { format!(" for {} s", wait.as_secs_f64()) };
@@ -321,9 +329,24 @@ mod tests {
         assert_eq!(name("a/b").unwrap(), "a/b");
         assert_eq!(name("%2Fmy-lock%2F").unwrap(), "/my-lock/");
         assert_eq!(name("a%252Fb").unwrap(), "a%2Fb");
-        assert_eq!(name("j:keepalive").unwrap(), "j:keepalive");
+        assert_eq!(name("j%3Akeepalive").unwrap(), "j:keepalive");
         for bad in ["", "a//b", "/a", "a/", "a%", "%ff", "a/..", "%2E%2E/x", "."] {
             assert_eq!(name(bad).unwrap_err().code(), Code::InvalidArgument, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_colon_in_the_last_segment_begins_a_verb() {
+        let verbs = &[(Verb::Keepalive, ":keepalive", "POST"), (Verb::Observe, ":observe", "GET")];
+        let refused = |raw| refuse_verbs(raw, verbs).unwrap_err();
+        assert_eq!(refused("a/b:observe").code(), Code::MethodNotAllowed);
+        for raw in ["e:obsrve", "a/694d:keepalve", "db:migrate:", ":x"] {
+            assert_eq!(refused(raw).code(), Code::InvalidArgument, "{raw}");
+        }
+        let detail = refused("e:obsrve").to_string();
+        assert!(detail.contains("`:obsrve` is no verb here: there is `:keepalive` and `:observe`"), "{detail}");
+        for raw in ["db%3Amigrate", "db:migrate/694d", "jobs"] {
+            assert!(refuse_verbs(raw, verbs).is_ok(), "{raw}");
         }
     }
 

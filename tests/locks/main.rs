@@ -1,7 +1,10 @@
-//! Locks and elections over real sockets: who holds, in which order, and what is left behind.
+//! Locks and elections over real sockets: who holds, in which order, and what is left behind; and that their keys are those of
+//! etcd's client (`etcd`).
 
 #![cfg(test)]
 
+mod etcd;
+#[path = "../support/mod.rs"]
 mod support;
 
 use std::io::Write as _;
@@ -111,6 +114,65 @@ fn whoever_came_first_is_served_first_and_tokens_only_rise() {
 }
 
 #[test]
+fn whoever_waits_is_not_served_before_all_that_came_earlier_are_gone_in_whatever_order_they_go() {
+    let (_server, client) = start();
+    // Places of other clients, some of which came at one revision, in one transaction.
+    let lease: LeaseObject = client.post("/v1/leases", r#"{"ttl":"60s","id":"7d0"}"#).expect(201).shape();
+    let put = |id: &str| json!({"put": {"key": format!("jobs/{id}"), "value": "", "lease": lease.id}});
+    for together in [vec!["a1"], vec!["a2", "a3", "a4"], vec!["a5"]] {
+        let puts: Vec<_> = together.into_iter().map(put).collect();
+        client.post("/v1/txn", json!({"then": puts}).to_string()).expect(200);
+    }
+    thread::scope(|scope| {
+        let ask = || acquire(&client, "jobs", r#"{"wait":"20s"}"#);
+        let one = scope.spawn(ask);
+        waiting(&client, "jobs", 5);
+        let two = scope.spawn(ask);
+        waiting(&client, "jobs", 6);
+        for gone in ["a3", "a5", "a1", "a4"] {
+            client.delete(&format!("/v1/locks/jobs/{gone}")).expect(200);
+        }
+        assert_eq!(queue(&client, "jobs").holder.unwrap().holder, "a2");
+        assert!(!one.is_finished() && !two.is_finished());
+        client.delete("/v1/locks/jobs/a2").expect(200);
+        let first = one.join().unwrap();
+        assert!(!two.is_finished());
+        release(&client, &first).expect(200);
+        assert!(two.join().unwrap().fencing_token > first.fencing_token);
+    });
+}
+
+#[test]
+fn many_that_wait_are_kept_alive_by_few_proposals() {
+    const WAITERS: usize = 40;
+    let (_server, client) = start();
+    let lock = acquire(&client, "jobs", r#"{"ttl":"60s"}"#);
+    let proposals = || -> u64 {
+        let metrics = client.get("/metrics").expect(200).text();
+        let line = metrics.lines().find_map(|line| line.strip_prefix("vardr_proposals_total ")).unwrap();
+        line.parse().unwrap()
+    };
+    let places = || queue(&client, "jobs").queue.into_iter().map(|place| place.fencing_token).collect::<Vec<_>>();
+    thread::scope(|scope| {
+        let ask = || client.post("/v1/locks/jobs", r#"{"ttl":"2s","wait":"60s"}"#);
+        let waiters: Vec<_> = (0..WAITERS).map(|_| scope.spawn(ask)).collect();
+        waiting(&client, "jobs", WAITERS);
+        let (came, before) = (places(), proposals());
+        let deadline = Instant::now() + Duration::from_secs(4);
+        until("nobody waits long", || Instant::now() > deadline);
+        // Each was renewed several times by now, or it would be gone.
+        assert_eq!(places(), came);
+        let cost = proposals() - before;
+        assert!((4..=WAITERS as u64).contains(&cost), "{WAITERS} waiters cost {cost} proposals");
+        client.delete("/v1/keys?key=jobs/&recursive=true").expect(200);
+        for waiter in waiters {
+            waiter.join().unwrap().refused(404, "lease_not_found");
+        }
+    });
+    release(&client, &lock).refused(404, "place_not_found");
+}
+
+#[test]
 fn a_waiter_that_hangs_up_is_gone_and_nobody_waits_for_it() {
     let (_server, client) = start();
     let lock = acquire(&client, "jobs", "");
@@ -216,6 +278,8 @@ fn what_is_asked_wrongly_is_refused_and_writes_nothing() {
         ("/v1/locks/jobs?ttl=3", ""),
         ("/v1/elections/e", r#"{"value":1}"#),
         ("/v1/elections/e/", ""),
+        ("/v1/elections/e:obsrve", ""),
+        ("/v1/locks/jobs/7d0:keepalve", ""),
     ];
     for (path, body) in bad {
         client.post(path, body).refused(400, "invalid_argument");
@@ -250,6 +314,19 @@ fn a_waiter_is_told_when_its_lease_is_gone() {
         let waiter = scope.spawn(ask);
         waiting(&client, "jobs", 1);
         client.delete(&format!("/v1/leases/{}", lease.id)).expect(200);
+        waiter.join().unwrap().refused(404, "lease_not_found");
+    });
+}
+
+#[test]
+fn a_waiter_whose_own_lease_is_revoked_is_told_at_the_next_renewal() {
+    let (_server, client) = start();
+    acquire(&client, "jobs", "");
+    thread::scope(|scope| {
+        let waiter = scope.spawn(|| client.post("/v1/locks/jobs", r#"{"ttl":"1s","wait":"60s"}"#));
+        waiting(&client, "jobs", 1);
+        let lease = &queue(&client, "jobs").queue[0].lease;
+        client.delete(&format!("/v1/leases/{lease}")).expect(200);
         waiter.join().unwrap().refused(404, "lease_not_found");
     });
 }

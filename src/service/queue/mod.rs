@@ -3,7 +3,11 @@
 //! A place in the queue `jobs` is a key `jobs/{lease in hex}` that dies with its lease; the order is that of create
 //! revisions. This is the layout of the `concurrency` package of etcd's Go client, so that its mutexes and elections
 //! and those here exclude each other. Nobody can come in ahead of a place that is there: whoever waits follows only
-//! the nearest one ahead of it, and looks for the next when that is gone.
+//! the nearest one ahead of it (`ahead`), and looks for the next when that is gone; meanwhile its lease is kept alive
+//! together with those of others (`renewals`).
+
+mod ahead;
+mod renewals;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -11,6 +15,10 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::time::{sleep, sleep_until};
 
+use self::ahead::InLine;
+pub(super) use self::ahead::Lines;
+pub(super) use self::renewals::Renewals;
+use self::renewals::{Keeping, every};
 use super::{
     Call, Consistency, Error, ListRequest, OnCompacted, Reader, Service, Start, WatchItem, WatchRequest, WatchStream,
 };
@@ -28,11 +36,9 @@ const STEP: Duration = Duration::from_secs(5);
 const PAGE: u64 = 128;
 /// How often an observation says that it is alive while nothing changes.
 const ALIVE: Duration = Duration::from_secs(15);
-/// How often a waiting place is kept alive within the time of its lease.
-const RENEWALS: u32 = 4;
 
 /// The name of a queue: any bytes but none, short enough for the keys of its places.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct QueueName(Bytes);
 
 impl QueueName {
@@ -120,6 +126,8 @@ pub enum Entered {
     /// The place is the first one: it holds.
     First {
         place: Place,
+        /// A revision at which it was the first.
+        revision: Revision,
         /// Whether the place was taken by an earlier request with the same idempotency key.
         replayed: bool,
     },
@@ -156,25 +164,22 @@ impl Service {
         let mut stay = Stay::new(self, call, &entry)?;
         let began = Instant::now();
         let taken = stay.take(call, &entry).await?;
-        let Some(place) = self.wait_first(call, &entry, &taken, until).await? else {
+        let Some((place, revision)) = self.wait_first(call, &entry, &taken, began, until).await? else {
             stay.leave().await;
             let mut queue = self.queue(call, Consistency::Linearizable, &entry.name).await?;
             queue.places.retain(|place| place.key != taken.key);
             return Ok(Entered::Behind(queue));
         };
-        let place = match entry.life {
+        let (place, revision) = match entry.life {
             // Whoever has waited begins with all of its time. The lease was there, and after that the place.
-            Life::Own(ttl) if taken.replayed || began.elapsed() > Duration::from_millis(ttl.get()) / RENEWALS => {
-                let call = &Call { idempotency: None, ..call.clone() };
-                let (_, remaining) = self.renew_lease(call, place.lease).await?;
-                let reader = self.reader(call, Consistency::Linearizable).await?;
-                self.find(&reader, &entry.name, &taken)?;
-                Place { remaining: Some(remaining), ..place }
+            Life::Own(ttl) if taken.replayed || began.elapsed() > every(ttl) => {
+                let call = Call { idempotency: None, ..call.clone() };
+                self.begin_anew(&call, &entry.name, place, &taken).await?
             }
-            Life::Own(_) | Life::Lease(_) => place,
+            Life::Own(_) | Life::Lease(_) => (place, revision),
         };
         stay.keep();
-        Ok(Entered::First { place, replayed: taken.replayed })
+        Ok(Entered::First { place, revision, replayed: taken.replayed })
     }
 
     /// Sets the lease of a place back to its full time; `None` when there is no such place. A lease that has no place here is
@@ -249,17 +254,23 @@ impl Service {
         Ok(succeeded.then_some((Place { value, modified: done.revision, ..place }, done.replayed)))
     }
 
-    /// Waits until the place is the first one; `None` when it is not by `until`.
+    /// Waits until the place is the first one, and gives the revision at which it was seen to be; `None` when it is not by
+    /// `until`.
     async fn wait_first(
         &self,
         call: &Call,
         entry: &Entry,
         taken: &Taken,
+        began: Instant,
         until: Instant,
-    ) -> Result<Option<Place>, Error> {
-        let mut renewal = Renewal::new(self, entry, taken);
+    ) -> Result<Option<(Place, Revision)>, Error> {
+        let mut keeping = match entry.life {
+            Life::Own(ttl) => entry.name.lease(&taken.key).map(|lease| self.keep_renewed(lease, ttl, began)),
+            Life::Lease(_) => None,
+        };
+        let line = self.line(&entry.name);
         loop {
-            let (place, nearest, revision) = match self.look_ahead(call, entry, taken).await {
+            let (place, nearest, revision) = match self.look_ahead(call, entry, taken, &line).await {
                 Ok(found) => found,
                 // Elections pass; the place stays for as long as its lease does.
                 Err(error) if passes(&error) && Instant::now() < until => {
@@ -268,18 +279,40 @@ impl Service {
                 }
                 Err(error) => return Err(error),
             };
-            let Some(nearest) = nearest else { return Ok(Some(place)) };
+            let Some(nearest) = nearest else { return Ok(Some((place, revision))) };
             if Instant::now() >= until {
                 return Ok(None);
             }
-            let mut gone = std::pin::pin!(self.gone(call, &nearest, revision));
-            loop {
-                tokio::select! {
-                    biased;
-                    gone = &mut gone => break gone?,
-                    () = sleep_until(until.into()) => break,
-                    renewed = renewal.next(call) => renewed?,
+            tokio::select! {
+                biased;
+                gone = self.gone(call, &nearest, revision) => gone?,
+                () = sleep_until(until.into()) => {}
+                error = lost(keeping.as_mut()) => return Err(error),
+            }
+        }
+    }
+
+    /// Gives a place all of its time again, and looks whether it is still there; with the revision at which it is.
+    async fn begin_anew(
+        &self,
+        call: &Call,
+        name: &QueueName,
+        place: Place,
+        taken: &Taken,
+    ) -> Result<(Place, Revision), Error> {
+        loop {
+            let step = step(call);
+            let renewed = match self.renew_lease(&step, place.lease).await {
+                Ok((_, ttl)) => self.reader(&step, Consistency::Linearizable).await.map(|reader| (ttl, reader)),
+                Err(error) => Err(error),
+            };
+            match renewed {
+                Ok((ttl, reader)) => {
+                    self.find(&reader, name, taken)?;
+                    return Ok((Place { remaining: Some(ttl), ..place }, reader.revision()));
                 }
+                Err(error) if is_tried_again(call, &error) => sleep(RETRY).await,
+                Err(error) => return Err(error),
             }
         }
     }
@@ -290,18 +323,13 @@ impl Service {
         call: &Call,
         entry: &Entry,
         taken: &Taken,
+        line: &InLine,
     ) -> Result<(Place, Option<Key>, Revision), Error> {
         let call = Call { deadline: Instant::now() + STEP, ..call.clone() };
         let reader = self.reader(&call, Consistency::Linearizable).await?;
         let place = self.find(&reader, &entry.name, taken)?;
-        let mut nearest: Option<Place> = None;
-        self.each_place(&reader, &entry.name, true, |other| {
-            if other.token < taken.token && nearest.as_ref().is_none_or(|nearest| nearest.token < other.token) {
-                nearest = Some(other);
-            }
-        })
-        .await?;
-        Ok((place, nearest.map(|nearest| nearest.key), reader.revision()))
+        let nearest = line.nearest(&reader, taken).await?;
+        Ok((place, nearest, reader.revision()))
     }
 
     /// The place that was taken, as long as it is there.
@@ -348,11 +376,7 @@ impl Service {
             page.items.into_iter().filter_map(|item| self.place(name, item)).for_each(&mut take);
             let Some(cursor) = page.cursor else { return Ok(()) };
             if looked_at as u64 >= MAX_QUEUE_PLACES {
-                let what = format!(
-                    "more than {MAX_QUEUE_PLACES} keys are directly below {}/: too many for the queue of a lock or an election",
-                    String::from_utf8_lossy(name.as_bytes())
-                );
-                return Err(Error::InvalidArgument(what));
+                return Err(too_long(name));
             }
             request.cursor = Some(cursor);
         }
@@ -378,8 +402,8 @@ pub struct Observation {
     stream: WatchStream,
     name: QueueName,
     service: Service,
-    /// In order of arrival.
-    places: BTreeMap<Revision, Place>,
+    /// In order of arrival. Those written by one transaction have one create revision.
+    places: BTreeMap<(Revision, Key), Place>,
     tokens: HashMap<Key, Revision>,
     /// Whether the present state is known, and whether anything was said of it.
     synced: bool,
@@ -478,13 +502,13 @@ impl Observation {
         if let Some(place) = self.service.place(&self.name, item) {
             self.remove(&place.key.clone());
             self.tokens.insert(place.key.clone(), place.token);
-            self.places.insert(place.token, place);
+            self.places.insert((place.token, place.key.clone()), place);
         }
     }
 
     fn remove(&mut self, key: &Key) {
         if let Some(token) = self.tokens.remove(key) {
-            self.places.remove(&token);
+            self.places.remove(&(token, key.clone()));
         }
     }
 
@@ -516,6 +540,8 @@ struct Stay {
     lasts: Duration,
     /// Whether there may be a place that goes with the request.
     gives_up: bool,
+    /// Whether it is not known of a try what came of it.
+    unknown: bool,
     /// Whether a retry may find the place that a cut-off request left.
     retried: bool,
 }
@@ -530,11 +556,21 @@ impl Stay {
             Life::Lease(id) => (id, Attach::Lease(id), STEP),
         };
         let (service, key) = (service.clone(), entry.name.place(lease)?);
-        Ok(Self { service, key, attach, lasts, gives_up: false, retried: call.idempotency.is_some() })
+        Ok(Self { service, key, attach, lasts, gives_up: false, unknown: false, retried: call.idempotency.is_some() })
+    }
+
+    /// Takes the place, however many leaders die over it.
+    async fn take(&mut self, call: &Call, entry: &Entry) -> Result<Taken, Error> {
+        loop {
+            match self.try_to_take(&step(call), entry).await {
+                Err(error) if is_tried_again(call, &error) => sleep(RETRY).await,
+                done => return done,
+            }
+        }
     }
 
     /// Takes the place, or finds it taken: by a first try of the request, or with the lease before.
-    async fn take(&mut self, call: &Call, entry: &Entry) -> Result<Taken, Error> {
+    async fn try_to_take(&mut self, call: &Call, entry: &Entry) -> Result<Taken, Error> {
         let put = Put {
             key: self.key.clone(),
             value: Some(entry.value.clone()),
@@ -549,9 +585,12 @@ impl Stay {
                 self.key = now.key.clone();
                 Ok(Taken { key: now.key, token: now.record.create_revision, replayed: done.replayed })
             }
-            Err(Error::OutcomeUnknown) => Err(Error::OutcomeUnknown),
+            Err(Error::OutcomeUnknown) => {
+                self.unknown = true;
+                Err(Error::OutcomeUnknown)
+            }
             Err(error) => {
-                self.gives_up = false;
+                self.gives_up = self.unknown;
                 match error {
                     Error::Refused { refusal, revision } => match *refusal {
                         Refusal::PreconditionFailed { current: Some(now) } => {
@@ -600,40 +639,38 @@ impl Drop for Stay {
     }
 }
 
-/// Keeps the lease of a waiting place alive, if it is the server's to keep.
-struct Renewal<'a> {
-    service: &'a Service,
-    lease: Option<(LeaseId, Duration)>,
-    due: Instant,
+/// One step of a call whose deadline may be far away: what became of it is not known before its own deadline where the leader that
+/// had it is gone. What carries an idempotency key is its client's to try again.
+fn step(call: &Call) -> Call {
+    let deadline = if call.idempotency.is_some() { call.deadline } else { call.deadline.min(Instant::now() + STEP) };
+    Call { deadline, ..call.clone() }
 }
 
-impl<'a> Renewal<'a> {
-    fn new(service: &'a Service, entry: &Entry, taken: &Taken) -> Self {
-        let lease = match entry.life {
-            Life::Own(ttl) => entry.name.lease(&taken.key).map(|id| (id, Duration::from_millis(ttl.get()) / RENEWALS)),
-            Life::Lease(_) => None,
-        };
-        let due = Instant::now() + lease.map_or(Duration::ZERO, |(_, every)| every);
-        Self { service, lease, due }
-    }
+/// Whether a step that is harmless to do twice is done again.
+fn is_tried_again(call: &Call, error: &Error) -> bool {
+    matches!(error, Error::NoLeader | Error::OutcomeUnknown | Error::DeadlineExceeded)
+        && call.idempotency.is_none()
+        && Instant::now() + RETRY < call.deadline
+}
 
-    /// Waits for the next renewal and does it. Fails when there is nothing left to renew.
-    async fn next(&mut self, call: &Call) -> Result<(), Error> {
-        let Some((id, every)) = self.lease else { return std::future::pending().await };
-        sleep_until(self.due.into()).await;
-        let call = Call { deadline: Instant::now() + every, idempotency: None, ..call.clone() };
-        match self.service.renew_lease(&call, id).await {
-            Ok(_) => self.due = Instant::now() + every,
-            Err(error) if passes(&error) || error == Error::OutcomeUnknown => self.due = Instant::now() + RETRY,
-            Err(error) => return Err(error),
-        }
-        Ok(())
+/// Resolves when a lease is lost that is kept alive here.
+async fn lost(keeping: Option<&mut Keeping>) -> Error {
+    match keeping {
+        Some(keeping) => keeping.lost().await,
+        None => std::future::pending().await,
     }
 }
 
 /// Whether something may succeed if it is tried again, and was certainly not done.
 fn passes(error: &Error) -> bool {
     matches!(error, Error::NoLeader | Error::Overloaded(_) | Error::DeadlineExceeded)
+}
+
+fn too_long(name: &QueueName) -> Error {
+    Error::InvalidArgument(format!(
+        "more than {MAX_QUEUE_PLACES} keys are directly below {}/: too many for the queue of a lock or an election",
+        String::from_utf8_lossy(name.as_bytes())
+    ))
 }
 
 fn absent() -> Condition {
