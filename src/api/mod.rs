@@ -3,6 +3,7 @@
 //! [`Face`] is the whole of it: a request in, an answer out. [`State`] is what every handler has; [`Answer`] and
 //! [`problem::Problem`] are the two ways in which one ends.
 
+pub mod discovery;
 pub mod edge;
 pub mod extract;
 pub mod health;
@@ -108,6 +109,7 @@ impl Face {
         let router = Router::new()
             .merge(described)
             .merge(pages::router())
+            .merge(discovery::router())
             .merge(document)
             .fallback(not_found)
             .method_not_allowed_fallback(other_method)

@@ -89,6 +89,10 @@ pub const SOCKET_WRITE_BYTES: usize = 24 * 1024 * 1024;
 /// The largest frame between members: the largest entry that can come about, with what surrounds it. A larger one is not
 /// queued, and ends the connection on which it comes.
 pub const MAX_PEER_FRAME_BYTES: usize = MAX_INFLIGHT_BYTES + 2 * MAX_ENTRY_BYTES;
+/// The members of a cluster that a discovery URL is made for: `400 invalid_argument` at `/new`.
+pub const MAX_DISCOVERY_SIZE: u64 = 100;
+/// The answer of a discovery service that is read, in bytes: as no answer beyond.
+pub const MAX_DISCOVERY_BYTES: usize = 1024 * 1024;
 /// What may wait to be sent to one member, in bytes of entries and of forwarded proposals: not queued beyond, and raft
 /// sends it again. One message may always wait, however large.
 pub const PEER_BULK_BYTES: usize = 32 * 1024 * 1024;

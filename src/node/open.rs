@@ -15,6 +15,7 @@ use tokio::sync::watch as channel;
 use super::lessor::Lessor;
 use super::report::Reports;
 use super::space::Space;
+use super::traffic::Traffic;
 use super::waiters::Waiters;
 use super::watch::SharedHub;
 use super::{Beginning, Identity, Options, Published, Shared};
@@ -353,6 +354,7 @@ impl Opened {
             lessor: Mutex::new(lessor),
             listens,
             reports: Reports::default(),
+            traffic: Traffic::default(),
             space: Space::default(),
             in_flight: Arc::default(),
             failure: channel::Sender::new(None),

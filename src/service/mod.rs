@@ -4,6 +4,7 @@
 //! is decided here alone.
 
 mod cluster;
+mod discovery;
 mod error;
 mod guard;
 mod health;
@@ -21,7 +22,7 @@ use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
 
-pub use cluster::Cluster;
+pub use cluster::{Cluster, Role, Traffic};
 pub use error::Error;
 pub use guard::Limits;
 pub use health::{Check, Readiness};

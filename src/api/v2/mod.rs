@@ -6,7 +6,9 @@
 mod error;
 mod json;
 mod keys;
+mod members;
 mod path;
+mod stats;
 
 use axum::body::Body;
 use axum::extract::Request;
@@ -60,6 +62,12 @@ async fn route(api: &State, parts: &Parts, path: &[u8], body: Body) -> (&'static
     if let Some(key) = below(path, keys::PATH) {
         return (keys::PATTERN, keys::answer(api, parts, key, body).await);
     }
+    if let Some(rest) = below(path, members::PATH) {
+        return (members::PATTERN, members::answer(api, parts, rest, body).await);
+    }
+    if let Some(answer) = stats::answer(api, parts, path) {
+        return answer;
+    }
     (NO_HANDLER, not_found())
 }
 
@@ -89,6 +97,22 @@ fn text(status: StatusCode, line: &'static str) -> Response {
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+/// `{"message":…}`: an error of any part of the dialect but the keys.
+fn message(status: StatusCode, message: &str) -> Response {
+    let mut body = b"{\"message\":".to_vec();
+    json::string(&mut body, message.as_bytes());
+    body.push(b'}');
+    typed_json(status, body)
+}
+
+/// An answer in JSON.
+fn typed_json(status: StatusCode, body: Vec<u8>) -> Response {
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }
 

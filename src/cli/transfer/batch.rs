@@ -345,7 +345,7 @@ mod tests {
 
     #[test]
     fn a_life_that_ends_is_said_in_either_form() {
-        let end = Life::Until(Instant::now() + Duration::from_secs(60));
+        let end = Life::Until(Instant::now() + Duration::from_mins(1));
         let leased = Write { life: Life::Lease("7f".to_owned()), ..write(b"/a", Leaf::Bytes(b"x".to_vec())) };
         let ending = Write { life: end, ..write(b"/d/", Leaf::Directory) };
         let over = Write { life: Life::Until(Instant::now()), ..write(b"/a", Leaf::Directory) };
