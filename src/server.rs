@@ -239,6 +239,8 @@ impl Protocols {
             .header_read_timeout(HEADER_TIMEOUT)
             .max_headers(MAX_HEADERS)
             .max_buf_size(MAX_HEAD_BYTES)
+            // As most servers write them, and scripts that look for `X-Etcd-Index` expect.
+            .title_case_headers(true)
             // Answers are small: one piece costs the kernel less than two.
             .writev(false);
         let mut http2 = http2::Builder::new(TokioExecutor::new());

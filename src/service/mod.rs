@@ -13,6 +13,7 @@ mod lease;
 mod maintenance;
 mod queue;
 pub mod registry;
+mod tree;
 mod watch;
 
 use std::fmt;
@@ -30,6 +31,7 @@ pub use kv::{Cursor, ListRequest, Listing, Reader};
 pub use lease::LeaseState;
 pub use maintenance::{Hash, Retention, SnapshotStream, Status};
 pub use queue::{Entered, Entry, Life, Observation, Observed, Place, Queue, QueueName};
+pub use tree::{NodeWatch, NodeWatchRequest, ShownNode};
 pub use watch::{OnCompacted, Start, WatchEvents, WatchItem, WatchRequest, WatchStream};
 
 use crate::model::{ClusterId, Command, Idempotency, Index, LeaseId, MemberId, Outcome, Reply, Revision, Term};

@@ -8,7 +8,7 @@ use http::{HeaderValue, StatusCode};
 
 use super::{X_ETCD_INDEX, json};
 use crate::api::State;
-use crate::model::{Refusal, Revision};
+use crate::model::{NodePath, NodeRefusal, Refusal, Revision};
 use crate::service;
 
 macro_rules! codes {
@@ -132,5 +132,35 @@ impl From<service::Error> for Error {
 }
 
 fn refused(refusal: Refusal, revision: Revision) -> Error {
-    Error::state(ErrorCode::RaftInternal, refusal.to_string(), revision)
+    match refusal {
+        Refusal::Node(refusal) => refused_node(refusal, revision),
+        Refusal::Compacted { asked, compacted } => {
+            let cause = format!("the requested history has been cleared [{compacted}/{asked}]");
+            Error::state(ErrorCode::EventIndexCleared, cause, revision)
+        }
+        other => Error::state(ErrorCode::RaftInternal, other.to_string(), revision),
+    }
+}
+
+fn refused_node(refusal: NodeRefusal, revision: Revision) -> Error {
+    let at = |code, path: NodePath| Error::state(code, path.as_bytes(), revision);
+    match refusal {
+        NodeRefusal::NotFound(path) => at(ErrorCode::KeyNotFound, path),
+        NodeRefusal::NotAFile(path) => at(ErrorCode::NotFile, path),
+        NodeRefusal::NotADirectory(path) => at(ErrorCode::NotDir, path),
+        NodeRefusal::Exists(path) => at(ErrorCode::NodeExist, path),
+        NodeRefusal::NotEmpty(path) => at(ErrorCode::DirNotEmpty, path),
+        NodeRefusal::Root => Error::state(ErrorCode::RootReadOnly, "/", revision),
+        NodeRefusal::CompareFailed { value, modified } => {
+            let mut cause = Vec::new();
+            if let Some((asked, found)) = value {
+                cause.extend_from_slice(&[b"[", &*asked, b" != ", &*found, b"]"].concat());
+            }
+            if let Some((asked, found)) = modified {
+                let gap = if cause.is_empty() { "" } else { " " };
+                cause.extend_from_slice(format!("{gap}[{asked} != {found}]").as_bytes());
+            }
+            Error::state(ErrorCode::TestFailed, cause, revision)
+        }
+    }
 }

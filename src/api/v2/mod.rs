@@ -3,11 +3,14 @@
 //!
 //! What a request asks for is carried out by the service; what etcd 3.4 answers is the contract, byte by byte.
 
+mod ask;
 mod error;
+mod form;
 mod json;
 mod keys;
 mod members;
 mod path;
+mod show;
 mod stats;
 
 use axum::body::Body;
@@ -20,7 +23,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 pub use error::{Error, ErrorCode};
 
 use crate::api::State;
-use crate::model::{Index, Revision};
+use crate::model::Revision;
 
 /// The cluster that answers, in hexadecimal.
 pub const X_ETCD_CLUSTER_ID: HeaderName = HeaderName::from_static("x-etcd-cluster-id");
@@ -82,12 +85,13 @@ pub(super) fn name_cluster(api: &State, headers: &mut HeaderMap) {
 }
 
 /// Puts the headers on that a successful answer about keys carries.
-fn stamp(api: &State, headers: &mut HeaderMap, index: Revision, applied: Index) {
+fn stamp(api: &State, headers: &mut HeaderMap, index: Revision) {
+    let header = api.service().header();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     name_cluster(api, headers);
     headers.insert(X_ETCD_INDEX, HeaderValue::from(index.get()));
-    headers.insert(X_RAFT_INDEX, HeaderValue::from(applied.get()));
-    headers.insert(X_RAFT_TERM, HeaderValue::from(api.service().term().get()));
+    headers.insert(X_RAFT_INDEX, HeaderValue::from(header.applied.get()));
+    headers.insert(X_RAFT_TERM, HeaderValue::from(header.term.get()));
 }
 
 /// A text as Go's `http.Error` answers it: a line, and no guessing of its type.

@@ -274,6 +274,7 @@ fn a_listing_costs_its_children_and_a_count_no_values() {
             limit: None,
             max_bytes: usize::MAX,
             keys_only: false,
+            heads: false,
         };
         let listing = view.list(&query).unwrap();
         assert_eq!(listing.directories, ["/d/0/", "/d/1/", "/d/2/"].map(key));
