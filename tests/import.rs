@@ -64,6 +64,17 @@ fn found(vardr: &Client, key: &str) -> Value {
     items(vardr).into_iter().find(|item| item["key"] == key).unwrap_or_else(|| panic!("there is no {key}"))
 }
 
+/// What the v2 API shows of everything: each node's path, whether it is a directory, its value, and whether it is to die.
+fn tree(server: &Client) -> Vec<(Value, bool, Value, bool)> {
+    fn walk(node: &Value, found: &mut Vec<(Value, bool, Value, bool)>) {
+        found.push((node["key"].clone(), node["dir"] == true, node["value"].clone(), node["ttl"].is_u64()));
+        node["nodes"].as_array().into_iter().flatten().for_each(|inner| walk(inner, found));
+    }
+    let mut found = Vec::new();
+    walk(&server.get("/v2/keys/?recursive=true&sorted=true").expect(200).value()["node"], &mut found);
+    found
+}
+
 fn is_about(ttl: &Value, seconds: f64) -> bool {
     ttl.as_f64().is_some_and(|ttl| ttl <= seconds && ttl > seconds - 60.0)
 }
@@ -109,6 +120,8 @@ fn a_v2_cluster_comes_over_with_directories_and_what_is_left_of_their_time() {
     assert!(is_about(&found(&vardr, "/app/soon")["ttl"], 300.0));
     assert!(is_about(&found(&vardr, "/dying/")["ttl"], 500.0));
     assert_eq!(found(&vardr, "/dying/with").get("ttl"), None);
+
+    assert_eq!(tree(&vardr), tree(&etcd), "both show the same");
 
     let told = report(&server, &["--from-etcd-v2", &source.url(), "/_hidden/"], 0);
     assert_eq!((&told["keys"], &told["directories"]), (&json!(1), &json!(1)), "{told}");

@@ -112,6 +112,60 @@ fn what_is_asked_about_members_is_answered_as_etcd_answers_it() {
 }
 
 #[test]
+fn what_is_asked_of_keys_is_counted_as_etcd_counts_it() {
+    if let Some(why) = Etcd::hindrance() {
+        return not_run(why);
+    }
+    let (etcd, server) = (Etcd::start(), Server::start());
+    let clients = [etcd.http(), Client::new(server.address())];
+    let form = [("Content-Type", "application/x-www-form-urlencoded")];
+    let counts = |client: &Client| client.get("/v2/stats/store").expect(200);
+    // A fresh etcd has asked itself some, the version of the cluster last.
+    support::until("etcd finds no version", || clients[0].get("/version").text().contains(r#""etcdcluster":"3."#));
+    let before: Vec<Value> = clients.iter().map(|client| counts(client).value()).collect();
+    for client in &clients {
+        for (method, path, body) in [
+            ("PUT", "/a", "value=1"),
+            ("PUT", "/a", "value=2"),
+            ("PUT", "/a/b", "value=2"),
+            ("GET", "/a", ""),
+            ("GET", "/none", ""),
+            ("PUT", "/a?prevExist=false", "value=1"),
+            ("PUT", "/b?prevExist=false", "value=1"),
+            ("POST", "/queue", "value=1"),
+            ("PUT", "/a?prevExist=true", "value=1"),
+            ("PUT", "/none?prevExist=true", "value=1"),
+            ("PUT", "/a?prevValue=1", "value=3"),
+            ("PUT", "/a?prevValue=1", "value=3"),
+            ("DELETE", "/a?prevValue=3", ""),
+            ("DELETE", "/b", ""),
+            ("DELETE", "/b", ""),
+            ("PUT", "/soon", "value=1&ttl=1"),
+        ] {
+            client.send(method, &format!("/v2/keys{path}"), &form, body.as_bytes());
+        }
+        support::until("a key does not run out", || client.get("/v2/keys/soon").status == 404);
+    }
+    let [theirs, ours] = [0, 1].map(|which: usize| {
+        let now = counts(&clients[which]).value();
+        let added = |(name, count): (&String, &Value)| {
+            (name.clone(), count.as_u64().unwrap() - before[which][name].as_u64().unwrap())
+        };
+        // How often it was looked at until it had run out differs.
+        now.as_object().unwrap().iter().map(added).filter(|(name, _)| !name.starts_with("gets")).collect::<Vec<_>>()
+    });
+    assert_eq!(ours, theirs);
+    let before = counts(&clients[1]).value();
+    assert!(before["getsSuccess"].as_u64() >= Some(1) && before["getsFail"].as_u64() >= Some(2), "{before}");
+    // etcd counts a deletion whose comparison fails as one that was carried out.
+    clients[1].put("/v1/keys/c", "1").expect(201);
+    clients[1].delete("/v2/keys/c?prevValue=2").expect(412);
+    let after = counts(&clients[1]).value();
+    assert_eq!(after["compareAndDeleteFail"].as_u64(), before["compareAndDeleteFail"].as_u64().map(|count| count + 1));
+    assert_eq!(after["compareAndDeleteSuccess"], before["compareAndDeleteSuccess"]);
+}
+
+#[test]
 fn a_member_that_is_added_is_a_voter_once_it_has_caught_up_and_endangers_nobody_before() {
     let (first, first_peer) = start("n1");
     let client = Client::new(first.address());

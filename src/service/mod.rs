@@ -31,7 +31,7 @@ pub use kv::{Cursor, ListRequest, Listing, Reader};
 pub use lease::LeaseState;
 pub use maintenance::{Hash, Retention, SnapshotStream, Status};
 pub use queue::{Entered, Entry, Life, Observation, Observed, Place, Queue, QueueName};
-pub use tree::{NodeWatch, NodeWatchRequest, ShownNode};
+pub use tree::{NodeCounts, NodeWatch, NodeWatchRequest, ShownNode, Tally};
 pub use watch::{OnCompacted, Start, WatchEvents, WatchItem, WatchRequest, WatchStream};
 
 use crate::model::{ClusterId, Command, Idempotency, Index, LeaseId, MemberId, Outcome, Reply, Revision, Term};
@@ -104,6 +104,8 @@ struct Inner {
     shutdown: CancellationToken,
     started: Instant,
     name: String,
+    /// What came of requests for nodes.
+    nodes: tree::Counts,
 }
 
 impl fmt::Debug for Service {
@@ -115,7 +117,15 @@ impl fmt::Debug for Service {
 impl Service {
     #[must_use]
     pub fn new(node: NodeHandle, name: String, limits: Limits, metrics: Metrics, shutdown: CancellationToken) -> Self {
-        Self(Arc::new(Inner { node, limits, metrics, shutdown, started: Instant::now(), name }))
+        Self(Arc::new(Inner {
+            node,
+            limits,
+            metrics,
+            shutdown,
+            started: Instant::now(),
+            name,
+            nodes: tree::Counts::default(),
+        }))
     }
 
     /// What an answer shows when it has nothing more exact.

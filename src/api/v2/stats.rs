@@ -1,8 +1,9 @@
-//! `/v2/stats/self`, `/v2/stats/leader` and `/v2/machines`: how the answering member is, how the others follow it, and where
-//! clients reach them, as etcd tells it.
+//! `/v2/stats/self`, `/v2/stats/leader`, `/v2/stats/store` and `/v2/machines`: how the answering member is, how the others follow
+//! it, what was asked of it, and where clients reach the members, as etcd tells it.
 //!
 //! Rates are left out, as etcd leaves them out while there is no traffic.
 
+use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
 
 use axum::body::Body;
@@ -15,9 +16,11 @@ use jiff::Timestamp;
 use super::{json, message, method_not_allowed, typed_json};
 use crate::api::State;
 use crate::node::Sent;
+use crate::service::{NodeCounts, Tally};
 
 const SELF: &str = "/v2/stats/self";
 const LEADER: &str = "/v2/stats/leader";
+const STORE: &str = "/v2/stats/store";
 const MACHINES: &str = "/v2/machines";
 
 /// What the shortest time is in etcd's statistics while there is none.
@@ -30,6 +33,7 @@ pub(super) fn answer(api: &State, parts: &Parts, path: &[u8]) -> Option<(&'stati
     let (pattern, allowed): (&str, &str) = match path {
         path if path == SELF.as_bytes() => (SELF, "GET"),
         path if path == LEADER.as_bytes() => (LEADER, "GET"),
+        path if path == STORE.as_bytes() => (STORE, "GET"),
         path if path == MACHINES.as_bytes() => (MACHINES, "GET,HEAD"),
         _ => return None,
     };
@@ -38,6 +42,7 @@ pub(super) fn answer(api: &State, parts: &Parts, path: &[u8]) -> Option<(&'stati
         _ if !is_allowed => method_not_allowed(allowed),
         SELF => own(api),
         LEADER => followers(api),
+        STORE => store(&api.service().node_counts()),
         _ => machines(api),
     };
     Some((pattern, response))
@@ -106,6 +111,26 @@ fn follower(sent: &Sent) -> String {
         sent.failed,
         sent.delivered
     )
+}
+
+/// What came of requests to `/v2/keys`.
+fn store(counts: &NodeCounts) -> Response {
+    let NodeCounts { gets, sets, creates, updates, swaps, deletes, compared_deletes, expired, watchers } = *counts;
+    let kinds = [
+        ("gets", gets),
+        ("sets", sets),
+        ("delete", deletes),
+        ("update", updates),
+        ("create", creates),
+        ("compareAndSwap", swaps),
+        ("compareAndDelete", compared_deletes),
+    ];
+    let mut out = String::from("{");
+    for (name, Tally { success, failure }) in kinds {
+        let _infallible = write!(out, "\"{name}Success\":{success},\"{name}Fail\":{failure},");
+    }
+    let _infallible = write!(out, "\"expireCount\":{expired},\"watchers\":{watchers}}}");
+    typed_json(StatusCode::OK, out.into_bytes())
 }
 
 /// Where clients reach the members.

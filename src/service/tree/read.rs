@@ -45,7 +45,7 @@ impl Service {
     /// # Errors
     /// [`Refusal::Node`] where nothing is there; [`Error::InvalidArgument`] for a directory beyond [`MAX_SHOWN_NODES`] or
     /// [`MAX_SHOWN_BYTES`]; those of a read.
-    pub async fn node(
+    pub(super) async fn find_node(
         &self,
         call: &Call,
         consistency: Consistency,
