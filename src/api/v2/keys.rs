@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures_util::stream::unfold;
 use http::request::Parts;
 use http::{Method, StatusCode};
-use http_body_util::{BodyExt as _, Limited};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 
 use super::ask::Ask;
 use super::form::{self, Form, Kind};
@@ -24,6 +24,10 @@ pub(super) const PATH: &str = "/v2/keys";
 pub(super) const PATTERN: &str = "/v2/keys/{*key}";
 /// How long a request may take, as etcd has it with its default election timeout. What is waited for is not counted.
 const TIMEOUT: Duration = Duration::from_secs(7);
+/// How much of a body is read, at most. A larger one ends the connection.
+const DRAINED_BYTES: usize = 16 * 1024 * 1024;
+/// What Go says of a form that is larger than allowed.
+const TOO_LARGE: &str = "http: POST too large";
 
 /// Answers a request for a key: what follows [`PATH`] in its path.
 pub(super) async fn answer(api: &State, parts: &Parts, key: &[u8], body: Body) -> Response {
@@ -84,12 +88,9 @@ async fn read_form(api: &State, parts: &Parts, body: Body, call: &Call) -> Resul
         if kind == Kind::Form {
             // Percent-encoding takes three bytes for one.
             let limit = 3 * api.service().limits().max_request_bytes + 4096;
-            let added = match tokio::time::timeout_at(call.deadline.into(), Limited::new(body, limit).collect()).await {
-                Ok(Ok(collected)) => form.add(&collected.to_bytes()),
-                Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
-                    Err("http: POST too large".to_owned())
-                }
-                Ok(Err(error)) => Err(error.to_string()),
+            let added = match tokio::time::timeout_at(call.deadline.into(), read_body(body, limit)).await {
+                Ok(Ok(bytes)) => form.add(&bytes),
+                Ok(Err(cause)) => Err(cause),
                 Err(_) => Err("i/o timeout".to_owned()),
             };
             result = result.and(added);
@@ -98,6 +99,35 @@ async fn read_form(api: &State, parts: &Parts, body: Body, call: &Call) -> Resul
     let added = form.add(parts.uri.query().unwrap_or_default().as_bytes());
     result.and(added).map_err(|cause| Error::request(ErrorCode::InvalidForm, cause))?;
     Ok(form)
+}
+
+/// The bytes of a body within a limit. Of one that is larger, the rest is read and thrown away up to a point, since many clients
+/// listen for no answer before they have sent everything.
+async fn read_body(body: Body, limit: usize) -> Result<Bytes, String> {
+    let mut body = Limited::new(body, DRAINED_BYTES);
+    let (mut first, mut rest) = (Bytes::new(), Vec::new());
+    let mut size = 0;
+    while let Some(frame) = body.frame().await {
+        let frame = match frame {
+            Ok(frame) => frame,
+            Err(error) if error.is::<LengthLimitError>() => return Err(TOO_LARGE.to_owned()),
+            Err(error) => return Err(error.to_string()),
+        };
+        let Ok(data) = frame.into_data() else { continue };
+        size += data.len();
+        if size > limit {
+            (first, rest) = (Bytes::new(), Vec::new());
+        } else if first.is_empty() {
+            first = data;
+        } else {
+            rest.extend_from_slice(&data);
+        }
+    }
+    if size > limit {
+        return Err(TOO_LARGE.to_owned());
+    }
+    // Most bodies come in one piece.
+    Ok(if rest.is_empty() { first } else { [&*first, &*rest].concat().into() })
 }
 
 async fn get(api: &State, call: &Call, path: NodePath, ask: &Ask) -> Result<Response, Error> {
