@@ -468,10 +468,10 @@ pub(crate) struct Import {
     /// Where to; its trailing slash may be left out. From etcd: which keys, instead of all
     #[arg(required_unless_present_any = ["from_etcd_v2", "from_etcd_v3"])]
     prefix: Option<OsString>,
-    /// Read an etcd cluster by its v2 API (http://[USER:PASSWORD@]HOST:PORT)
+    /// Read an etcd cluster by its v2 API: `http://HOST:PORT`, or `http://USER:PASSWORD@HOST:PORT`
     #[arg(long, value_name = "URL", conflicts_with_all = ["from_etcd_v3", "skip_unreadable"])]
     from_etcd_v2: Option<String>,
-    /// Read an etcd cluster by the JSON gateway of its v3 API (http://[USER:PASSWORD@]HOST:PORT)
+    /// Read an etcd cluster by the JSON gateway of its v3 API: as above
     #[arg(long, value_name = "URL", conflicts_with = "skip_unreadable")]
     from_etcd_v3: Option<String>,
     /// Only tell what would be written
