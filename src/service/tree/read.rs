@@ -6,9 +6,10 @@ use super::super::kv::Reader;
 use super::super::{Call, Consistency, Error, Service};
 use crate::machine;
 use crate::model::limits::{MAX_SHOWN_BYTES, MAX_SHOWN_NODES};
-use crate::model::node::is_segment;
+use crate::model::node::{is_hidden, is_segment};
 use crate::model::{
-    KeyRange, KeyValue, LeaseId, Node, NodePath, NodeRefusal, RangeQuery, Record, Refusal, Revision, Timestamp,
+    Content, KeyRange, KeyValue, LeaseId, Node, NodePath, NodeRefusal, RangeQuery, Record, Refusal, Revision,
+    Timestamp, Ttl,
 };
 use crate::mvcc::{ListQuery, ReadError};
 use crate::node::StoreView;
@@ -110,7 +111,7 @@ impl Lives<'_> {
 
     fn of(&self, lease: LeaseId) -> Result<(Option<Timestamp>, Option<u64>), ReadError> {
         let expires = machine::find_lease(self.view.snapshot(), lease)?.map(|lease| lease.expires);
-        Ok((expires, self.service.lease_remaining(lease).map(|remaining| remaining.get())))
+        Ok((expires, self.service.lease_remaining(lease).map(Ttl::get)))
     }
 }
 
@@ -133,9 +134,9 @@ impl<'a> Shelf<'a> {
         let top = self.top()?;
         self.open.push(top);
         if recursive {
-            self.below()?
+            self.below()?;
         } else {
-            self.level()?
+            self.level()?;
         }
         while self.open.len() > 1 {
             self.close();
@@ -153,7 +154,7 @@ impl<'a> Shelf<'a> {
             }
         }
         let (modified, created) = (Revision::ZERO, Revision::ZERO);
-        let content = Some(crate::model::Content::Directory);
+        let content = Some(Content::Directory);
         let node = Node { path: self.path.clone(), content, expires: None, modified, created };
         Ok(ShownNode { node, remaining: None, nodes: Vec::new() })
     }
@@ -258,8 +259,8 @@ impl<'a> Shelf<'a> {
 
     fn count(&mut self, shown: &ShownNode) -> Result<(), Unshown> {
         let value = match &shown.node.content {
-            Some(crate::model::Content::File(value)) => value.len(),
-            Some(crate::model::Content::Directory) | None => 0,
+            Some(Content::File(value)) => value.len(),
+            Some(Content::Directory) | None => 0,
         };
         self.nodes += 1;
         self.bytes += shown.node.path.as_bytes().len() + value;
@@ -287,5 +288,5 @@ fn contains(directory: &NodePath, key: &[u8]) -> bool {
 }
 
 fn is_shown(rest: &[u8]) -> bool {
-    !crate::model::node::is_hidden(rest)
+    !is_hidden(rest)
 }
