@@ -133,6 +133,19 @@ fn keys_that_no_path_names_are_neither_shown_nor_told_of() {
 }
 
 #[test]
+fn what_is_too_deep_for_a_tree_is_read_by_its_path_alone() {
+    let (_server, keys) = start();
+    let deep = "/a".repeat(2000);
+    put_v1(&keys, &deep, "1");
+    put_v1(&keys, &"/a".repeat(256), "2");
+    let all = keys.get("/?recursive=true").expect(200).text();
+    // The root, and the directories on the way to the one file.
+    assert_eq!(all.matches("\"dir\":true").count(), 256);
+    assert!(all.contains("\"value\":\"2\"") && !all.contains("\"value\":\"1\""));
+    assert_eq!(keys.get(&deep).expect(200).value()["node"]["value"], "1");
+}
+
+#[test]
 fn a_marker_with_a_value_is_a_directory() {
     let (_server, keys) = start();
     keys.0.put("/v1/keys?key=%2Fdir%2F", "some value").expect(201);

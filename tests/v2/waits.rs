@@ -122,6 +122,35 @@ fn a_refresh_and_directories_on_the_way_wake_nobody() {
 }
 
 #[test]
+fn a_stream_that_is_not_read_for_long_misses_nothing() {
+    const CHANGES: usize = 1500;
+    let (_server, keys) = start();
+    let mut stream = keys.wait("/slow?wait=true&stream=true&recursive=true");
+    // Several times what the server keeps waiting for one reader, and what a connection takes.
+    let value = "x".repeat(20 * 1024);
+    for number in 0..CHANGES {
+        keys.put(&format!("/slow/{number}"), &format!("value={value}")).expect(201);
+    }
+    let mut piece = vec![0; 1024 * 1024];
+    let last = format!("\"/slow/{}\"", CHANGES - 1);
+    // Only the end of what was read is looked at: there is a lot of it.
+    let is_whole = |read: &[u8]| {
+        let end = String::from_utf8_lossy(&read[read.len().saturating_sub(2 * value.len())..]).into_owned();
+        end.contains(&last) && end.ends_with("}}\n\r\n")
+    };
+    while !is_whole(&stream.read) {
+        let length = stream.stream.read(&mut piece).unwrap();
+        assert!(length > 0, "the stream ended");
+        stream.read.extend_from_slice(&piece[..length]);
+    }
+    assert_eq!(stream.lines().len(), CHANGES);
+    for (number, change) in stream.lines().iter().enumerate() {
+        let change: Value = serde_json::from_str(change).unwrap();
+        assert_eq!(change["node"]["key"], format!("/slow/{number}"));
+    }
+}
+
+#[test]
 fn only_compaction_ends_what_can_be_looked_back_at() {
     let (_server, keys) = start();
     // More than the 1000 changes that etcd keeps.
