@@ -1,4 +1,4 @@
-//! The examples of the README, of `docs/exec.md` and of `docs/locks.md` work when pasted: each is run against a real server and its output
+//! The examples of the README, of `docs/exec.md`, of `docs/locks.md` and of `docs/etcd-v2.md` work when pasted: each is run against a real server and its output
 //! compared.
 //!
 //! An example is a block fenced with `sh`; the block after it is what it prints, where `…` stands for anything. It runs
@@ -36,6 +36,11 @@ fn every_example_prints_what_the_page_on_locks_says() {
     let examples = examples(&text, &["sh", "python", "go"]);
     assert_eq!(examples.len(), 4);
     check(&examples, &Server::start());
+}
+
+#[test]
+fn every_example_prints_what_the_page_on_etcd_v2_says() {
+    prints_what_it_says("docs/etcd-v2.md", 1);
 }
 
 #[test]

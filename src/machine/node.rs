@@ -242,11 +242,11 @@ impl<S: Snapshot> Work<'_, S> {
         &mut self,
         path: &NodePath,
         file: &Key,
-        replaces: bool,
+        over_file: bool,
         life: Option<Life>,
         telling: Telling,
     ) -> Result<NodeEvent, Stop> {
-        let replaced = if replaces {
+        let replaced = if over_file {
             let cause = self.cause(Operation::CreateDirectory, telling.action);
             told(self.delete_as(file, EventKind::Delete, &cause, Part::Replaced)?)?.previous
         } else {

@@ -48,7 +48,8 @@ pub const MAX_ROLLBACK_BYTES: u64 = 16 * 1024 * 1024;
 pub const MAX_DELETE_KEYS: u64 = 1_000_000;
 /// The bytes of keys and values that one deletion of a range may delete: `413 too_large` with the counts.
 pub const MAX_DELETE_BYTES: u64 = 256 * 1024 * 1024;
-/// The segments of the path of a node on `/v2`, each of which may need a marker: `400` with error 209. etcd has no such bound.
+/// The segments of the path of a node on `/v2`, each of which may need a marker: `400` with error 209, and left out of listings
+/// where another dialect made more. etcd has no such bound.
 pub const MAX_NODE_DEPTH: usize = 256;
 /// The nodes that one `GET` on `/v2` may show: `400` with error 209 and what to do.
 pub const MAX_SHOWN_NODES: usize = 500_000;

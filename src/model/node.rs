@@ -63,7 +63,7 @@ impl NodePath {
     /// The number of segments.
     #[must_use]
     pub fn depth(&self) -> usize {
-        self.0.iter().filter(|byte| **byte == b'/').count()
+        self.0.split(|byte| *byte == b'/').count() - 1
     }
 
     /// The directory that the node is in; `None` for the root.

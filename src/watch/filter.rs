@@ -174,6 +174,7 @@ fn is_one_level(rest: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{Action, Gone, NodeView, Operation, Revision, Timestamp};
 
     fn key(text: &str) -> Key {
         Key::new(text.to_owned()).unwrap()
@@ -208,6 +209,62 @@ mod tests {
             assert_eq!(filter.range(), range);
             assert_eq!(*filter.keys(), keys);
         }
+    }
+
+    fn change(at: &str, part: Part) -> Event {
+        Event {
+            revision: Revision(2),
+            kind: EventKind::Delete,
+            key: key(at),
+            record: None,
+            previous: None,
+            previous_revision: Revision::ZERO,
+            time: Timestamp::ZERO,
+            author: None,
+            operation: Operation::Delete,
+            action: Action::Delete,
+            view: NodeView { part, ..NodeView::default() },
+        }
+    }
+
+    fn told(watched: &str, recursive: bool, event: &Event) -> bool {
+        Filter::node(&NodePath::new(watched.to_owned()).unwrap(), recursive).accepts(event)
+    }
+
+    #[test]
+    fn a_node_is_told_of_itself_and_of_what_is_below_and_not_hidden() {
+        for (watched, at, alone, with_all) in [
+            ("/a", "/a", true, true),
+            ("/a", "/a/", true, true),
+            ("/a", "/a/b", false, true),
+            ("/a", "/a/b/", false, true),
+            ("/a", "/ab", false, false),
+            ("/a", "/a/_b", false, false),
+            ("/a", "/a/_b/c", false, false),
+            ("/a/_b", "/a/_b/c", false, true),
+            ("/", "/a", false, true),
+            ("/", "/_a", false, false),
+        ] {
+            let event = change(at, Part::Own);
+            assert_eq!(
+                (told(watched, false, &event), told(watched, true, &event)),
+                (alone, with_all),
+                "{watched} {at}"
+            );
+            assert!(!told(watched, true, &change(at, Part::Silent)));
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_directory_is_told_at_it_above_it_and_where_something_was_in_it() {
+        let gone =
+            |at: &str, first| change(at, Part::Gone(Gone { length: 3, first, created: Revision(2), expires: None }));
+        let (head, inner) = (gone("/a/", true), gone("/a/b/c", false));
+        assert!(told("/a", false, &head) && told("/", true, &head) && !told("/", false, &head));
+        // One event is enough for those, however many keys there were.
+        assert!(!told("/a", false, &inner) && !told("/", true, &inner));
+        assert!(told("/a/b/c", false, &inner) && told("/a/b", false, &inner));
+        assert!(!told("/a/b/c/d", true, &inner) && !told("/a/x", true, &inner));
     }
 
     #[test]

@@ -16,7 +16,7 @@ macro_rules! codes {
         /// What went wrong, by etcd's number.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub enum ErrorCode {
-            $(#[doc = $message] $variant = $number,)+
+            $(#[doc = concat!("`", $message, "`")] $variant = $number,)+
         }
 
         impl ErrorCode {

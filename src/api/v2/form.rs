@@ -147,12 +147,11 @@ fn check_parameters(mut rest: &[u8]) -> Result<(), &'static str> {
 fn parameter(text: &[u8]) -> Option<(Vec<u8>, Vec<u8>, &[u8])> {
     let (name, rest) = token(text.strip_prefix(b";")?.trim_ascii_start());
     let rest = rest.trim_ascii_start().strip_prefix(b"=")?.trim_ascii_start();
-    let (value, behind) = match rest.strip_prefix(b"\"") {
-        Some(quoted) => quoted_value(quoted)?,
-        None => {
-            let (value, behind) = token(rest);
-            (value.to_vec(), behind)
-        }
+    let (value, behind) = if let Some(quoted) = rest.strip_prefix(b"\"") {
+        quoted_value(quoted)?
+    } else {
+        let (value, behind) = token(rest);
+        (value.to_vec(), behind)
     };
     let is_missing = value.is_empty() && behind.len() == rest.len();
     (!name.is_empty() && !is_missing).then(|| (name.to_ascii_lowercase(), value, behind))

@@ -5,10 +5,11 @@ use bytes::Bytes;
 use super::super::kv::Reader;
 use super::super::{Call, Consistency, Error, Service};
 use crate::machine;
-use crate::model::limits::{MAX_SHOWN_BYTES, MAX_SHOWN_NODES};
-use crate::model::node::is_segment;
+use crate::model::limits::{MAX_NODE_DEPTH, MAX_SHOWN_BYTES, MAX_SHOWN_NODES};
+use crate::model::node::{is_hidden, is_segment};
 use crate::model::{
-    KeyRange, KeyValue, LeaseId, Node, NodePath, NodeRefusal, RangeQuery, Record, Refusal, Revision, Timestamp,
+    Content, KeyRange, KeyValue, LeaseId, Node, NodePath, NodeRefusal, RangeQuery, Record, Refusal, Revision,
+    Timestamp, Ttl,
 };
 use crate::mvcc::{ListQuery, ReadError};
 use crate::node::StoreView;
@@ -22,7 +23,7 @@ pub struct ShownNode {
     pub node: Node,
     /// What is left of its life by this member's clock, in milliseconds.
     pub remaining: Option<u64>,
-    /// In order of path. Hidden nodes and what no path names are left out. A path that is a file and a directory stands
+    /// In order of path. Hidden nodes, what no path names and what is deeper than [`MAX_NODE_DEPTH`] are left out. A path that is a file and a directory stands
     /// here twice.
     pub nodes: Vec<ShownNode>,
 }
@@ -68,7 +69,7 @@ impl Service {
         };
         match reader.run(false, read).await? {
             Ok(Some(shown)) => Ok((revision, shown)),
-            Ok(None) => Err(Error::Storage("a node that is not there has no reason".into())),
+            Ok(None) => Err(Error::Storage("a directory was lost while it was read".into())),
             Err(()) => Err(Error::InvalidArgument(format!(
                 "the directory has more than {MAX_SHOWN_NODES} nodes or {MAX_SHOWN_BYTES} bytes to show: ask for \
                  the directories in it one by one"
@@ -110,7 +111,7 @@ impl Lives<'_> {
 
     fn of(&self, lease: LeaseId) -> Result<(Option<Timestamp>, Option<u64>), ReadError> {
         let expires = machine::find_lease(self.view.snapshot(), lease)?.map(|lease| lease.expires);
-        Ok((expires, self.service.lease_remaining(lease).map(|remaining| remaining.get())))
+        Ok((expires, self.service.lease_remaining(lease).map(Ttl::get)))
     }
 }
 
@@ -133,9 +134,9 @@ impl<'a> Shelf<'a> {
         let top = self.top()?;
         self.open.push(top);
         if recursive {
-            self.below()?
+            self.below()?;
         } else {
-            self.level()?
+            self.level()?;
         }
         while self.open.len() > 1 {
             self.close();
@@ -153,7 +154,7 @@ impl<'a> Shelf<'a> {
             }
         }
         let (modified, created) = (Revision::ZERO, Revision::ZERO);
-        let content = Some(crate::model::Content::Directory);
+        let content = Some(Content::Directory);
         let node = Node { path: self.path.clone(), content, expires: None, modified, created };
         Ok(ShownNode { node, remaining: None, nodes: Vec::new() })
     }
@@ -234,13 +235,15 @@ impl<'a> Shelf<'a> {
         Ok(())
     }
 
-    /// The node of a key below the directory, unless it is hidden or nameless, or the directory itself.
+    /// The node of a key below the directory, unless it is hidden, nameless or too deep, or the directory itself.
     fn named(&self, item: &KeyValue) -> Option<(NodePath, bool)> {
         let key: &Bytes = item.key.bytes();
         let rest = self.below_path(key);
         let inner = rest.strip_suffix(b"/").unwrap_or(rest);
         let named = !inner.is_empty() && inner.get(1..)?.split(|byte| *byte == b'/').all(is_segment);
-        (named && is_shown(inner)).then(|| NodePath::of_key(&item.key)).flatten()
+        let named = (named && is_shown(inner)).then(|| NodePath::of_key(&item.key)).flatten();
+        // What is deeper than nodes are made here came another way, and is too deep to be shown as a tree.
+        named.filter(|(path, _)| path.depth() <= MAX_NODE_DEPTH)
     }
 
     /// What follows the directory's path, with the slash.
@@ -258,8 +261,8 @@ impl<'a> Shelf<'a> {
 
     fn count(&mut self, shown: &ShownNode) -> Result<(), Unshown> {
         let value = match &shown.node.content {
-            Some(crate::model::Content::File(value)) => value.len(),
-            Some(crate::model::Content::Directory) | None => 0,
+            Some(Content::File(value)) => value.len(),
+            Some(Content::Directory) | None => 0,
         };
         self.nodes += 1;
         self.bytes += shown.node.path.as_bytes().len() + value;
@@ -287,5 +290,5 @@ fn contains(directory: &NodePath, key: &[u8]) -> bool {
 }
 
 fn is_shown(rest: &[u8]) -> bool {
-    !crate::model::node::is_hidden(rest)
+    !is_hidden(rest)
 }

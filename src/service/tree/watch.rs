@@ -95,13 +95,13 @@ impl NodeWatch {
                 return Some(event);
             }
             let item = match &mut self.source {
-                Source::Past(event, shutdown) => match event.take() {
-                    Some(event) => return Some(*event),
-                    None => {
-                        shutdown.cancelled().await;
-                        return None;
+                Source::Past(event, shutdown) => {
+                    if let Some(event) = event.take() {
+                        return Some(*event);
                     }
-                },
+                    shutdown.cancelled().await;
+                    return None;
+                }
                 Source::Live(stream) => stream.next().await?,
             };
             match item {
