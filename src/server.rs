@@ -26,7 +26,7 @@ use url::Url;
 
 use crate::api::edge::Access;
 use crate::api::{ApiSettings, Face};
-use crate::cluster::{self, Given, ListenUrl, Start};
+use crate::cluster::{self, Given, ListenUrl, Source, Start};
 use crate::config::{AutoCompaction, Settings};
 use crate::consensus::KEPT_ENTRIES;
 use crate::node::{self, Beginning, Identity, Node};
@@ -98,6 +98,7 @@ pub async fn start(settings: Settings) -> anyhow::Result<Running> {
     let face = Face::new(service.clone(), api_settings(&settings, &addresses), metrics);
     let tasks = TaskTracker::new();
     tasks.spawn(service.clone().guard_space());
+    tasks.spawn(service.clone().promote_by_itself());
     tasks.spawn(service.clone().retain(retention(settings.auto_compaction)));
     for listener in listeners {
         tasks.spawn(accept(listener, face.clone(), shutdown.clone(), tasks.clone()));
@@ -138,6 +139,10 @@ async fn node_options(settings: &Settings, addresses: &[SocketAddr]) -> anyhow::
 /// may be another member's.
 async fn first_start(settings: &Settings, given: &Given) -> anyhow::Result<(Option<Identity>, Vec<String>, Beginning)> {
     let is_begun = node::is_begun(&settings.data_dir);
+    if is_begun && matches!(given.source, Source::Discovery(_)) {
+        // The service may be long gone, and would have this member wait for others that never come again.
+        return Ok((None, given.advertised(), Beginning::Join));
+    }
     let plan = match cluster::plan(given).await {
         // As in etcd: what a running cluster looks like now is not in its members' settings.
         Err(_) if is_begun => return Ok((None, given.advertised(), Beginning::Join)),
@@ -234,6 +239,8 @@ impl Protocols {
             .header_read_timeout(HEADER_TIMEOUT)
             .max_headers(MAX_HEADERS)
             .max_buf_size(MAX_HEAD_BYTES)
+            // As most servers write them, and scripts that look for `X-Etcd-Index` expect.
+            .title_case_headers(true)
             // Answers are small: one piece costs the kernel less than two.
             .writev(false);
         let mut http2 = http2::Builder::new(TokioExecutor::new());

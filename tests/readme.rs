@@ -1,5 +1,5 @@
-//! The examples of the README, of `docs/exec.md`, `docs/leases.md` and `docs/locks.md` work when pasted: each is run against a real server
-//! and its output compared.
+//! The examples of the README, of `docs/exec.md`, `docs/leases.md`, `docs/locks.md` and `docs/etcd-v2.md` work when pasted: each is run
+//! against a real server and its output compared.
 //!
 //! An example is a block fenced with `sh`; the block after it is what it prints, where `…` stands for anything. It runs
 //! nothing but what the page shows.
@@ -52,6 +52,11 @@ fn every_example_prints_what_the_page_on_locks_says() {
 fn every_example_prints_what_the_page_on_leases_says() {
     prints_what_it_says("docs/leases.md", 3);
     in_other_languages_prints_what_it_says("docs/leases.md", 2);
+}
+
+#[test]
+fn every_example_prints_what_the_page_on_etcd_v2_says() {
+    prints_what_it_says("docs/etcd-v2.md", 1);
 }
 
 #[test]

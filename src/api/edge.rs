@@ -22,7 +22,7 @@ use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
 
 use super::problem::{Code, Problem};
-use super::{Face, PREFERENCE_APPLIED, Route, VARDR_REVISION};
+use super::{Face, PREFERENCE_APPLIED, Route, VARDR_REVISION, v2};
 
 /// Smaller answers are not worth compressing.
 const COMPRESS_FROM_BYTES: u16 = 1024;
@@ -36,6 +36,9 @@ const EXPOSED_HEADERS: HeaderValue = HeaderValue::from_static(
      vardr-revision",
 );
 const PREFLIGHT_AGE: HeaderValue = HeaderValue::from_static("600");
+/// What etcd tells browsers, on every answer.
+const ETCD_METHODS: HeaderValue = HeaderValue::from_static("POST, GET, OPTIONS, PUT, DELETE");
+const ETCD_HEADERS: HeaderValue = HeaderValue::from_static("accept, content-type, authorization");
 
 /// Who may speak to the server, and from where.
 #[derive(Debug, Clone, Default)]
@@ -76,18 +79,27 @@ pub(super) async fn pass(face: Face, request: Request) -> Response {
     let admission = access.admit(request.method(), request.headers(), request.uri().authority());
     let (route, mut response) = match admission {
         Err(problem) => (Route::None, problem.into_response()),
-        Ok(Admission::Preflight) => (Route::None, StatusCode::NO_CONTENT.into_response()),
-        Ok(Admission::Request) => face.route(request).await,
+        Ok(Admission::Preflight) if !v2::is_addressed(&request) => {
+            (Route::None, StatusCode::NO_CONTENT.into_response())
+        }
+        Ok(Admission::Preflight | Admission::Request) => face.route(request).await,
     };
-    // Most programs accept nothing but plain answers, and are spared the machinery.
-    if let Some(accepted) = accepted {
-        response = compress(accepted, response).await;
-    }
-    if !response.headers().contains_key(VARDR_REVISION) {
-        state.stamp(response.headers_mut(), None);
-    }
-    if !access.origins.is_empty() {
-        share(response.headers_mut(), allowed.as_ref(), method == Method::OPTIONS);
+    if route.is_etcd() {
+        // Nothing that etcd does not send: no compression, which would hold a stream back, and no header of ours.
+        if let Some(origin) = allowed {
+            share_etcd(response.headers_mut(), origin);
+        }
+    } else {
+        // Most programs accept nothing but plain answers, and are spared the machinery.
+        if let Some(accepted) = accepted {
+            response = compress(accepted, response).await;
+        }
+        if !response.headers().contains_key(VARDR_REVISION) {
+            state.stamp(response.headers_mut(), None);
+        }
+        if !access.origins.is_empty() {
+            share(response.headers_mut(), allowed.as_ref(), method == Method::OPTIONS);
+        }
     }
     let took = start.elapsed();
     match &route {
@@ -199,6 +211,13 @@ fn share(headers: &mut HeaderMap, allowed: Option<&HeaderValue>, preflight: bool
         headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, ALLOWED_HEADERS);
         headers.insert(ACCESS_CONTROL_MAX_AGE, PREFLIGHT_AGE);
     }
+}
+
+/// As [`share`], by the headers that etcd puts on every answer to an origin of its `--cors`.
+fn share_etcd(headers: &mut HeaderMap, origin: HeaderValue) {
+    headers.insert(ACCESS_CONTROL_ALLOW_METHODS, ETCD_METHODS);
+    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+    headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, ETCD_HEADERS);
 }
 
 #[cfg(test)]

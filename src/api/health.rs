@@ -15,6 +15,12 @@ use super::v1::format::Object;
 use crate::observe;
 use crate::service::Readiness;
 
+/// The etcd that clients take this for, which switch features on by it. Behind those that lose data, which tools warn of,
+/// and before 3.5.13, from which on clients ask for the progress of all watches of a stream at once.
+const ETCD_VERSION: &str = "3.5.12";
+/// What all members of the cluster are like.
+const ETCD_CLUSTER_VERSION: &str = "3.5.0";
+
 /// The routes with their descriptions.
 pub fn router() -> OpenApiRouter<State> {
     OpenApiRouter::new()
@@ -94,12 +100,16 @@ pub async fn health(Shared(state): Shared<State>) -> Response {
     typed(status, "application/json", Body::from(json))
 }
 
-/// `GET /version`: the version of the program.
+/// `GET /version`: the version of the program, and which etcd its etcd dialects are like.
 #[utoipa::path(get, path = "/version", tag = "health", responses(
     (status = 200, description = "The version", content_type = "application/json"),
 ))]
 pub async fn version() -> Response {
-    typed(StatusCode::OK, "application/json", Body::from(concat!(r#"{"vardr":""#, env!("CARGO_PKG_VERSION"), r#""}"#)))
+    let versions = format!(
+        r#"{{"etcdserver":"{ETCD_VERSION}","etcdcluster":"{ETCD_CLUSTER_VERSION}","vardr":"{}"}}"#,
+        env!("CARGO_PKG_VERSION")
+    );
+    typed(StatusCode::OK, "application/json", Body::from(versions))
 }
 
 /// `GET /metrics`: everything counted, for Prometheus.

@@ -3,12 +3,14 @@
 //! [`Face`] is the whole of it: a request in, an answer out. [`State`] is what every handler has; [`Answer`] and
 //! [`problem::Problem`] are the two ways in which one ends.
 
+pub mod discovery;
 pub mod edge;
 pub mod extract;
 pub mod health;
 pub mod pages;
 pub mod problem;
 pub mod v1;
+pub mod v2;
 
 use std::fmt;
 use std::pin::Pin;
@@ -107,6 +109,7 @@ impl Face {
         let router = Router::new()
             .merge(described)
             .merge(pages::router())
+            .merge(discovery::router())
             .merge(document)
             .fallback(not_found)
             .method_not_allowed_fallback(other_method)
@@ -131,6 +134,10 @@ impl Face {
         if let Some(counters) = self.0.keys.of(self.state(), &request) {
             return (Route::Counted(counters), v1::keys::answer(self.state(), request).await);
         }
+        if v2::is_addressed(&request) {
+            let (pattern, response) = v2::answer(self.state(), request).await;
+            return (Route::Etcd(pattern), response);
+        }
         let mut response = match self.0.router.clone().oneshot(request).await {
             Ok(response) => response,
             Err(never) => match never {},
@@ -148,6 +155,8 @@ enum Route<'a> {
     Counted(&'a RouteMetrics),
     /// The route of this pattern.
     Matched(MatchedPath),
+    /// A handler of etcd's v2 API, or none there, by the pattern of its paths.
+    Etcd(&'static str),
 }
 
 impl Route<'_> {
@@ -156,7 +165,13 @@ impl Route<'_> {
             Self::None => "unmatched",
             Self::Counted(_) => v1::keys::PATTERN,
             Self::Matched(path) => path.as_str(),
+            Self::Etcd(pattern) => pattern,
         }
+    }
+
+    /// Whether the answer has to be what etcd's would be, headers included.
+    fn is_etcd(&self) -> bool {
+        matches!(self, Self::Etcd(_))
     }
 }
 

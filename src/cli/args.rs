@@ -2,13 +2,13 @@
 
 mod programs;
 
-use std::ffi::OsString;
-use std::path::PathBuf;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use super::exit::EXIT_CODES;
+use super::exit::{EXIT_CODES, Failure, Outcome};
 use super::output::Format;
 use crate::config;
 
@@ -46,7 +46,7 @@ Services:
   services    The services, the instances of one, and how they change
 
 Files:
-  import      Write a directory, or a JSON or YAML file, below a prefix
+  import      Write a directory, a JSON or YAML file, or what an etcd cluster has
   export      Write what is below a prefix to a directory, or a JSON or YAML file
 
 Programs:
@@ -436,7 +436,7 @@ pub(crate) struct Services {
     pub common: Common,
 }
 
-/// Write a directory, or a JSON or YAML file, below a prefix
+/// Write a directory, a JSON or YAML file, or what an etcd cluster has
 ///
 /// A directory: each file becomes the key of its path, byte for byte, whatever its name; each empty directory a
 /// directory. Symbolic links and special files are left out and counted. A file that cannot be read is reported,
@@ -446,17 +446,35 @@ pub(crate) struct Services {
 /// value, arrays included, a key with a JSON value, so that export gives the same document back. A member named
 /// "" is the key of its object itself. A slash in a name becomes ~1, as in JSON Pointers.
 ///
-/// What is already below the prefix and not imported stays as it is.
+/// A cluster that runs: --from-etcd-v3 reads every key, of any bytes, at one revision, and --from-etcd-v2 every directory
+/// and key, level by level; with PREFIX only what is below that. They keep their names and what is left of their time to
+/// live, and keys that share a lease share one here. A listing of v2 does not show hidden keys (_name): name their
+/// directory to have them. What was read is written also when the cluster can be read no longer, the report says so, and
+/// the exit code is 1: the same command again completes it.
+///
+/// What is already there and not imported stays as it is.
 #[derive(Debug, Args)]
 #[command(
+    override_usage = "vardr import [OPTIONS] <SOURCE> <PREFIX>\n       \
+    vardr import [OPTIONS] --from-etcd-v3 <URL> [PREFIX]\n       \
+    vardr import [OPTIONS] --from-etcd-v2 <URL> [PREFIX]",
     after_help = "Examples:\n  vardr import /etc /backup/etc --skip-unreadable\n  vardr import config.yaml /app\n  \
-    vardr import config.json /app --dry-run"
+    vardr import config.json /app --dry-run\n  vardr import --from-etcd-v3 http://etcd:2379\n  \
+    vardr import --from-etcd-v2 http://etcd:2379 /app"
 )]
 pub(crate) struct Import {
     /// A directory, or a file ending in .json, .yaml or .yml
-    pub source: PathBuf,
-    /// Where to; its trailing slash may be left out
-    pub prefix: OsString,
+    #[arg(required_unless_present_any = ["from_etcd_v2", "from_etcd_v3"])]
+    source: Option<OsString>,
+    /// Where to; its trailing slash may be left out. From etcd: which keys, instead of all
+    #[arg(required_unless_present_any = ["from_etcd_v2", "from_etcd_v3"])]
+    prefix: Option<OsString>,
+    /// Read an etcd cluster by its v2 API: `http://HOST:PORT`, or `http://USER:PASSWORD@HOST:PORT`
+    #[arg(long, value_name = "URL", conflicts_with_all = ["from_etcd_v3", "skip_unreadable"])]
+    from_etcd_v2: Option<String>,
+    /// Read an etcd cluster by the JSON gateway of its v3 API: as above
+    #[arg(long, value_name = "URL", conflicts_with = "skip_unreadable")]
+    from_etcd_v3: Option<String>,
     /// Only tell what would be written
     #[arg(long)]
     pub dry_run: bool,
@@ -468,6 +486,31 @@ pub(crate) struct Import {
     pub verbose: bool,
     #[command(flatten)]
     pub common: Common,
+}
+
+/// What an import reads.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Origin<'a> {
+    Files { source: &'a Path, prefix: &'a OsStr },
+    EtcdV2 { url: &'a str, prefix: Option<&'a OsStr> },
+    EtcdV3 { url: &'a str, prefix: Option<&'a OsStr> },
+}
+
+impl Import {
+    /// What to read. Where a cluster is named, the first of the two arguments is the prefix.
+    ///
+    /// # Errors
+    /// A second argument beside a cluster.
+    pub(crate) fn origin(&self) -> Outcome<Origin<'_>> {
+        let Self { source, prefix, from_etcd_v2, from_etcd_v3, .. } = self;
+        let (source, prefix) = (source.as_deref(), prefix.as_deref());
+        match (from_etcd_v2, from_etcd_v3, source, prefix) {
+            (None, None, Some(source), Some(prefix)) => Ok(Origin::Files { source: Path::new(source), prefix }),
+            (Some(url), None, named, None) => Ok(Origin::EtcdV2 { url, prefix: named }),
+            (None, Some(url), named, None) => Ok(Origin::EtcdV3 { url, prefix: named }),
+            (_, _, _, _) => Err(Failure::usage("from etcd, import takes one PREFIX and no SOURCE")),
+        }
+    }
 }
 
 /// Write what is below a prefix to a directory, or a JSON or YAML file

@@ -18,7 +18,7 @@ use super::route::Route;
 /// How long a request may take if the user does not say.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long to try to connect before the next endpoint is tried.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// The longest pause between two rounds over all endpoints.
 const MAX_PAUSE: Duration = Duration::from_secs(1);
 
@@ -124,6 +124,11 @@ impl Client {
 
     pub(crate) fn endpoints(&self) -> &[Url] {
         &self.endpoints
+    }
+
+    /// How long an answer may take.
+    pub(crate) fn timeout(&self) -> Duration {
+        self.timeout
     }
 
     /// Sends a request and reads the whole answer.
@@ -277,7 +282,7 @@ fn lost(request: &Request, why: &str) -> Failure {
 }
 
 /// The innermost reason: the outer ones repeat the URL and say little.
-fn cause(error: &reqwest::Error) -> String {
+pub(crate) fn cause(error: &reqwest::Error) -> String {
     let mut reason: &dyn std::error::Error = error;
     while let Some(source) = reason.source() {
         reason = source;

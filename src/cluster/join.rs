@@ -163,7 +163,15 @@ mod tests {
 
     fn member(id: u64, peer_urls: &[&str]) -> Member {
         let (name, client_urls) = (String::new(), Vec::new());
-        Member { id: MemberId(id), name, peer_urls: urls(peer_urls), client_urls, incarnation: None, learner: false }
+        Member {
+            id: MemberId(id),
+            name,
+            peer_urls: urls(peer_urls),
+            client_urls,
+            incarnation: None,
+            learner: false,
+            becomes_voter: false,
+        }
     }
 
     /// What a member that has applied so much says, of itself and these.

@@ -1,10 +1,11 @@
-//! How a member learns what cluster it is part of: from its settings alone, or with the help of DNS.
+//! How a member learns what cluster it is part of: from its settings alone, or with the help of a discovery service or DNS.
 //!
 //! [`plan()`] turns what the member was [`Given`] into a [`Plan`]: the ids, the first members and whom to ask. It is for a
 //! data directory that is still empty; one that is not knows its members better, and then none of this is looked at, as
 //! in etcd. [`join()`] asks the members of a cluster that runs which of them this one is. Nothing here listens or touches a
 //! disk.
 
+mod discovery;
 mod join;
 mod plan;
 mod srv;
@@ -12,7 +13,8 @@ mod url;
 
 use std::fmt;
 
-pub use self::url::{ListenUrl, bare_url, http_url, peer_listen_url, peer_url};
+pub use self::url::{ListenUrl, bare_url, discovery_url, http_url, peer_listen_url, peer_url};
+pub use discovery::DiscoveryError;
 pub use join::{JoinError, join};
 pub use plan::{Peer, Plan, PlanError, Start};
 pub use srv::SrvError;
@@ -51,6 +53,8 @@ pub enum Source {
     List(Vec<Entry>),
     /// `--discovery-srv`.
     Srv(Service),
+    /// `--discovery`: the URL, as it was given. It is also the token of the cluster, as in etcd.
+    Discovery(String),
 }
 
 impl Source {
@@ -59,6 +63,7 @@ impl Source {
         match self {
             Self::List(_) => "--initial-cluster",
             Self::Srv(_) => "--discovery-srv",
+            Self::Discovery(_) => "--discovery",
         }
     }
 }
@@ -107,7 +112,8 @@ impl ClusterState {
     }
 }
 
-/// Plans the first start of a member. Asks DNS only when [`Given::source`] says so, for 5 s at most.
+/// Plans the first start of a member. Asks DNS only when [`Given::source`] says so, for 5 s at most; and a discovery service
+/// until all members have come to it.
 ///
 /// # Errors
 /// When what was given contradicts itself or the answers of DNS.
@@ -117,6 +123,9 @@ pub async fn plan(given: &Given) -> Result<Plan, PlanError> {
         Source::Srv(service) => {
             srv::discover(service, &given.name, &given.advertised(), &srv::Lookup::of_system()?).await?
         }
+        // A discovery service tells who begins a cluster, not who is in one that runs.
+        Source::Discovery(_) if given.state == ClusterState::Existing => Vec::new(),
+        Source::Discovery(url) => discovery::discover(url, &given.name, &given.advertised()).await?,
     };
     Plan::new(given, &list)
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use thiserror::Error;
 
-use super::{ClusterState, Entry, Given, Source, SrvError};
+use super::{ClusterState, DiscoveryError, Entry, Given, Source, SrvError};
 use crate::model::limits::MAX_VOTERS;
 use crate::model::{Member, Members};
 use crate::node::{Identity, cluster_id, member_id};
@@ -75,6 +75,8 @@ pub enum PlanError {
     NobodyToAsk { setting: &'static str },
     #[error(transparent)]
     Srv(#[from] SrvError),
+    #[error(transparent)]
+    Discovery(#[from] DiscoveryError),
 }
 
 impl Plan {
@@ -145,12 +147,13 @@ fn check_urls(setting: &'static str, list: &[Entry]) -> Result<(), PlanError> {
     Ok(())
 }
 
-/// Two settings say where this member is, and they must say the same. What DNS says was compared when it was asked; a
+/// Two settings say where this member is, and they must say the same. What DNS says was compared when it was asked, and a
+/// discovery service was told by this member itself; a
 /// member that joins has been told the others by `member add`, and need not say it again, as in etcd.
 fn check_advertised(given: &Given, own: &Peer) -> Result<(), PlanError> {
     let unsaid = given.advertised.is_empty();
     let applies = match (&given.source, given.state) {
-        (Source::Srv(_), _) => false,
+        (Source::Srv(_) | Source::Discovery(_), _) => false,
         (Source::List(_), ClusterState::New) => true,
         (Source::List(_), ClusterState::Existing) => !unsaid,
     };
@@ -179,6 +182,7 @@ fn begin(given: &Given, own: &Peer, others: &[Peer]) -> Result<Start, PlanError>
         client_urls: Vec::new(),
         incarnation: None,
         learner: false,
+        becomes_voter: false,
     };
     let members: Members = others.iter().chain([own]).map(member).collect();
     if members.len() != count {

@@ -102,6 +102,26 @@ pub fn http_url(text: &str) -> Result<Url, String> {
     Ok(url)
 }
 
+/// Where a discovery service keeps the members of one cluster: `http://host:port/path`.
+///
+/// # Errors
+/// What is wrong with the text.
+pub fn discovery_url(text: &str) -> Result<(), String> {
+    let url = Url::parse(text).map_err(|_| "it is not a URL".to_owned())?;
+    match url.scheme() {
+        "http" => {}
+        "https" => return Err("TLS is not available; a Vardr without it hands out discovery URLs, too".to_owned()),
+        _ => return Err("it does not begin with http://".to_owned()),
+    }
+    if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
+        return Err("something stands before the host or behind the path".to_owned());
+    }
+    if url.path().trim_matches('/').is_empty() {
+        return Err("it has no path, and so does not say which cluster it is for".to_owned());
+    }
+    Ok(())
+}
+
 /// Refuses a URL with more in it than scheme, host and port.
 ///
 /// # Errors

@@ -45,6 +45,8 @@ pub struct Settings {
     pub initial_cluster_token: String,
     /// The domain whose SRV records name the members. Never set together with `initial_cluster`.
     pub discovery_srv: Option<String>,
+    /// Where a discovery service keeps the members of this cluster.
+    pub discovery: Option<String>,
     /// Tells clusters of that domain apart; empty: there is one.
     pub discovery_srv_name: String,
     pub auto_compaction: AutoCompaction,
@@ -90,6 +92,7 @@ impl Default for Settings {
             initial_cluster_state: ClusterState::New,
             initial_cluster_token: cluster::DEFAULT_TOKEN.to_owned(),
             discovery_srv: None,
+            discovery: None,
             discovery_srv_name: String::new(),
             auto_compaction: AutoCompaction::Periodic(Duration::from_hours(24)),
             max_request_bytes: DEFAULT_MAX_REQUEST_BYTES,
@@ -136,7 +139,8 @@ impl Settings {
     pub fn peer_listen(&self) -> Vec<ListenUrl> {
         let among_others = !self.initial_cluster.is_empty()
             || !self.initial_advertise_peer_urls.is_empty()
-            || self.discovery_srv.is_some();
+            || self.discovery_srv.is_some()
+            || self.discovery.is_some();
         if self.listen_peer_urls.is_empty() && among_others {
             return vec![ListenUrl::new("localhost", 2380)];
         }
@@ -146,16 +150,19 @@ impl Settings {
     /// What the member was told about its cluster.
     #[must_use]
     pub fn cluster(&self) -> Given {
-        let source = match &self.discovery_srv {
-            Some(domain) => Source::Srv(Service { domain: domain.clone(), name: self.discovery_srv_name.clone() }),
-            None => Source::List(self.initial_cluster.clone()),
+        let source = match (&self.discovery, &self.discovery_srv) {
+            (Some(url), _) => Source::Discovery(url.clone()),
+            (None, Some(domain)) => {
+                Source::Srv(Service { domain: domain.clone(), name: self.discovery_srv_name.clone() })
+            }
+            (None, None) => Source::List(self.initial_cluster.clone()),
         };
         Given {
             name: self.name.clone(),
             advertised: self.initial_advertise_peer_urls.clone(),
             source,
             state: self.initial_cluster_state,
-            token: self.initial_cluster_token.clone(),
+            token: self.discovery.clone().unwrap_or_else(|| self.initial_cluster_token.clone()),
         }
     }
 

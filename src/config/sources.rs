@@ -8,6 +8,7 @@ use thiserror::Error;
 
 use super::table::{IGNORED, SETTINGS, Setting};
 use super::{Settings, duration_text};
+use crate::cluster::DEFAULT_TOKEN;
 
 /// The variables of a process, so that tests need not change their own.
 pub type Environment = BTreeMap<String, String>;
@@ -132,15 +133,20 @@ fn check_elections(settings: &Settings, origins: &BTreeMap<&'static str, Origin>
 
 /// The members come from one place, as in etcd (`Config.Validate`).
 fn check_members(settings: &Settings, origins: &BTreeMap<&'static str, Origin>) -> Result<(), ConfigError> {
-    let Some(domain) = settings.discovery_srv.as_ref().filter(|_| !settings.initial_cluster.is_empty()) else {
-        return Ok(());
-    };
+    let list = (!settings.initial_cluster.is_empty()).then_some(String::new());
+    let places = [
+        ("initial-cluster", list),
+        ("discovery-srv", settings.discovery_srv.clone()),
+        ("discovery", settings.discovery.clone()),
+    ];
+    let mut given = places.into_iter().filter_map(|(name, value)| Some((name, value?)));
+    let (Some((first, _)), Some((name, value))) = (given.next(), given.next()) else { return Ok(()) };
     let origin_of = |name| origins.get(name).cloned().unwrap_or(Origin::Default);
     Err(ConfigError::Value {
-        name: "discovery-srv",
-        value: domain.clone(),
-        origin: origin_of("discovery-srv"),
-        problem: format!("--initial-cluster names the members too ({})", origin_of("initial-cluster")),
+        name,
+        value,
+        origin: origin_of(name),
+        problem: format!("--{first} names the members too ({})", origin_of(first)),
         allowed: "one of the two".to_owned(),
     })
 }
@@ -148,6 +154,10 @@ fn check_members(settings: &Settings, origins: &BTreeMap<&'static str, Origin>) 
 fn warn_of_useless(settings: &Settings, warnings: &mut Vec<String>) {
     if settings.discovery_srv.is_none() && !settings.discovery_srv_name.is_empty() {
         warnings.push("--discovery-srv-name has no effect: --discovery-srv is not given".to_owned());
+    }
+    if settings.discovery.is_some() && settings.initial_cluster_token != DEFAULT_TOKEN {
+        warnings
+            .push("--initial-cluster-token has no effect: --discovery is given, and its URL is the token".to_owned());
     }
 }
 
@@ -332,6 +342,9 @@ mod tests {
             ("initial-cluster", "n1=http://a:1,n2=b:1", "the URL of `n2`, `b:1`: it does not begin with http://"),
             ("initial-cluster-state", "old", "it is not a state; allowed: new or existing"),
             ("initial-cluster-token", "", "it is empty, too long or not one word"),
+            ("discovery", "https://discovery.etcd.io/x", "TLS is not available"),
+            ("discovery", "http://10.0.0.1:2379/", "it has no path"),
+            ("discovery", "http://10.0.0.1:2379/new?size=3", "something stands"),
             ("discovery-srv", "127.0.0.1", "it is an address"),
             ("discovery-srv-name", "a.b", "it is not a name that DNS knows"),
         ] {
@@ -355,6 +368,19 @@ mod tests {
         assert!(matches!(settings.cluster().source, Source::Srv(service) if service.domain == "example.org"));
         let loaded = load(&map(&[("discovery-srv-name", "blue")]), &map(&[]), None).unwrap();
         assert!(loaded.warnings.concat().contains("--discovery-srv is not given"), "{:?}", loaded.warnings);
+    }
+
+    #[test]
+    fn a_discovery_url_is_the_token_of_its_cluster_too() {
+        let url = "http://10.0.0.1:2379/v2/keys/_etcd/registry/x";
+        let loaded = load(&map(&[("discovery", url), ("initial-cluster-token", "t")]), &map(&[]), None).unwrap();
+        assert!(loaded.warnings.concat().contains("--initial-cluster-token has no effect"), "{:?}", loaded.warnings);
+        let given = loaded.settings.cluster();
+        assert_eq!((given.source, given.token.as_str()), (Source::Discovery(url.to_owned()), url));
+        assert_eq!(loaded.settings.peer_listen(), [ListenUrl::new("localhost", 2380)], "there are others");
+        let both = load(&map(&[("discovery", url), ("discovery-srv", "example.org")]), &map(&[]), None);
+        let error = both.unwrap_err().to_string();
+        assert!(error.contains("--discovery-srv names the members too"), "{error}");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::values::{
     service_suffix, without_repeats, word,
 };
 use super::{AutoCompaction, Settings};
-use crate::cluster::{ClusterState, ListenUrl, peer_listen_url, peer_url};
+use crate::cluster::{ClusterState, ListenUrl, discovery_url, peer_listen_url, peer_url};
 use crate::observe::{LogFormat, LogLevel};
 
 /// A group of settings in the help and in the reference.
@@ -311,6 +311,24 @@ pub const SETTINGS: &[Setting] = &[
         is_list: false,
     },
     Setting {
+        name: "discovery",
+        topic: Topic::Cluster,
+        placeholder: "URL",
+        help: "Where a discovery service keeps the members of this new cluster, in place of --initial-cluster: each member \
+               enters itself there and waits for the others. `curl http://HOST:PORT/new?size=3` has any Vardr make such a URL; \
+               its directory in the v2 API of etcd is one, too",
+        allowed: "http://HOST:PORT/PATH, alike on all members",
+        set: |settings, text| {
+            settings.discovery = match text {
+                "" => None,
+                url => discovery_url(url).map(|()| Some(url.to_owned()))?,
+            };
+            Ok(())
+        },
+        get: |settings| settings.discovery.clone().unwrap_or_default(),
+        is_list: false,
+    },
+    Setting {
         name: "auto-compaction-mode",
         topic: Topic::History,
         placeholder: "MODE",
@@ -443,10 +461,14 @@ const V2_ALWAYS: &str = "nothing has to be switched on";
 const NO_TLS: &str = "TLS is not available";
 const ONE_LOGGER: &str = "there is one logger; see --log-format and --log-level";
 
+const NO_PROXIES: &str = "a member that comes when the cluster is full says so and ends; there are no proxies";
+
 /// Flags of etcd that scripts pass routinely and that mean nothing here.
 pub const IGNORED: &[Ignored] = &[
     Ignored { name: "enable-v2", is_switch: true, why: V2_ALWAYS },
     Ignored { name: "enable-grpc-gateway", is_switch: true, why: V2_ALWAYS },
+    Ignored { name: "discovery-fallback", is_switch: false, why: NO_PROXIES },
+    Ignored { name: "discovery-proxy", is_switch: false, why: "the discovery service is asked without a proxy" },
     Ignored { name: "logger", is_switch: false, why: ONE_LOGGER },
     Ignored { name: "log-outputs", is_switch: false, why: "the log goes to standard error" },
     Ignored { name: "log-package-levels", is_switch: false, why: ONE_LOGGER },

@@ -55,7 +55,7 @@ impl<S: Snapshot> Work<'_, S> {
             Command::Rollback(rollback) => self.rollback(&rollback),
             Command::GrantLease { id, ttl } => match self.leases.get(id) {
                 Some(_) => Err(Refusal::LeaseExists(id).into()),
-                None => Ok(Outcome::Lease(self.leases.grant(id, ttl, false))),
+                None => Ok(Outcome::Lease(self.leases.grant(id, ttl, false, self.now))),
             },
             Command::RevokeLease(id) => self.revoke_lease(id),
             Command::RenewLeases(ids) => Ok(self.renew_leases(&ids)),
@@ -67,11 +67,13 @@ impl<S: Snapshot> Work<'_, S> {
             Command::DescribeMember { id, incarnation, name, client_urls } => {
                 self.describe_member(id, incarnation, name, client_urls)
             }
+            Command::Node(write) => self.write_node(write),
         }
     }
 
     fn renew_leases(&mut self, ids: &[LeaseId]) -> Outcome {
-        Outcome::Renewed(ids.iter().map(|id| self.leases.renew(*id, None)).collect())
+        let now = self.now;
+        Outcome::Renewed(ids.iter().map(|id| self.leases.renew(*id, None, now)).collect())
     }
 
     fn checkpoint_leases(&mut self, term: Term, checkpoints: &[LeaseCheckpoint]) -> Result<Outcome, Stop> {

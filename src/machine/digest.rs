@@ -17,12 +17,13 @@ const PAGE_BYTES: usize = 1024 * 1024;
 /// The digest that follows `digest` with an event. What the event replaced counts with its revision: the event that made
 /// it has counted already.
 pub(super) fn chain(digest: u128, event: &Event, scratch: &mut Vec<u8>) -> u128 {
-    let Event { revision, kind, key, record, previous, previous_revision, time, author, operation, action } = event;
+    let Event { revision, kind, key, record, previous, previous_revision, time, author, operation, action, view } =
+        event;
     scratch.clear();
     scratch.extend_from_slice(&digest.to_le_bytes());
     codec::encode_into(scratch, &(revision, kind, key, record));
     let previous = previous.as_ref().map(|record| record.mod_revision);
-    codec::encode_into(scratch, &(previous, previous_revision, time, author, operation, action));
+    codec::encode_into(scratch, &(previous, previous_revision, time, author, operation, action, view));
     xxh3_128(scratch)
 }
 

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
-use crate::model::{Key, Lease, LeaseId, Ttl};
+use crate::model::{Key, Lease, LeaseId, Timestamp, Ttl};
 use crate::storage::{Keyspace, Snapshot, StorageError, WriteBatch, schema};
 
 /// What a member does about a lease's deadline.
@@ -63,8 +63,8 @@ impl Leases {
     }
 
     /// Makes a lease. The id must be free.
-    pub(super) fn grant(&mut self, id: LeaseId, ttl: Ttl, own: bool) -> Lease {
-        let lease = Lease { id, ttl, remaining: ttl, renewals: 1, own };
+    pub(super) fn grant(&mut self, id: LeaseId, ttl: Ttl, own: bool, now: Timestamp) -> Lease {
+        let lease = Lease { id, ttl, remaining: ttl, renewals: 1, expires: end(now, ttl), own };
         self.held.insert(id, Held { lease: lease.clone(), keys: 0 });
         self.arm(&lease);
         if own {
@@ -74,11 +74,12 @@ impl Leases {
     }
 
     /// Starts a lease anew, with another time to live where one is given. `None` where there is no such lease.
-    pub(super) fn renew(&mut self, id: LeaseId, ttl: Option<Ttl>) -> Option<Ttl> {
+    pub(super) fn renew(&mut self, id: LeaseId, ttl: Option<Ttl>, now: Timestamp) -> Option<Ttl> {
         let held = self.held.get_mut(&id)?;
         held.lease.ttl = ttl.unwrap_or(held.lease.ttl);
         held.lease.remaining = held.lease.ttl;
         held.lease.renewals += 1;
+        held.lease.expires = end(now, held.lease.ttl);
         let lease = held.lease.clone();
         self.arm(&lease);
         Some(lease.ttl)
@@ -176,6 +177,11 @@ impl Leases {
         self.dirty.insert(lease.id);
         self.changes.push(LeaseChange::Armed { id: lease.id, remaining: lease.remaining, renewals: lease.renewals });
     }
+}
+
+/// When a time to live that begins now is over.
+fn end(now: Timestamp, ttl: Ttl) -> Timestamp {
+    Timestamp(now.get().saturating_add(ttl.get()))
 }
 
 /// The leases that a moment of the store holds, in order of id.

@@ -5,7 +5,7 @@
 //! the store, together with the index of the last entry in it, so that replaying entries is harmless.
 //!
 //! Never asks who proposed a command, never reads a setting, never waits. Reading order: `apply` picks the command,
-//! `work` has the primitives, `write`, `tree`, `txn`, `rollback` and `patch` the commands; `lease`, `idempotency` and `clock`
+//! `work` has the primitives, `write`, `tree`, `txn`, `rollback`, `patch` and `node` the commands; `lease`, `idempotency` and `clock`
 //! the state besides keys.
 
 mod apply;
@@ -14,6 +14,7 @@ mod digest;
 mod idempotency;
 mod lease;
 mod member;
+mod node;
 mod number;
 mod patch;
 mod restore;

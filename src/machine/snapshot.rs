@@ -19,7 +19,7 @@ use crate::storage::schema::{self, Meta};
 use crate::storage::{Keyspace, Snapshot, StorageError};
 
 /// What a stream begins with; the last byte is the version of the format.
-const MAGIC: [u8; 8] = *b"vardrsn\x02";
+const MAGIC: [u8; 8] = *b"vardrsn\x03";
 /// A frame's length and CRC.
 const FRAME_HEADER_BYTES: usize = 8;
 /// A frame is closed at about this many bytes; a larger item makes a larger frame.

@@ -1,9 +1,9 @@
 //! Directories and deletions: what a key that ends in `/` stands for, and everything that takes keys away.
 
-use super::work::{Stop, Work, delete_action, put_action};
+use super::work::{Stop, Work, delete_action, lost, put_action};
 use crate::model::{
-    Action, Condition, CreateDirectory, Delete, DeleteTarget, EventKind, Key, KeyRange, KeyValue, LeaseId, Operation,
-    Outcome, RangeQuery, Refusal, Term, limits,
+    Action, Condition, CreateDirectory, Delete, DeleteTarget, EventKind, Gone, Key, KeyRange, KeyValue, LeaseId,
+    NodePath, Operation, Outcome, Part, RangeQuery, Refusal, Term, limits,
 };
 use crate::mvcc::{Cause, Write};
 use crate::storage::Snapshot;
@@ -86,7 +86,7 @@ impl<S: Snapshot> Work<'_, S> {
         }
     }
 
-    fn check_size(&self, range: KeyRange) -> Result<(), Stop> {
+    pub(super) fn check_size(&self, range: KeyRange) -> Result<(), Stop> {
         let (mut keys, mut bytes) = (0, 0);
         let mut rest = Some(range);
         while let Some(range) = rest {
@@ -103,12 +103,48 @@ impl<S: Snapshot> Work<'_, S> {
     /// Deletes whatever is there of a target.
     pub(super) fn remove_target(&mut self, delete: &Delete, cause: &Cause) -> Result<Removed, Stop> {
         let mut removed = Removed::default();
+        if let DeleteTarget::Directory { key, recursive: true } = &delete.target {
+            self.remove_directory(key, EventKind::Delete, cause, delete.previous, &mut removed)?;
+            return Ok(removed);
+        }
         let target = target_range(&delete.target);
         match target.as_single().cloned().and_then(Key::new) {
             Some(key) => self.remove(key, EventKind::Delete, cause, delete.previous, &mut removed)?,
             None => self.remove_range(target, EventKind::Delete, cause, delete.previous, &mut removed)?,
         }
         Ok(removed)
+    }
+
+    /// Deletes a directory with all that is in it: one change, as etcd's v2 API tells it, of the directory. `directory` is its
+    /// marker key.
+    pub(super) fn remove_directory(
+        &mut self,
+        directory: &Key,
+        kind: EventKind,
+        cause: &Cause,
+        keep: bool,
+        removed: &mut Removed,
+    ) -> Result<(), Stop> {
+        let range = KeyRange::prefix(directory.bytes().clone());
+        if NodePath::of_key(directory).is_none_or(|(path, _)| path.is_root()) {
+            return self.remove_range(range, kind, cause, keep, removed);
+        }
+        let items = self.overlay.range(&RangeQuery { keys_only: true, ..RangeQuery::all(range) })?.items;
+        let Some(head) = items.first() else { return Ok(()) };
+        let expires = if head.key == *directory { self.expires(&head.record) } else { None };
+        let length = u32::try_from(directory.as_bytes().len()).unwrap_or(u32::MAX);
+        let mut gone = Gone { length, first: true, created: head.record.create_revision, expires };
+        for item in items {
+            let event = self.delete_as(&item.key, kind, cause, Part::Gone(gone.clone()))?;
+            gone.first = false;
+            let Some(event) = event else { continue };
+            removed.count += 1;
+            if keep {
+                let record = event.previous.clone().ok_or_else(|| lost("a record just deleted"))?;
+                removed.items.push(KeyValue { key: item.key, record });
+            }
+        }
+        Ok(())
     }
 
     fn remove_range(
@@ -165,7 +201,7 @@ impl<S: Snapshot> Work<'_, S> {
         let mut removed = Removed::default();
         for key in self.leases.keys(&self.snapshot, id)?.into_iter().filter_map(Key::new) {
             if own && key.is_directory() {
-                self.remove_range(KeyRange::prefix(key.bytes().clone()), kind, cause, false, &mut removed)?;
+                self.remove_directory(&key, kind, cause, false, &mut removed)?;
             } else {
                 self.remove(key, kind, cause, false, &mut removed)?;
             }

@@ -10,7 +10,8 @@ use super::idempotency::Kept;
 use super::lease::Leases;
 use super::member::Changing;
 use crate::model::{
-    Action, Attach, Condition, EventKind, Key, KeyValue, LeaseId, Operation, Record, Refusal, Term, Timestamp,
+    Action, Attach, Condition, Event, EventKind, Key, KeyValue, LeaseId, NodeRefusal, NodeView, Operation, Part,
+    Record, Refusal, Term, Timestamp,
 };
 use crate::mvcc::{Cause, Overlay, ReadError, Write};
 use crate::storage::{Snapshot, StorageError};
@@ -25,6 +26,12 @@ pub(super) enum Stop {
 impl From<Refusal> for Stop {
     fn from(refusal: Refusal) -> Self {
         Self::Refused(refusal)
+    }
+}
+
+impl From<NodeRefusal> for Stop {
+    fn from(refusal: NodeRefusal) -> Self {
+        Self::Refused(Refusal::Node(refusal))
     }
 }
 
@@ -76,21 +83,45 @@ impl<S: Snapshot> Work<'_, S> {
 
     /// Sets a key, and moves it from lease to lease.
     pub(super) fn put(&mut self, key: Key, write: Write, cause: &Cause) -> Result<Written, Stop> {
+        let event = self.put_as(key, write, cause, Part::Own)?;
+        let record = event.record.clone().ok_or_else(|| lost("a record just written"))?;
+        Ok(Written { now: KeyValue { key: event.key.clone(), record }, previous: event.previous.clone() })
+    }
+
+    /// As [`Work::put`], of an event that is this part of what etcd's v2 API tells.
+    pub(super) fn put_as(&mut self, key: Key, write: Write, cause: &Cause, part: Part) -> Result<&Event, Stop> {
         let to = write.lease;
         let event = self.overlay.put(key, write, cause)?;
-        let record = event.record.clone().ok_or_else(|| lost("a record just written"))?;
-        let written = Written { now: KeyValue { key: event.key.clone(), record }, previous: event.previous.clone() };
-        let from = written.previous.as_ref().and_then(|record| record.lease);
-        self.leases.moved(&written.now.key, from, to);
-        Ok(written)
+        event.view = view(event, part, self.leases);
+        let from = event.previous.as_ref().and_then(|record| record.lease);
+        self.leases.moved(&event.key, from, to);
+        Ok(event)
     }
 
     /// Deletes a key, if it is there, and takes it off its lease.
     pub(super) fn delete(&mut self, key: &Key, kind: EventKind, cause: &Cause) -> Result<Option<Record>, Stop> {
+        let Some(event) = self.delete_as(key, kind, cause, Part::Own)? else { return Ok(None) };
+        event.previous.clone().map(Some).ok_or_else(|| lost("a record just deleted"))
+    }
+
+    /// As [`Work::delete`], of an event that is this part of what etcd's v2 API tells.
+    pub(super) fn delete_as(
+        &mut self,
+        key: &Key,
+        kind: EventKind,
+        cause: &Cause,
+        part: Part,
+    ) -> Result<Option<&Event>, Stop> {
         let Some(event) = self.overlay.delete(key, kind, cause)? else { return Ok(None) };
-        let previous = event.previous.clone().ok_or_else(|| lost("a record just deleted"))?;
-        self.leases.moved(key, previous.lease, None);
-        Ok(Some(previous))
+        event.view = view(event, part, self.leases);
+        let from = event.previous.as_ref().and_then(|record| record.lease);
+        self.leases.moved(key, from, None);
+        Ok(Some(event))
+    }
+
+    /// When a record dies, by the clock; `None` when it does not.
+    pub(super) fn expires(&self, record: &Record) -> Option<Timestamp> {
+        record.lease.and_then(|id| self.leases.get(id)).map(|lease| lease.expires)
     }
 
     /// Refuses a lease that is not there, and a lease of the key's own whose id is taken.
@@ -108,7 +139,7 @@ impl<S: Snapshot> Work<'_, S> {
             Attach::Detach => None,
             Attach::Keep => present,
             Attach::Lease(id) => Some(id),
-            Attach::Own { id, ttl } => Some(self.leases.grant(id, ttl, true).id),
+            Attach::Own { id, ttl } => Some(self.leases.grant(id, ttl, true, self.now).id),
         }
     }
 
@@ -132,6 +163,12 @@ impl<S: Snapshot> Work<'_, S> {
     }
 }
 
+/// How etcd's v2 API shows an event. Before anything is moved between leases, all those that its records name are there.
+fn view(event: &Event, part: Part, leases: &Leases) -> NodeView {
+    let expires = |record: &Option<Record>| Some(leases.get(record.as_ref()?.lease?)?.expires);
+    NodeView { part, expires: expires(&event.record), previous_expires: expires(&event.previous) }
+}
+
 /// Whether a record satisfies a condition.
 pub(super) fn holds(condition: &Condition, record: Option<&Record>, exists: bool) -> bool {
     let Condition { exists: wanted, revisions, value } = condition;
@@ -144,7 +181,7 @@ fn failed(key: &Key, record: Option<&Record>) -> Refusal {
     Refusal::PreconditionFailed { current: record.map(|record| KeyValue { key: key.clone(), record: record.clone() }) }
 }
 
-fn lost(what: &str) -> Stop {
+pub(super) fn lost(what: &str) -> Stop {
     StorageError::Corrupt { what: format!("{what} is lost") }.into()
 }
 

@@ -87,7 +87,7 @@ impl<S: Snapshot> Work<'_, S> {
         self.check(&refresh.key, condition)?;
         let record = self.load(&refresh.key)?.cloned().ok_or(Refusal::KeyNotFound)?;
         let own = record.lease.filter(|id| self.leases.get(*id).is_some_and(|lease| lease.own));
-        self.leases.renew(own.ok_or(Refusal::NoOwnLease)?, Some(refresh.ttl));
+        self.leases.renew(own.ok_or(Refusal::NoOwnLease)?, Some(refresh.ttl), self.now);
         let now = crate::model::KeyValue { key: refresh.key.clone(), record };
         Ok(Outcome::Written { now, created: false, previous: None, changed: false })
     }

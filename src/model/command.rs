@@ -9,8 +9,8 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use bytes::Bytes;
 
 use super::{
-    ContentType, Incarnation, Key, KeyRange, LeaseId, MemberChange, MemberId, ProposalId, RangeQuery, Revision, Term,
-    Ttl,
+    ContentType, Incarnation, Key, KeyRange, LeaseId, MemberChange, MemberId, NodeWrite, ProposalId, RangeQuery,
+    Revision, Term, Ttl,
 };
 
 /// A command on its way through the log.
@@ -97,6 +97,8 @@ pub enum Command {
         name: String,
         client_urls: Vec<String>,
     },
+    /// A write of etcd's v2 API.
+    Node(NodeWrite),
 }
 
 /// Replaces the record at a key.

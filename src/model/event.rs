@@ -46,6 +46,44 @@ pub enum Action {
     Expire,
 }
 
+/// How etcd's v2 API shows an event, as far as key and records do not say it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, BorshSerialize, BorshDeserialize)]
+pub struct NodeView {
+    pub part: Part,
+    /// When the record that the change made dies, by the state machine's clock.
+    pub expires: Option<Timestamp>,
+    /// When the record that it replaced would have died.
+    pub previous_expires: Option<Timestamp>,
+}
+
+/// What an event is of the one change that etcd's v2 API tells at its revision.
+#[derive(Debug, Clone, PartialEq, Eq, Default, BorshSerialize, BorshDeserialize)]
+pub enum Part {
+    /// The change of the node that the key is.
+    #[default]
+    Own,
+    /// Told to nobody: the marker of a directory made on the way to a node in it, or a refresh.
+    Silent,
+    /// A file that made way for the directory of the same path, whose own event is at the same revision.
+    Replaced,
+    /// The key went with a directory: as its marker, or because it was below.
+    Gone(Gone),
+}
+
+/// A directory that went with all that was in it. Each event of the revision says all of it, so that whoever sees any one
+/// of them, live or from history, can tell of the directory.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Gone {
+    /// The bytes of the event's key that are the directory's marker.
+    pub length: u32,
+    /// Whether this is the first of the events in order of key.
+    pub first: bool,
+    /// The create revision of the marker or, where there was none, of the first key below.
+    pub created: Revision,
+    /// When the directory would have died.
+    pub expires: Option<Timestamp>,
+}
+
 /// One change of one key.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Event {
@@ -64,6 +102,7 @@ pub struct Event {
     pub author: Option<Arc<str>>,
     pub operation: Operation,
     pub action: Action,
+    pub view: NodeView,
 }
 
 /// The events of one or more whole revisions, in order of revision and, within one, of key.

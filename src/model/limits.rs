@@ -48,6 +48,13 @@ pub const MAX_ROLLBACK_BYTES: u64 = 16 * 1024 * 1024;
 pub const MAX_DELETE_KEYS: u64 = 1_000_000;
 /// The bytes of keys and values that one deletion of a range may delete: `413 too_large` with the counts.
 pub const MAX_DELETE_BYTES: u64 = 256 * 1024 * 1024;
+/// The segments of the path of a node on `/v2`, each of which may need a marker: `400` with error 209, and left out of listings
+/// where another dialect made more. etcd has no such bound.
+pub const MAX_NODE_DEPTH: usize = 256;
+/// The nodes that one `GET` on `/v2` may show: `400` with error 209 and what to do.
+pub const MAX_SHOWN_NODES: usize = 500_000;
+/// The bytes of keys and values that one `GET` on `/v2` may show: as [`MAX_SHOWN_NODES`].
+pub const MAX_SHOWN_BYTES: usize = 64 * 1024 * 1024;
 /// The events that one read of the past may walk over: `400` with a hint.
 pub const MAX_WALK_STEPS: u64 = 100_000;
 /// The longest time to live: 9,000,000,000 s, as etcd's: `400 invalid_argument`.
@@ -91,6 +98,10 @@ pub const SOCKET_WRITE_BYTES: usize = 24 * 1024 * 1024;
 /// The largest frame between members: the largest entry that can come about, with what surrounds it. A larger one is not
 /// queued, and ends the connection on which it comes.
 pub const MAX_PEER_FRAME_BYTES: usize = MAX_INFLIGHT_BYTES + 2 * MAX_ENTRY_BYTES;
+/// The members of a cluster that a discovery URL is made for: `400 invalid_argument` at `/new`.
+pub const MAX_DISCOVERY_SIZE: u64 = 100;
+/// The answer of a discovery service that is read, in bytes: as no answer beyond.
+pub const MAX_DISCOVERY_BYTES: usize = 1024 * 1024;
 /// What may wait to be sent to one member, in bytes of entries and of forwarded proposals: not queued beyond, and raft
 /// sends it again. One message may always wait, however large.
 pub const PEER_BULK_BYTES: usize = 32 * 1024 * 1024;

@@ -22,6 +22,9 @@ pub struct Member {
     pub incarnation: Option<Incarnation>,
     /// It has the log and serves reads, and counts in no majority (Raft dissertation, 4.2.1).
     pub learner: bool,
+    /// A learner that is made a voter without anybody's asking once it has caught up, as who adds members by etcd's API
+    /// expects.
+    pub becomes_voter: bool,
 }
 
 impl Member {
@@ -98,27 +101,29 @@ impl Members {
         if self.len() >= MAX_MEMBERS {
             return Err(Refusal::TooManyMembers);
         }
-        if !member.learner {
-            self.check_voters()?;
+        if !member.learner || member.becomes_voter {
+            self.check_voters(member.id)?;
         }
         self.present.insert(member.id, member.clone());
         Ok(member)
     }
 
     fn promote(&mut self, id: MemberId) -> Result<Member, Refusal> {
-        let may_promote = self.check_voters();
+        let may_promote = self.check_voters(id);
         let member = self.present.get_mut(&id).ok_or(Refusal::MemberNotFound(id))?;
         if !member.learner {
             return Err(Refusal::NotALearner(id));
         }
         may_promote?;
         member.learner = false;
+        member.becomes_voter = false;
         Ok(member.clone())
     }
 
-    /// Whether there may be one more.
-    fn check_voters(&self) -> Result<(), Refusal> {
-        if self.conf_state().voters.len() >= MAX_VOTERS { Err(Refusal::TooManyVoters) } else { Ok(()) }
+    /// Whether this one may be a voter besides those that are, or are to become, ones.
+    fn check_voters(&self, id: MemberId) -> Result<(), Refusal> {
+        let others = self.iter().filter(|member| member.id != id && (!member.learner || member.becomes_voter));
+        if others.count() >= MAX_VOTERS { Err(Refusal::TooManyVoters) } else { Ok(()) }
     }
 
     /// Has a member be reached elsewhere. Raft takes no part in it.

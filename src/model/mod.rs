@@ -11,6 +11,7 @@ pub mod key;
 pub mod limits;
 pub mod log;
 pub mod member;
+pub mod node;
 pub mod outcome;
 pub mod query;
 pub mod record;
@@ -19,11 +20,12 @@ pub use command::{
     Append, Attach, Command, Compare, CompareTarget, Condition, CreateDirectory, Delete, DeleteTarget, Idempotency,
     Increment, LeaseCheckpoint, Op, Operator, Patch, PatchKind, Proposal, Put, Refresh, Rollback, Txn,
 };
-pub use event::{Action, Block, Event, EventKind, Operation};
+pub use event::{Action, Block, Event, EventKind, Gone, NodeView, Operation, Part};
 pub use ids::{ClusterId, Incarnation, Index, LeaseId, MemberId, ProposalId, Revision, Term, Timestamp, Ttl};
 pub use key::{Key, KeyRange};
 pub use log::{ConfState, HardState, LogEntry, LogEntryKind, Payload};
 pub use member::{Member, MemberChange, Members};
+pub use node::{Content, Life, Node, NodeChange, NodeCompare, NodeEvent, NodePath, NodeRefusal, NodeWrite};
 pub use outcome::{OpOutcome, Outcome, Refusal, Reply};
 pub use query::{RangeQuery, RangeResult, SortBy};
 pub use record::{ContentType, KeyValue, Lease, Record};

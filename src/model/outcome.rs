@@ -4,7 +4,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use thiserror::Error;
 
 use super::limits::{MAX_MEMBERS, MAX_VOTERS};
-use super::{KeyValue, Lease, LeaseId, Member, MemberId, RangeResult, Record, Revision, Ttl};
+use super::{KeyValue, Lease, LeaseId, Member, MemberId, NodeEvent, NodeRefusal, RangeResult, Record, Revision, Ttl};
 
 /// What one command came to.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -63,6 +63,8 @@ pub enum Outcome {
     Renewed(Vec<Option<Ttl>>),
     /// A change of the members: the one that it is about as it is now, or was when it was removed.
     Member(Member),
+    /// A write of etcd's v2 API: the change as its watchers are told of it.
+    Node(Box<NodeEvent>),
 }
 
 /// What one operation of a transaction did.
@@ -141,4 +143,7 @@ pub enum Refusal {
     IdempotencyFull,
     #[error("the request was carried out, but its answer was too large to keep")]
     ResultNotKept,
+    /// A write of etcd's v2 API.
+    #[error(transparent)]
+    Node(NodeRefusal),
 }

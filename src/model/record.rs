@@ -5,7 +5,7 @@ use std::sync::Arc;
 use borsh::{BorshDeserialize, BorshSerialize};
 use bytes::Bytes;
 
-use super::{Key, LeaseId, Revision, Ttl};
+use super::{Key, LeaseId, Revision, Timestamp, Ttl};
 
 /// A media type as the writer gave it (RFC 9110, section 8.3). Absent where a dialect has none.
 pub type ContentType = Arc<str>;
@@ -44,6 +44,8 @@ pub struct Lease {
     pub remaining: Ttl,
     /// Counts grants and renewals, so that an expiry decided before a renewal is refused after it.
     pub renewals: u64,
+    /// When it runs out by the state machine's clock, for answers that show a date. Decides nothing.
+    pub expires: Timestamp,
     /// Made for one key (`ttl=` on a write) and gone with its last key.
     pub own: bool,
 }

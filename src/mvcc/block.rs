@@ -12,13 +12,15 @@ use crate::model::{Event, Record, Revision};
 /// The version of a stored record, its first byte.
 const RECORD_VERSION: u8 = 1;
 /// The version of a stored block, its first byte.
-const BLOCK_VERSION: u8 = 1;
+const BLOCK_VERSION: u8 = 2;
 /// What a block says before its offsets: version and number of events.
 const HEADER_BYTES: usize = 5;
+/// Where an event says its kind: behind the revision.
+const KIND_AT: usize = 8;
 /// Where an event says the length of its key: behind revision (8 bytes) and kind (1 byte).
 const KEY_LENGTH_AT: usize = 9;
 /// What a record or an event takes beside key, values and texts, rounded up.
-const FIXED_BYTES: usize = 64;
+const FIXED_BYTES: usize = 128;
 
 /// Appends the bytes of a record, without its key.
 pub(super) fn encode_record(bytes: &mut Vec<u8>, record: &Record) {
@@ -137,6 +139,12 @@ impl StoredBlock {
         event.get(start..start + length).ok_or_else(malformed)
     }
 
+    /// Whether the event with this number puts its key; else that is gone.
+    pub(super) fn is_put(&self, number: usize) -> Result<bool, CodecError> {
+        let kind = self.event_bytes(number)?.get(KIND_AT).ok_or_else(malformed)?;
+        Ok(*kind == 0)
+    }
+
     /// The event with this number.
     pub(super) fn event(&self, number: usize) -> Result<Event, CodecError> {
         let mut bytes = self.event_bytes(number)?;
@@ -194,7 +202,7 @@ fn malformed() -> CodecError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Action, EventKind, Key, LeaseId, Operation, Timestamp};
+    use crate::model::{Action, EventKind, Gone, Key, LeaseId, NodeView, Operation, Part, Timestamp};
 
     fn record(revision: u64) -> Record {
         Record {
@@ -219,11 +227,17 @@ mod tests {
             author: Some("someone".into()),
             operation: Operation::Patch,
             action: Action::Set,
+            view: NodeView {
+                part: Part::Gone(Gone { length: 1, first: true, created: Revision(1), expires: Some(Timestamp(7)) }),
+                expires: Some(Timestamp(8)),
+                previous_expires: Some(Timestamp(9)),
+            },
         }
     }
 
     fn events() -> Vec<Event> {
-        vec![event(2, "b"), event(3, "a"), event(3, "c"), event(5, "a")]
+        let gone = Event { kind: EventKind::Expire, record: None, ..event(5, "a") };
+        vec![event(2, "b"), event(3, "a"), event(3, "c"), gone]
     }
 
     fn block(events: &[Event]) -> Bytes {
@@ -241,6 +255,7 @@ mod tests {
             assert_eq!(block.event(number).unwrap(), *event);
             assert_eq!(block.revision(number).unwrap(), event.revision);
             assert_eq!(block.key(number).unwrap(), event.key.as_bytes());
+            assert_eq!(block.is_put(number).unwrap(), event.kind == EventKind::Put);
             assert_eq!(block.find(event.revision, event.key.as_bytes()).unwrap(), Some(number));
         }
         assert!(block.event(4).is_err());

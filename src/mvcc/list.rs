@@ -10,7 +10,7 @@ use super::range::user_key;
 use super::reader::Reader;
 use super::scan::{Found, Span};
 use super::walk::Walk;
-use crate::model::{Key, KeyRange, KeyValue, Revision};
+use crate::model::{Key, KeyRange, KeyValue, Record, Revision};
 use crate::storage::Snapshot;
 
 /// A key costs less to step over than to look up anew; beyond this many a sub-directory is skipped by a new look-up.
@@ -31,6 +31,8 @@ pub struct ListQuery {
     pub max_bytes: usize,
     /// Leave the values empty.
     pub keys_only: bool,
+    /// Give of each directory what comes first in it.
+    pub heads: bool,
 }
 
 /// One level of the tree, in order of key.
@@ -40,6 +42,8 @@ pub struct Listing {
     pub items: Vec<KeyValue>,
     /// The directories directly in it, each ending in `/`.
     pub directories: Vec<Key>,
+    /// Of each of these directories its marker or, where there is none, the first key below it; empty unless asked for.
+    pub heads: Vec<KeyValue>,
     /// Where the next page begins, when there is one.
     pub next: Option<Bytes>,
 }
@@ -123,7 +127,7 @@ impl<'a, 'b, S: Snapshot> Level<'a, 'b, S> {
         Ok(None)
     }
 
-    fn take_directory(&mut self, directory: Key, key: &[u8], found: Found) -> Result<Option<Stop>, ReadError> {
+    fn take_directory(&mut self, directory: Key, key: &Bytes, found: Found) -> Result<Option<Stop>, ReadError> {
         if let Some((inside, steps)) = &mut self.inside
             && *inside == directory
         {
@@ -131,19 +135,26 @@ impl<'a, 'b, S: Snapshot> Level<'a, 'b, S> {
             let end = KeyRange::prefix(directory.bytes().clone()).end().cloned();
             return Ok(end.filter(|_| *steps > STEPS_BEFORE_SKIP).map(Stop::Skip));
         }
-        if !self.is_there(key, found)? {
+        let head = if self.query.heads {
+            let Some(record) = self.resolve(key, found)? else { return Ok(None) };
+            let value = if self.query.keys_only { Bytes::new() } else { record.value };
+            Some(KeyValue { key: user_key(key.clone())?, record: Record { value, ..record } })
+        } else if self.is_there(key, found)? {
+            None
+        } else {
             return Ok(None);
-        }
+        };
         if self.is_full() {
             return Ok(Some(Stop::Full(directory.bytes().clone())));
         }
+        self.listing.heads.extend(head);
         self.bytes += directory.as_bytes().len();
         self.inside = Some((directory.clone(), 0));
         self.listing.directories.push(directory);
         Ok(None)
     }
 
-    fn resolve(&mut self, key: &[u8], found: Found) -> Result<Option<crate::model::Record>, ReadError> {
+    fn resolve(&mut self, key: &[u8], found: Found) -> Result<Option<Record>, ReadError> {
         let current = found.decode()?;
         match &mut self.walk {
             None => Ok(current.into_record()),

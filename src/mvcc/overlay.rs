@@ -16,8 +16,8 @@ use super::recent::Recent;
 use super::view::View;
 use super::{ListQuery, Listing, Page, ReadError};
 use crate::model::{
-    Action, Block, ContentType, Event, EventKind, Key, KeyRange, LeaseId, Operation, RangeQuery, RangeResult, Record,
-    Revision, Timestamp, limits,
+    Action, Block, ContentType, Event, EventKind, Key, KeyRange, LeaseId, NodeView, Operation, RangeQuery, RangeResult,
+    Record, Revision, Timestamp, limits,
 };
 use crate::storage::schema::Meta;
 use crate::storage::{Keyspace, Snapshot, StorageError, WriteBatch, schema};
@@ -148,11 +148,11 @@ impl<S: Snapshot> Overlay<S> {
         self.reader().any(below(prefix), None)
     }
 
-    /// Sets a key. The event says what it was and is.
+    /// Sets a key. The event says what it was and is; how etcd's v2 API shows it is for the caller to say.
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub fn put(&mut self, key: Key, write: Write, cause: &Cause) -> Result<&Event, StorageError> {
+    pub fn put(&mut self, key: Key, write: Write, cause: &Cause) -> Result<&mut Event, StorageError> {
         let revision = self.writing();
         self.change(key, EventKind::Put, cause, |last| {
             let last = last.filter(|_| !write.anew);
@@ -171,7 +171,7 @@ impl<S: Snapshot> Overlay<S> {
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub fn delete(&mut self, key: &Key, kind: EventKind, cause: &Cause) -> Result<Option<&Event>, StorageError> {
+    pub fn delete(&mut self, key: &Key, kind: EventKind, cause: &Cause) -> Result<Option<&mut Event>, StorageError> {
         if self.slot(key)?.now.record().is_none() {
             return Ok(None);
         }
@@ -257,7 +257,7 @@ impl<S: Snapshot> Overlay<S> {
         kind: EventKind,
         cause: &Cause,
         make: impl FnOnce(Option<&Record>) -> Current,
-    ) -> Result<&Event, StorageError> {
+    ) -> Result<&mut Event, StorageError> {
         let (revision, compacted) = (self.writing(), self.compacted);
         let slot = self.slot(&key)?;
         let now = make(slot.now.record());
@@ -276,9 +276,10 @@ impl<S: Snapshot> Overlay<S> {
             author: cause.author.clone(),
             operation: cause.operation,
             action: cause.action,
+            view: NodeView::default(),
         };
         let at = if last == revision { self.join(event) } else { self.add(event) };
-        self.pending.events.get(at).ok_or_else(|| StorageError::Corrupt { what: "an event is lost".to_owned() })
+        self.pending.events.get_mut(at).ok_or_else(|| StorageError::Corrupt { what: "an event is lost".to_owned() })
     }
 
     fn add(&mut self, event: Event) -> usize {

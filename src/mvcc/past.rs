@@ -6,8 +6,11 @@ use super::ReadError;
 use super::block::StoredBlock;
 use super::reader::Reader;
 use super::walk::{load_block, read_block, visible};
-use crate::model::{Event, KeyRange, Revision};
+use crate::model::{Event, Revision};
 use crate::storage::{Keyspace, Snapshot, StorageError, schema};
+
+/// Which events to give: by their key, and whether they put it.
+pub(super) type Wanted<'a> = &'a dyn Fn(&[u8], bool) -> bool;
 
 /// How much one replay may read. A revision is never cut, so what it returns may be larger by one revision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,13 +51,18 @@ impl<S: Snapshot> Reader<'_, S> {
         Ok(events)
     }
 
-    /// The events of a range after a revision, as far as the budget goes. Reads what is stored; a batch not yet
+    /// The events that are wanted after a revision, as far as the budget goes. Reads what is stored; a batch not yet
     /// written has no watchers.
     ///
     /// # Errors
     /// When the revision that follows `after` is below the compacted one: events are gone. As in etcd, the events *at*
     /// the compacted revision are still there.
-    pub(super) fn events(&self, range: &KeyRange, after: Revision, budget: ReplayBudget) -> Result<Replay, ReadError> {
+    pub(super) fn events(
+        &self,
+        wanted: Wanted<'_>,
+        after: Revision,
+        budget: ReplayBudget,
+    ) -> Result<Replay, ReadError> {
         if after >= self.revision {
             return Ok(Replay { events: Vec::new(), through: after });
         }
@@ -62,7 +70,7 @@ impl<S: Snapshot> Reader<'_, S> {
         if asked < self.compacted {
             return Err(ReadError::Compacted { asked, compacted: self.compacted });
         }
-        let mut replay = Catching { range, after, budget, compacted: self.compacted, replay: Replay::default() };
+        let mut replay = Catching { wanted, after, budget, compacted: self.compacted, replay: Replay::default() };
         replay.replay.through = after;
         let first = load_block(self.snapshot, asked)?.map_or(asked, |(first, _)| first);
         let from = schema::block(first);
@@ -80,7 +88,7 @@ impl<S: Snapshot> Reader<'_, S> {
 
 /// A replay as it goes.
 struct Catching<'a> {
-    range: &'a KeyRange,
+    wanted: Wanted<'a>,
     after: Revision,
     budget: ReplayBudget,
     compacted: Revision,
@@ -100,7 +108,7 @@ impl Catching<'_> {
                 self.replay.through = revision;
             }
             self.budget.steps = self.budget.steps.saturating_sub(1);
-            if self.range.contains(block.key(number)?) {
+            if (self.wanted)(block.key(number)?, block.is_put(number)?) {
                 let event = block.event(number)?;
                 self.budget.bytes = self.budget.bytes.saturating_sub(super::block::event_size(&event));
                 self.replay.events.push(visible(event, self.compacted));

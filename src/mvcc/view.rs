@@ -132,7 +132,20 @@ impl<S: Snapshot> View<S> {
     /// [`ReadError::Compacted`] when the revision that follows `after` is below [`View::compacted`]. As in etcd
     /// (`minRev < compactRev` in its `watcherGroup`), the events *at* the compacted revision are still there.
     pub fn events(&self, range: &KeyRange, after: Revision, budget: ReplayBudget) -> Result<Replay, ReadError> {
-        self.reader().events(range, after, budget)
+        self.reader().events(&|key, _| range.contains(key), after, budget)
+    }
+
+    /// As [`View::events`], of the keys that `wanted` takes. It is told, too, whether the event puts the key.
+    ///
+    /// # Errors
+    /// As [`View::events`].
+    pub fn events_where(
+        &self,
+        wanted: &dyn Fn(&[u8], bool) -> bool,
+        after: Revision,
+        budget: ReplayBudget,
+    ) -> Result<Replay, ReadError> {
+        self.reader().events(wanted, after, budget)
     }
 
     /// Every record at present, in order of key, with nothing kept in memory: for snapshots and digests.

@@ -12,7 +12,7 @@ use super::waiters::Told;
 use super::{Options, Published, Shared};
 use crate::consensus::Position;
 use crate::machine::{Applied, Fault, StateMachine};
-use crate::model::{Index, LogEntry, Members, Revision, Term};
+use crate::model::{EventKind, Index, LogEntry, Members, Revision, Term};
 use crate::mvcc::Progress;
 use crate::storage::Engine as _;
 use crate::storage::fjall::FjallEngine;
@@ -162,6 +162,9 @@ impl Applier {
         let members_changed = self.take_members(&mut applied)?;
         self.publish(&applied, last.term)?;
         self.shared.metrics.apply.commands.inc_by(applied.replies.len() as u64);
+        let events = applied.blocks.iter().flat_map(|block| &block.events);
+        let expired = events.filter(|event| event.kind == EventKind::Expire).count();
+        self.shared.metrics.store.expired_keys.inc_by(expired as u64);
         let replies = std::mem::take(&mut applied.replies);
         self.tell(self.shared.waiters.applied(entries, replies));
         self.shared.hub.publish(applied.revision, &applied.blocks);

@@ -604,7 +604,11 @@ impl Driver {
             self.shared.sole_leader.store(false, Ordering::SeqCst);
         }
         self.shared.term.store(status.term.get(), Ordering::Relaxed);
-        self.shared.leader.store(status.leader.map_or(0, MemberId::get), Ordering::Relaxed);
+        let leader = status.leader.map_or(0, MemberId::get);
+        let before = self.shared.leader.swap(leader, Ordering::Relaxed);
+        if leader != 0 && leader != before {
+            self.shared.traffic.lead_from_now();
+        }
         tracing::info!(role = ?status.role, term = %status.term, leader = status.leader.map(tracing::field::display), "raft state changed");
     }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use thiserror::Error;
@@ -14,6 +14,7 @@ use tokio::time::{sleep, timeout_at};
 
 use super::report::Report;
 use super::runner::{Event, Runner};
+use super::traffic::Sent;
 use super::waiters::{GivenUp, Pending, Permit};
 use super::watch::Watcher;
 use super::{Identity, Published, Room, Shared};
@@ -219,6 +220,24 @@ impl NodeHandle {
         let mut reports = self.shared.reports.recent(&self.shared.members());
         reports.insert(self.shared.identity.member, Report::of(&self.shared));
         reports
+    }
+
+    /// How many messages that append entries have come in.
+    #[must_use]
+    pub fn appends_received(&self) -> u64 {
+        self.shared.traffic.received()
+    }
+
+    /// The messages that append entries, as they were sent to each other member.
+    #[must_use]
+    pub fn appends_sent(&self) -> BTreeMap<MemberId, Sent> {
+        self.shared.traffic.sent()
+    }
+
+    /// Since when the leader leads that is known here; `None` where none was so far.
+    #[must_use]
+    pub fn leader_since(&self) -> Option<SystemTime> {
+        self.shared.traffic.leader_since()
     }
 
     /// The member that leads, as far as known here.

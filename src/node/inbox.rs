@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
@@ -51,10 +52,18 @@ impl Inbox for Peers {
     }
 
     fn receive(&self, from: MemberId, message: PeerMessage) {
+        if message.is_append() {
+            self.shared.traffic.receive();
+        }
         self.runner.receive(from, message);
     }
 
+    fn appended(&self, to: MemberId, messages: u64, took: Duration) {
+        self.shared.traffic.send(to, messages, took);
+    }
+
     fn unreachable(&self, member: MemberId) {
+        self.shared.traffic.fail(member);
         // A member that has stopped is told nothing more.
         let _ = self.runner.handle(Event::Unreachable(member));
     }

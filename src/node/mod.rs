@@ -24,6 +24,7 @@ mod restore;
 mod runner;
 mod space;
 mod streams;
+mod traffic;
 mod transport;
 mod waiters;
 mod watch;
@@ -52,6 +53,7 @@ pub use recover::{Holding, Progress, RecoverError, Survivor, Working};
 pub use report::Report;
 pub use restore::{RestoreError, restore};
 pub use space::Room;
+pub use traffic::Sent;
 pub use transport::{ConnectionError, KnownMembers, ask_members};
 pub use watch::{Delivery, Watcher};
 
@@ -149,6 +151,7 @@ struct Shared {
     /// Whether other members can reach this one.
     listens: bool,
     reports: report::Reports,
+    traffic: traffic::Traffic,
     space: space::Space,
     in_flight: Arc<waiters::InFlight>,
     /// Why the member stopped, once it has.

@@ -15,6 +15,7 @@ use tokio::sync::watch as channel;
 use super::lessor::Lessor;
 use super::report::Reports;
 use super::space::Space;
+use super::traffic::Traffic;
 use super::waiters::Waiters;
 use super::watch::SharedHub;
 use super::{Beginning, Identity, Options, Published, Shared};
@@ -354,6 +355,7 @@ impl Opened {
             election_timeout: options.tick.saturating_mul(u32::try_from(options.election_ticks).unwrap_or(u32::MAX)),
             listens,
             reports: Reports::default(),
+            traffic: Traffic::default(),
             space: Space::default(),
             in_flight: Arc::default(),
             failure: channel::Sender::new(None),

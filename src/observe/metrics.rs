@@ -136,6 +136,8 @@ pub struct StoreMetrics {
     pub revision: Gauge,
     pub compacted_revision: Gauge,
     pub leases: Gauge,
+    /// Keys that ran out.
+    pub expired_keys: Counter,
 }
 
 /// Where this member stands in its cluster.
@@ -396,6 +398,7 @@ impl StoreMetrics {
             self.compacted_revision.clone(),
         );
         registry.register("vardr_leases", "Leases that live", self.leases.clone());
+        registry.register("vardr_expired_keys", "Keys that ran out with their leases", self.expired_keys.clone());
     }
 }
 

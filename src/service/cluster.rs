@@ -2,12 +2,28 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio::time::{MissedTickBehavior, interval};
 
 use super::{Call, Consistency, Done, Error, Service};
 use crate::cluster::peer_url;
 use crate::model::{ClusterId, Command, Member, MemberChange, MemberId, Members, Refusal, Revision};
-use crate::node::{Report, member_id};
+use crate::node::{Report, Sent, member_id};
+
+/// How often a leader looks whether a learner that is to become a voter has caught up.
+const PROMOTE_EVERY: Duration = Duration::from_millis(500);
+/// How long a promotion may take before it is tried again.
+const PROMOTE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// What a member that is added is to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// A learner, until it is promoted.
+    Learner,
+    /// A voter: it comes as a learner, too, and is promoted without being asked for again once it has caught up.
+    Voter,
+}
 
 /// The members, and who leads.
 #[derive(Debug, Clone)]
@@ -20,6 +36,17 @@ pub struct Cluster {
     pub reports: BTreeMap<MemberId, Report>,
     /// The revision of the store at the same moment.
     pub revision: Revision,
+}
+
+/// How much of the log goes between members, since the process started.
+#[derive(Debug, Clone)]
+pub struct Traffic {
+    /// The messages that append entries and came in.
+    pub received: u64,
+    /// Those that went to each other member.
+    pub sent: BTreeMap<MemberId, Sent>,
+    /// Since when the leader leads that is known here, or was the last; `None` where none was.
+    pub leader_since: Option<SystemTime>,
 }
 
 impl Cluster {
@@ -53,12 +80,12 @@ impl Service {
         Cluster { id: node.identity().cluster, leader: node.leader(), members, reports: node.reports(), revision }
     }
 
-    /// Adds a member that the others reach at these URLs, as a learner. It goes by the name, which may be empty, until it has
+    /// Adds a member that the others reach at these URLs. It begins as a learner, whatever it is to be. It goes by the name, which may be empty, until it has
     /// started and says itself what it is called. Its id follows from them and the time, as in etcd.
     ///
     /// # Errors
     /// As [`Service::write`]; refused where a URL is another member's; [`Error::NoPeerPort`] where nobody could join.
-    pub async fn add_member(&self, call: &Call, name: String, peer_urls: &[String]) -> Result<Done, Error> {
+    pub async fn add_member(&self, call: &Call, name: String, peer_urls: &[String], role: Role) -> Result<Done, Error> {
         if !self.0.node.listens() {
             return Err(Error::NoPeerPort);
         }
@@ -69,8 +96,39 @@ impl Service {
         let ids = (seconds..).map(|seconds| member_id(&peer_urls, &seconds.to_string()));
         let is_new = |id: &MemberId| members.get(*id).is_none() && !members.was_removed(*id);
         let id = ids.take(members.len() + 64).find(is_new).unwrap_or_default();
-        let member = Member { id, name, peer_urls, client_urls: Vec::new(), incarnation: None, learner: true };
+        let becomes_voter = role == Role::Voter;
+        let client_urls = Vec::new();
+        let member = Member { id, name, peer_urls, client_urls, incarnation: None, learner: true, becomes_voter };
         self.write(call, Command::ChangeMember(MemberChange::Add(member))).await
+    }
+
+    /// While this member leads, makes voters of those learners that are to become ones, each once it has caught up; until the
+    /// server drains.
+    pub async fn promote_by_itself(self) {
+        let mut ticks = interval(PROMOTE_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = self.0.shutdown.cancelled() => return,
+                _ = ticks.tick() => {}
+            }
+            let node = &self.0.node;
+            if node.leader() != Some(node.identity().member) {
+                continue;
+            }
+            let members = Arc::clone(&node.latest().members);
+            for member in members.iter().filter(|member| member.becomes_voter) {
+                let call = Call::new(Instant::now() + PROMOTE_PATIENCE);
+                match self.promote_member(&call, member.id).await {
+                    Ok(_) => tracing::info!(member = %member.id, "a learner has caught up and is a voter now"),
+                    // It has not caught up, or not started.
+                    Err(Error::ChangeRefused(_)) => {}
+                    Err(error) => {
+                        tracing::debug!(member = %member.id, %error, "a learner was not promoted; it is tried again");
+                    }
+                }
+            }
+        }
     }
 
     /// Makes a voter of a learner.
@@ -95,6 +153,14 @@ impl Service {
     /// As [`Service::write`]; refused where a URL is another member's.
     pub async fn relocate_member(&self, call: &Call, id: MemberId, peer_urls: &[String]) -> Result<Done, Error> {
         self.write(call, Command::RelocateMember { id, peer_urls: normal(peer_urls) }).await
+    }
+
+    /// How much of the log this member has received and sent to others, and since when the leader leads.
+    #[must_use]
+    pub fn traffic(&self) -> Traffic {
+        let node = &self.0.node;
+        let (received, sent) = (node.appends_received(), node.appends_sent());
+        Traffic { received, sent, leader_since: node.leader_since() }
     }
 
     /// Has a voter lead, and waits until it does.

@@ -3,11 +3,12 @@
 use super::Error;
 use crate::cluster::peer_url;
 use crate::model::limits::{
-    DEFAULT_MAX_REQUEST_BYTES, MAX_IDEMPOTENCY_KEY_BYTES, MAX_KEY_BYTES, MAX_NAME_CHARS, MAX_PEER_URLS,
+    DEFAULT_MAX_REQUEST_BYTES, MAX_IDEMPOTENCY_KEY_BYTES, MAX_KEY_BYTES, MAX_NAME_CHARS, MAX_NODE_DEPTH, MAX_PEER_URLS,
     MAX_RENEWED_LEASES, MAX_TTL_MS, MAX_TXN_DEPTH, MAX_TXN_OPS,
 };
 use crate::model::{
-    Attach, Command, Delete, DeleteTarget, Idempotency, Key, KeyRange, MemberChange, Op, Put, RangeQuery, Ttl, Txn,
+    Attach, Command, Content, Delete, DeleteTarget, Idempotency, Key, KeyRange, MemberChange, NodeChange, NodePath,
+    NodeWrite, Op, Put, RangeQuery, Ttl, Txn,
 };
 
 /// The bounds that an operator may set.
@@ -33,6 +34,7 @@ pub(super) fn grows(command: &Command) -> bool {
         | Command::CreateDirectory { .. }
         | Command::Rollback(_)
         | Command::GrantLease { .. } => true,
+        Command::Node(write) => !is_deletion(write),
         Command::Txn(txn) => txn_grows(txn),
         Command::Noop
         | Command::Delete { .. }
@@ -50,7 +52,14 @@ pub(super) fn grows(command: &Command) -> bool {
 
 /// Whether a command makes events, which hold what was there before until it is compacted.
 pub(super) fn makes_events(command: &Command) -> bool {
-    matches!(command, Command::Delete { .. } | Command::Txn(_) | Command::RevokeLease(_))
+    match command {
+        Command::Node(write) => is_deletion(write),
+        command => matches!(command, Command::Delete { .. } | Command::Txn(_) | Command::RevokeLease(_)),
+    }
+}
+
+fn is_deletion(write: &NodeWrite) -> bool {
+    matches!(write.change, NodeChange::Delete { .. } | NodeChange::CompareAndDelete(_))
 }
 
 fn txn_grows(txn: &Txn) -> bool {
@@ -94,6 +103,7 @@ impl Limits {
                 self.txn(asked, 1, &mut budget)
             }
             Command::Rollback(rollback) => range(&rollback.range),
+            Command::Node(write) => self.node(write),
             Command::GrantLease { id: _, ttl: asked } => ttl(*asked),
             Command::RenewLeases(leases) => at_most("leases renewed at once", leases.len(), MAX_RENEWED_LEASES),
             Command::ChangeMember(MemberChange::Add(member)) => {
@@ -113,6 +123,38 @@ impl Limits {
             self.value(value)?;
         }
         attach(&put.attach)
+    }
+
+    fn node(&self, write: &NodeWrite) -> Result<(), Error> {
+        at_most("segments in the path of a node", write.path.depth(), MAX_NODE_DEPTH)?;
+        let life = match &write.change {
+            NodeChange::Set { content, life, refresh: _ } | NodeChange::Create { content, life } => {
+                node_key(&write.path, 1)?;
+                self.content(content)?;
+                life
+            }
+            NodeChange::Append { content, life } => {
+                // The name, and slashes around it.
+                node_key(&write.path, 22)?;
+                self.content(content)?;
+                life
+            }
+            NodeChange::Update { value, life, refresh: _ }
+            | NodeChange::CompareAndSwap { compare: _, value, life, refresh: _ } => {
+                self.value(value)?;
+                life
+            }
+            NodeChange::Delete { .. } | NodeChange::CompareAndDelete(_) => &None,
+        };
+        // As in etcd, a life of nothing ends at once.
+        life.filter(|life| life.ttl != Ttl::ZERO).map_or(Ok(()), |life| ttl(life.ttl))
+    }
+
+    fn content(&self, content: &Content) -> Result<(), Error> {
+        match content {
+            Content::File(value) => self.value(value),
+            Content::Directory => Ok(()),
+        }
     }
 
     fn value(&self, value: &[u8]) -> Result<(), Error> {
@@ -163,12 +205,18 @@ pub(super) fn key(key: &Key) -> Result<(), Error> {
     key_bytes(key.as_bytes())
 }
 
+/// Refuses a path that is too long for the keys of a node, which have `more` bytes than it.
+fn node_key(path: &NodePath, more: usize) -> Result<(), Error> {
+    key_length(path.as_bytes().len() + more)
+}
+
 fn key_bytes(key: &[u8]) -> Result<(), Error> {
-    if key.len() > MAX_KEY_BYTES {
-        return Err(Error::InvalidArgument(format!(
-            "the key has {} bytes; the longest key has {MAX_KEY_BYTES}",
-            key.len()
-        )));
+    key_length(key.len())
+}
+
+fn key_length(length: usize) -> Result<(), Error> {
+    if length > MAX_KEY_BYTES {
+        return Err(Error::InvalidArgument(format!("the key has {length} bytes; the longest key has {MAX_KEY_BYTES}")));
     }
     Ok(())
 }

@@ -22,7 +22,7 @@ const INLINE_RECORDS: u64 = 128;
 /// One consistent state of the key space. Hold it shortly: it keeps what has been superseded from being freed.
 #[derive(Debug, Clone)]
 pub struct Reader {
-    published: Arc<Published>,
+    pub(super) published: Arc<Published>,
 }
 
 /// What to list.
@@ -138,11 +138,11 @@ impl Reader {
         self.view().compacted()
     }
 
-    fn view(&self) -> &StoreView {
+    pub(super) fn view(&self) -> &StoreView {
         &self.published.view
     }
 
-    fn failed(&self, error: ReadError) -> Error {
+    pub(super) fn failed(&self, error: ReadError) -> Error {
         Error::read(error, self.revision())
     }
 
@@ -381,6 +381,7 @@ impl Lister<'_> {
             limit,
             max_bytes: MAX_PAGE_BYTES,
             keys_only: self.request.keys_only,
+            heads: false,
         }
     }
 

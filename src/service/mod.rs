@@ -4,6 +4,7 @@
 //! is decided here alone.
 
 mod cluster;
+mod discovery;
 mod error;
 mod guard;
 mod health;
@@ -12,6 +13,7 @@ mod lease;
 mod maintenance;
 mod queue;
 pub mod registry;
+mod tree;
 mod watch;
 
 use std::fmt;
@@ -21,7 +23,7 @@ use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
 
-pub use cluster::Cluster;
+pub use cluster::{Cluster, Role, Traffic};
 pub use error::Error;
 pub use guard::Limits;
 pub use health::{Check, Readiness};
@@ -29,6 +31,7 @@ pub use kv::{Cursor, ListRequest, Listing, Reader};
 pub use lease::LeaseState;
 pub use maintenance::{Hash, Retention, SnapshotStream, Status};
 pub use queue::{Entered, Entry, Life, Observation, Observed, Place, Queue, QueueName};
+pub use tree::{NodeCounts, NodeWatch, NodeWatchRequest, ShownNode, Tally};
 pub use watch::{OnCompacted, Start, WatchEvents, WatchItem, WatchRequest, WatchStream};
 
 use crate::model::{ClusterId, Command, Idempotency, Index, LeaseId, MemberId, Outcome, Reply, Revision, Term};
@@ -104,6 +107,8 @@ struct Inner {
     /// For those who wait in queues here.
     lines: queue::Lines,
     renewals: queue::Renewals,
+    /// What came of requests for nodes.
+    nodes: tree::Counts,
 }
 
 impl fmt::Debug for Service {
@@ -115,8 +120,17 @@ impl fmt::Debug for Service {
 impl Service {
     #[must_use]
     pub fn new(node: NodeHandle, name: String, limits: Limits, metrics: Metrics, shutdown: CancellationToken) -> Self {
-        let (lines, renewals) = (queue::Lines::default(), queue::Renewals::default());
-        Self(Arc::new(Inner { node, limits, metrics, shutdown, started: Instant::now(), name, lines, renewals }))
+        Self(Arc::new(Inner {
+            node,
+            limits,
+            metrics,
+            shutdown,
+            started: Instant::now(),
+            name,
+            lines: queue::Lines::default(),
+            renewals: queue::Renewals::default(),
+            nodes: tree::Counts::default(),
+        }))
     }
 
     /// What an answer shows when it has nothing more exact.

@@ -117,6 +117,7 @@ pub struct WatchStream {
     filter: Filter,
     children_of: Option<Key>,
     on_compacted: OnCompacted,
+    patience: Patience,
     phase: Phase,
     /// Decided but not yet given out.
     ready: VecDeque<WatchItem>,
@@ -125,6 +126,15 @@ pub struct WatchStream {
     progress: Option<(Duration, Instant)>,
     shutdown: CancellationToken,
     registered_at: Revision,
+}
+
+/// Which streams go on from history when their reader was too slow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Patience {
+    /// Those that had no chance to keep up yet; others are told that they lag.
+    UntilCaughtUp,
+    /// All of them, as the dialects of etcd know nothing of lag.
+    Always,
 }
 
 #[derive(Debug)]
@@ -151,12 +161,6 @@ impl Service {
     /// item.
     #[expect(clippy::unused_async, reason = "a follower will have to ask the leader")]
     pub async fn watch(&self, _call: &Call, request: WatchRequest) -> Result<WatchStream, Error> {
-        if self.0.shutdown.is_cancelled() {
-            return Err(Error::ShuttingDown);
-        }
-        if let Some(reason) = self.0.node.failed() {
-            return Err(Error::Stopped(reason));
-        }
         let mut filter = request.children_of.as_ref().map_or_else(|| Filter::new(request.range), Filter::children);
         if !request.kinds.is_empty() {
             filter = filter.only(Kinds::of(&request.kinds));
@@ -165,22 +169,11 @@ impl Service {
             Start::After(after) => after,
             Start::Now | Start::Initial => Revision::ZERO,
         };
-        let (watcher, state) = self.0.node.watch(filter.clone(), after);
-        health::must_be_begun(&state)?;
+        let (mut stream, state) = self.follow(filter, after)?;
+        stream.children_of = request.children_of;
+        stream.on_compacted = request.on_compacted;
+        stream.progress = request.progress_every.map(|every| (every, Instant::now() + every));
         let revision = state.revision();
-        let mut stream = WatchStream {
-            node: self.0.node.clone(),
-            watcher,
-            filter,
-            children_of: request.children_of,
-            on_compacted: request.on_compacted,
-            phase: Phase::Live,
-            ready: VecDeque::new(),
-            caught_up: false,
-            progress: request.progress_every.map(|every| (every, Instant::now() + every)),
-            shutdown: self.0.shutdown.clone(),
-            registered_at: revision,
-        };
         match request.start {
             Start::Now => stream.watcher.skip_through(revision),
             Start::Initial => stream.begin_state(state),
@@ -188,6 +181,34 @@ impl Service {
             Start::After(after) => stream.begin_replay(state, after),
         }
         Ok(stream)
+    }
+
+    /// A stream of what a filter accepts after a revision, and the state that it begins at. Where that is newer than the
+    /// revision, the caller decides how the stream comes to it.
+    pub(super) fn follow(&self, filter: Filter, after: Revision) -> Result<(WatchStream, Arc<Published>), Error> {
+        if self.0.shutdown.is_cancelled() {
+            return Err(Error::ShuttingDown);
+        }
+        if let Some(reason) = self.0.node.failed() {
+            return Err(Error::Stopped(reason));
+        }
+        let (watcher, state) = self.0.node.watch(filter.clone(), after);
+        health::must_be_begun(&state)?;
+        let stream = WatchStream {
+            node: self.0.node.clone(),
+            watcher,
+            filter,
+            children_of: None,
+            on_compacted: OnCompacted::End,
+            patience: Patience::UntilCaughtUp,
+            phase: Phase::Live,
+            ready: VecDeque::new(),
+            caught_up: false,
+            progress: None,
+            shutdown: self.0.shutdown.clone(),
+            registered_at: state.revision(),
+        };
+        Ok((stream, state))
     }
 }
 
@@ -236,6 +257,17 @@ impl WatchStream {
                 Phase::Live => self.live().await,
             }
         }
+    }
+
+    /// Goes on from history, however slow its reader is.
+    pub(super) fn with_patience(mut self) -> Self {
+        self.patience = Patience::Always;
+        self
+    }
+
+    /// Gives nothing of what came up to a state: the caller has looked at it.
+    pub(super) fn begin_behind(&mut self, state: &Published) {
+        self.watcher.skip_through(state.revision());
     }
 
     fn begin_state(&mut self, state: Arc<Published>) {
@@ -329,7 +361,7 @@ impl WatchStream {
                 self.caught_up = true;
             }
             // While it was being brought up to date, a stream had no chance to keep up.
-            Delivery::Lagging { resume_after } if !self.caught_up => {
+            Delivery::Lagging { resume_after } if !self.caught_up || self.patience == Patience::Always => {
                 let state = self.watcher.rejoin();
                 self.begin_replay(state, resume_after);
             }
@@ -385,6 +417,7 @@ fn level_page(
         limit: Some(STATE_PIECE),
         max_bytes: STATE_BYTES,
         keys_only: false,
+        heads: false,
     };
     let level = view.list(&query)?;
     let mut items = level.items;

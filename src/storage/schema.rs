@@ -27,7 +27,7 @@ use crate::model::codec;
 use crate::model::{Index, KeyRange, Lease, LeaseId, Revision, Term};
 
 /// The version of the layout, stored under [`Meta::Format`].
-pub const FORMAT: u32 = 3;
+pub const FORMAT: u32 = 4;
 
 /// The version of the values written here, their first byte.
 const VERSION: u8 = 1;

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::{Delivery, Filter, Hub, Kinds, Limits, WatcherId};
-use crate::model::{Action, Block, Event, EventKind, Key, KeyRange, Operation, Record, Revision, Timestamp};
+use crate::model::{Action, Block, Event, EventKind, Key, KeyRange, NodeView, Operation, Record, Revision, Timestamp};
 
 const ALL: usize = usize::MAX;
 
@@ -35,6 +35,7 @@ fn event(revision: u64, key: &str, kind: EventKind, bytes: usize) -> Event {
         time: Timestamp(0),
         author: None,
         operation: Operation::Put,
+        view: NodeView::default(),
         action: Action::Set,
     }
 }

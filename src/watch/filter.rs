@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 
-use crate::model::{Event, EventKind, Key, KeyRange};
+use crate::model::node::is_hidden;
+use crate::model::{Event, EventKind, Key, KeyRange, NodePath, Part};
 
 /// A set of kinds of event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,8 +43,21 @@ pub(super) enum Keys {
     Prefix(Bytes),
     /// Keys that begin with this directory and have no `/` after it but as their last byte.
     Children(Bytes),
+    /// A node of etcd's v2 API: its keys and all below it.
+    Node(NodeKeys),
     /// Any other range.
     Range(KeyRange),
+}
+
+/// What is watched of a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct NodeKeys {
+    /// The key of the file; without any bytes for the root.
+    pub(super) file: Bytes,
+    /// What every other key of the node, and each below it, begins with.
+    pub(super) marker: Bytes,
+    /// What happens below the node, too.
+    recursive: bool,
 }
 
 /// Which events a watcher is told of.
@@ -76,6 +90,14 @@ impl Filter {
         Self { keys: Keys::Children(directory.bytes().clone()), kinds: Kinds::ALL }
     }
 
+    /// What a watcher of etcd's v2 API at a node is told of: changes of the node and, with `recursive`, of what is below and
+    /// not hidden; and that a directory above it went, with all that was in it.
+    #[must_use]
+    pub fn node(path: &NodePath, recursive: bool) -> Self {
+        let file = Bytes::copy_from_slice(path.as_bytes());
+        Self { keys: Keys::Node(NodeKeys { file, marker: path.marker(), recursive }), kinds: Kinds::ALL }
+    }
+
     /// Only events of these kinds.
     #[must_use]
     pub fn only(self, kinds: Kinds) -> Self {
@@ -91,6 +113,7 @@ impl Filter {
                 |key| KeyRange::single(&key),
             ),
             Keys::Prefix(prefix) | Keys::Children(prefix) => KeyRange::prefix(prefix.clone()),
+            Keys::Node(node) => KeyRange::new(node.file.clone(), KeyRange::prefix(node.marker.clone()).end().cloned()),
             Keys::Range(range) => range.clone(),
         }
     }
@@ -98,7 +121,11 @@ impl Filter {
     /// Whether the event is one to tell of.
     #[must_use]
     pub fn accepts(&self, event: &Event) -> bool {
-        self.kinds.contains(event.kind) && self.holds(event.key.as_bytes())
+        let tells = match &self.keys {
+            Keys::Node(node) => node.tells(event),
+            Keys::Exact(_) | Keys::Prefix(_) | Keys::Children(_) | Keys::Range(_) => true,
+        };
+        self.kinds.contains(event.kind) && self.holds(event.key.as_bytes()) && tells
     }
 
     pub(super) fn keys(&self) -> &Keys {
@@ -110,8 +137,31 @@ impl Filter {
             Keys::Exact(exact) => exact == key,
             Keys::Prefix(prefix) => key.starts_with(prefix),
             Keys::Children(directory) => key.strip_prefix(&**directory).is_some_and(is_one_level),
+            Keys::Node(node) => node.file == key || key.starts_with(&node.marker),
             Keys::Range(range) => range.contains(key),
         }
+    }
+}
+
+impl NodeKeys {
+    /// Whether an event of a key that is the node's or below it is told here (etcd's `watcherHub.notifyWatchers`).
+    fn tells(&self, event: &Event) -> bool {
+        let key = event.key.as_bytes();
+        match &event.view.part {
+            Part::Silent => false,
+            Part::Own | Part::Replaced => self.sees(key.strip_suffix(b"/").unwrap_or(key)),
+            Part::Gone(gone) => {
+                let directory = key.get(..gone.length.saturating_sub(1) as usize).unwrap_or_default();
+                // Above this node: the node is gone with it, as a key of it or below says. At the node or below, each event
+                // says the same.
+                directory.len() < self.file.len() || (gone.first && self.sees(directory))
+            }
+        }
+    }
+
+    /// Whether a change of the node with this path is told to those who watch this one.
+    fn sees(&self, path: &[u8]) -> bool {
+        path == self.file || (self.recursive && path.strip_prefix(&*self.file).is_some_and(|rest| !is_hidden(rest)))
     }
 }
 
@@ -124,6 +174,7 @@ fn is_one_level(rest: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{Action, Gone, NodeView, Operation, Revision, Timestamp};
 
     fn key(text: &str) -> Key {
         Key::new(text.to_owned()).unwrap()
@@ -158,6 +209,62 @@ mod tests {
             assert_eq!(filter.range(), range);
             assert_eq!(*filter.keys(), keys);
         }
+    }
+
+    fn change(at: &str, part: Part) -> Event {
+        Event {
+            revision: Revision(2),
+            kind: EventKind::Delete,
+            key: key(at),
+            record: None,
+            previous: None,
+            previous_revision: Revision::ZERO,
+            time: Timestamp::ZERO,
+            author: None,
+            operation: Operation::Delete,
+            action: Action::Delete,
+            view: NodeView { part, ..NodeView::default() },
+        }
+    }
+
+    fn told(watched: &str, recursive: bool, event: &Event) -> bool {
+        Filter::node(&NodePath::new(watched.to_owned()).unwrap(), recursive).accepts(event)
+    }
+
+    #[test]
+    fn a_node_is_told_of_itself_and_of_what_is_below_and_not_hidden() {
+        for (watched, at, alone, with_all) in [
+            ("/a", "/a", true, true),
+            ("/a", "/a/", true, true),
+            ("/a", "/a/b", false, true),
+            ("/a", "/a/b/", false, true),
+            ("/a", "/ab", false, false),
+            ("/a", "/a/_b", false, false),
+            ("/a", "/a/_b/c", false, false),
+            ("/a/_b", "/a/_b/c", false, true),
+            ("/", "/a", false, true),
+            ("/", "/_a", false, false),
+        ] {
+            let event = change(at, Part::Own);
+            assert_eq!(
+                (told(watched, false, &event), told(watched, true, &event)),
+                (alone, with_all),
+                "{watched} {at}"
+            );
+            assert!(!told(watched, true, &change(at, Part::Silent)));
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_directory_is_told_at_it_above_it_and_where_something_was_in_it() {
+        let gone =
+            |at: &str, first| change(at, Part::Gone(Gone { length: 3, first, created: Revision(2), expires: None }));
+        let (head, inner) = (gone("/a/", true), gone("/a/b/c", false));
+        assert!(told("/a", false, &head) && told("/", true, &head) && !told("/", false, &head));
+        // One event is enough for those, however many keys there were.
+        assert!(!told("/a", false, &inner) && !told("/", true, &inner));
+        assert!(told("/a/b/c", false, &inner) && told("/a/b", false, &inner));
+        assert!(!told("/a/b/c/d", true, &inner) && !told("/a/x", true, &inner));
     }
 
     #[test]

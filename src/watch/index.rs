@@ -25,8 +25,11 @@ impl Index {
         match filter.keys() {
             Keys::Exact(key) => add(&mut self.exact, key, id),
             Keys::Prefix(prefix) | Keys::Children(prefix) => {
-                add(&mut self.prefixes, prefix, id);
-                *self.lengths.entry(prefix.len()).or_default() += 1;
+                self.add_prefix(prefix, id);
+            }
+            Keys::Node(node) => {
+                add(&mut self.exact, &node.file, id);
+                self.add_prefix(&node.marker, id);
             }
             Keys::Range(range) => {
                 self.ranges.insert(id, range.clone());
@@ -38,16 +41,29 @@ impl Index {
         match filter.keys() {
             Keys::Exact(key) => forget(&mut self.exact, key, id),
             Keys::Prefix(prefix) | Keys::Children(prefix) => {
-                forget(&mut self.prefixes, prefix, id);
-                if let Some(count) = self.lengths.get_mut(&prefix.len()) {
-                    *count -= 1;
-                    if *count == 0 {
-                        self.lengths.remove(&prefix.len());
-                    }
-                }
+                self.forget_prefix(prefix, id);
+            }
+            Keys::Node(node) => {
+                forget(&mut self.exact, &node.file, id);
+                self.forget_prefix(&node.marker, id);
             }
             Keys::Range(_) => {
                 self.ranges.remove(&id);
+            }
+        }
+    }
+
+    fn add_prefix(&mut self, prefix: &Bytes, id: WatcherId) {
+        add(&mut self.prefixes, prefix, id);
+        *self.lengths.entry(prefix.len()).or_default() += 1;
+    }
+
+    fn forget_prefix(&mut self, prefix: &Bytes, id: WatcherId) {
+        forget(&mut self.prefixes, prefix, id);
+        if let Some(count) = self.lengths.get_mut(&prefix.len()) {
+            *count -= 1;
+            if *count == 0 {
+                self.lengths.remove(&prefix.len());
             }
         }
     }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use vardr::model::{
     Append, Attach, Command, Compare, CompareTarget, Condition, CreateDirectory, Delete, DeleteTarget, EventKind,
     Increment, Key, KeyRange, KeyValue, Lease, LeaseId, Op, OpOutcome, Operator, Outcome, Proposal, Put, RangeResult,
-    Record, Refresh, Refusal, Reply, Revision, Rollback, Term, Ttl,
+    Record, Refresh, Refusal, Reply, Revision, Rollback, Term, Timestamp, Ttl,
 };
 
 /// How many revisions lie between two states that are remembered whole.
@@ -438,7 +438,8 @@ impl Draft<'_> {
         if self.leases.contains_key(&id) {
             return Err(Refusal::LeaseExists(id));
         }
-        let lease = Lease { id, ttl, remaining: ttl, renewals: 1, own };
+        // The model has no clock, and nobody asks it when a lease ends.
+        let lease = Lease { id, ttl, remaining: ttl, renewals: 1, expires: Timestamp::ZERO, own };
         self.leases.insert(id, lease.clone());
         Ok(lease)
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use vardr::consensus::{Role, Status};
 use vardr::machine::Applied;
 use vardr::model::{
-    Block, Command, Index, LeaseId, LogEntry, LogEntryKind, MemberChange, MemberId, Members, Outcome, Payload,
+    Block, Command, Index, Lease, LeaseId, LogEntry, LogEntryKind, MemberChange, MemberId, Members, Outcome, Payload,
     ProposalId, Refusal, Reply, Revision, Term,
 };
 
@@ -179,6 +179,11 @@ fn agree(wanted: &Reply, found: &Reply) -> bool {
     match (&wanted.result, &found.result) {
         (Err(one), Err(other)) if !precondition(one) && !precondition(other) => {
             (wanted.revision, wanted.replayed) == (found.revision, found.replayed)
+        }
+        // The model has no clock.
+        (Ok(Outcome::Lease(one)), Ok(Outcome::Lease(other))) => {
+            (wanted.revision, wanted.replayed) == (found.revision, found.replayed)
+                && *one == Lease { expires: one.expires, ..other.clone() }
         }
         _ => wanted == found,
     }

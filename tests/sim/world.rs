@@ -327,5 +327,6 @@ pub fn id_of(place: usize) -> MemberId {
 /// A member as the cluster knows it.
 pub fn known(place: usize, learner: bool) -> Known {
     let (name, peer_urls) = (format!("m{place}"), vec![format!("http://{place}")]);
-    Known { id: id_of(place), name, peer_urls, client_urls: Vec::new(), incarnation: None, learner }
+    let client_urls = Vec::new();
+    Known { id: id_of(place), name, peer_urls, client_urls, incarnation: None, learner, becomes_voter: false }
 }

@@ -3,6 +3,8 @@
 //! Several test programs share this; each uses only a part.
 #![expect(dead_code, reason = "each test program uses its own part")]
 
+pub(crate) mod etcd;
+
 pub(crate) mod examples;
 
 pub(crate) mod sse;
@@ -177,4 +179,13 @@ fn announced(printed: &str) -> Option<String> {
     let line = printed.lines().find(|line| line.starts_with("Vardr serves http://"))?;
     let rest = line.strip_prefix("Vardr serves http://")?;
     Some(rest.split('/').next()?.to_owned())
+}
+
+/// Looks until something is so.
+pub(crate) fn until(what: &str, is_so: impl Fn() -> bool) {
+    let deadline = Instant::now() + START_LIMIT;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "{what}");
+        thread::sleep(Duration::from_millis(5));
+    }
 }

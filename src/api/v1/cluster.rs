@@ -22,7 +22,7 @@ use crate::api::problem::{Code, Problem};
 use crate::api::{Answer, State};
 use crate::model::{Member, MemberId, Outcome};
 use crate::node::Room;
-use crate::service::{Call, Cluster, Consistency, Done};
+use crate::service::{Call, Cluster, Consistency, Done, Role};
 
 const MEMBERS: &str = "/v1/cluster/members/";
 
@@ -259,7 +259,7 @@ async fn get(api: &State, parts: &Parts) -> Result<Answer, Problem> {
 async fn add(api: &State, parts: &Parts, body: axum::body::Body) -> Result<Answer, Problem> {
     let (call, body) = arrive(api, parts, body).await?;
     let AddRequest { name, peer_urls } = json::read(&body)?;
-    let done = api.service().add_member(&call, name, &peer_urls).await?;
+    let done = api.service().add_member(&call, name, &peer_urls, Role::Learner).await?;
     let (id, answer) = changed(api, &done)?;
     let answer = answer.with_status(StatusCode::CREATED);
     Ok(match HeaderValue::try_from(format!("{MEMBERS}{id}")) {

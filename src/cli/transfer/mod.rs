@@ -1,9 +1,11 @@
 //! `vardr import` and `vardr export`: files and documents into the key space and back, with bytes and types kept.
 //!
-//! `tree` maps directories, `document` JSON and YAML; `import` and `export` move what they say, in bounded pieces and
-//! with bounded concurrency.
+//! `tree` maps directories, `document` JSON and YAML, `etcd` reads a cluster of etcd's; `import` and `export` move what they
+//! say, in bounded pieces and with bounded concurrency (`batch`).
 
+mod batch;
 mod document;
+mod etcd;
 mod export;
 mod import;
 mod tree;
@@ -43,7 +45,11 @@ struct Report {
     keys: u64,
     directories: u64,
     bytes: u64,
-    /// Left out by design: symbolic links and special files.
+    /// Leases that were granted for keys that share one.
+    leases: u64,
+    /// What else is to be known of it.
+    notes: Vec<String>,
+    /// Left out by design: symbolic links, special files, and keys that were over on the way.
     skipped: Vec<(String, String)>,
     /// Left out although they were wanted.
     failed: Vec<(String, String)>,
@@ -63,7 +69,13 @@ impl Report {
                 eprintln!("vardr: skipped {name}: {why}");
             }
         }
+        for note in &self.notes {
+            eprintln!("vardr: note: {note}");
+        }
         let mut line = format!("{verb} {} keys, {} directories, {}", self.keys, self.directories, size(self.bytes));
+        if self.leases > 0 {
+            let _infallible = write!(line, ", {} leases", self.leases);
+        }
         if !self.skipped.is_empty() {
             let hint = if verbose { "" } else { " (-v names them)" };
             let _infallible = write!(line, "; skipped {}{hint}", self.skipped.len());
@@ -82,6 +94,7 @@ impl Report {
         };
         json!({
             "keys": self.keys, "directories": self.directories, "bytes": self.bytes,
+            "leases": self.leases, "notes": self.notes,
             "skipped": list(&self.skipped), "failed": list(&self.failed),
         })
     }
@@ -99,7 +112,7 @@ impl Report {
 fn progress(verb: &'static str) -> ProgressBar {
     // `stderr()` draws nothing where standard error is no terminal.
     let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-    if let Ok(style) = ProgressStyle::with_template("{spinner} {prefix} {human_pos} keys, {per_sec}, {elapsed}") {
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {prefix} {human_pos}{msg} keys, {per_sec}, {elapsed}") {
         bar.set_style(style);
     }
     bar.set_prefix(verb);

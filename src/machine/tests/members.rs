@@ -11,7 +11,8 @@ use crate::storage::memory::MemoryEngine;
 
 fn member(id: u64, learner: bool) -> Member {
     let peer_urls = vec![format!("http://{id}:2380")];
-    Member { id: MemberId(id), name: String::new(), peer_urls, client_urls: Vec::new(), incarnation: None, learner }
+    let (name, client_urls) = (String::new(), Vec::new());
+    Member { id: MemberId(id), name, peer_urls, client_urls, incarnation: None, learner, becomes_voter: false }
 }
 
 /// A state that begins with one voter, as that of the first members of a cluster does.
@@ -99,6 +100,21 @@ fn a_cluster_has_a_bounded_number_of_voters_and_members() {
     assert_eq!(change(&mut bed, MemberChange::Promote(MemberId(8))), Err(Refusal::TooManyVoters));
     change(&mut bed, MemberChange::Remove(MemberId(9))).unwrap();
     assert_eq!(change(&mut bed, MemberChange::Add(member(99, false))), Err(Refusal::TooManyVoters));
+}
+
+#[test]
+fn a_learner_that_becomes_a_voter_has_its_place_among_the_voters_kept() {
+    let mut bed = bed();
+    for id in 2..=limits::MAX_VOTERS as u64 {
+        change(&mut bed, MemberChange::Add(Member { becomes_voter: true, ..member(id, true) })).unwrap();
+    }
+    change(&mut bed, MemberChange::Add(member(8, true))).unwrap();
+    let one_more = Member { becomes_voter: true, ..member(9, true) };
+    assert_eq!(change(&mut bed, MemberChange::Add(one_more)), Err(Refusal::TooManyVoters));
+    assert_eq!(change(&mut bed, MemberChange::Promote(MemberId(8))), Err(Refusal::TooManyVoters));
+    change(&mut bed, MemberChange::Promote(MemberId(2))).unwrap();
+    let promoted = bed.machine.members().get(MemberId(2)).unwrap();
+    assert!(!promoted.learner && !promoted.becomes_voter);
 }
 
 #[test]

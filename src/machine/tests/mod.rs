@@ -6,6 +6,7 @@ mod idempotency;
 mod keys;
 mod leases;
 mod members;
+mod nodes;
 mod property;
 mod rollback;
 mod snapshot;

@@ -6,9 +6,9 @@ use proptest::prelude::*;
 use super::bed::*;
 use crate::machine::StateMachine;
 use crate::model::{
-    Attach, Command, Compare, CompareTarget, Condition, Delete, DeleteTarget, Event, Idempotency, KeyRange,
-    LeaseCheckpoint, LeaseId, LogEntry, Op, Operator, Patch, PatchKind, Proposal, ProposalId, Put, RangeQuery, Refresh,
-    Reply, Revision, Term, Ttl, Txn,
+    Attach, Command, Compare, CompareTarget, Condition, Content, Delete, DeleteTarget, Event, Idempotency, KeyRange,
+    LeaseCheckpoint, LeaseId, Life, LogEntry, NodeChange, NodeCompare, NodePath, NodeWrite, Op, Operator, Patch,
+    PatchKind, Proposal, ProposalId, Put, RangeQuery, Refresh, Reply, Revision, Term, Ttl, Txn,
 };
 use crate::storage::Engine;
 use crate::storage::fjall::{FjallEngine, Options};
@@ -74,6 +74,34 @@ fn any_ops() -> impl Strategy<Value = Vec<Op>> {
     prop::collection::vec(prop_oneof![4 => leaf, 1 => nested], 0..4)
 }
 
+fn any_node_write() -> impl Strategy<Value = NodeWrite> {
+    let paths = prop::sample::select(vec!["", "/a", "/d", "/d/x", "/d/y", "/d/x/z", "/n/m/o", "/j/k"]);
+    let content = || prop_oneof![any_value().prop_map(|value| Content::File(bytes(&value))), Just(Content::Directory)];
+    let life =
+        || prop::option::of((10..20_u64, 0..9_u64).prop_map(|(id, ttl)| Life { lease: LeaseId(id), ttl: Ttl(ttl) }));
+    let compare = || {
+        (prop::option::of(any_value()), prop::option::of(1..30_u64)).prop_map(|(value, modified)| NodeCompare {
+            value: value.map(|value| bytes(&value)),
+            modified: modified.map(Revision),
+        })
+    };
+    let change = prop_oneof![
+        3 => (content(), life(), any::<bool>())
+            .prop_map(|(content, life, refresh)| NodeChange::Set { content, life, refresh }),
+        1 => (content(), life()).prop_map(|(content, life)| NodeChange::Create { content, life }),
+        1 => (content(), life()).prop_map(|(content, life)| NodeChange::Append { content, life }),
+        2 => (any_value(), life(), any::<bool>())
+            .prop_map(|(value, life, refresh)| NodeChange::Update { value: bytes(&value), life, refresh }),
+        1 => (compare(), any_value(), life(), any::<bool>()).prop_map(|(compare, value, life, refresh)| {
+            NodeChange::CompareAndSwap { compare, value: bytes(&value), life, refresh }
+        }),
+        2 => (any::<bool>(), any::<bool>())
+            .prop_map(|(directory, recursive)| NodeChange::Delete { directory, recursive }),
+        1 => compare().prop_map(NodeChange::CompareAndDelete),
+    ];
+    (paths, change).prop_map(|(path, change)| NodeWrite { path: NodePath::new(path).unwrap(), change })
+}
+
 fn any_command() -> impl Strategy<Value = Command> {
     let documents = prop::sample::select(vec![
         (PatchKind::Merge, r#"{"b":2}"#),
@@ -94,6 +122,7 @@ fn any_command() -> impl Strategy<Value = Command> {
             Command::Refresh { refresh: Refresh { key: key(&at), ttl: Ttl(7) }, condition }
         }),
         4 => any_ops().prop_map(then),
+        6 => any_node_write().prop_map(Command::Node),
         2 => (1..30_u64).prop_map(|to| rollback("/", to)),
         2 => (1..4_u64).prop_map(grant),
         1 => leases().prop_map(Command::RevokeLease),

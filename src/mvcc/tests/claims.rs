@@ -266,7 +266,7 @@ fn a_listing_costs_its_children_and_a_count_no_values() {
     });
     put(&engine, "/d/file", "value");
     let (view, calls) = counting(&engine);
-    for revision in [None, Some(Revision(2))] {
+    for (revision, heads) in [(None, false), (None, true), (Some(Revision(2)), true)] {
         let query = ListQuery {
             directory: Bytes::from_static(b"/d/"),
             from: None,
@@ -274,9 +274,13 @@ fn a_listing_costs_its_children_and_a_count_no_values() {
             limit: None,
             max_bytes: usize::MAX,
             keys_only: false,
+            heads,
         };
         let listing = view.list(&query).unwrap();
         assert_eq!(listing.directories, ["/d/0/", "/d/1/", "/d/2/"].map(key));
+        let first: Vec<_> = listing.heads.iter().map(|head| head.key.clone()).collect();
+        let expected = ["/d/0/00000", "/d/1/00001", "/d/2/00002"].map(key);
+        assert_eq!(first, if heads { expected.to_vec() } else { Vec::new() });
         assert_eq!(listing.items.len(), usize::from(revision.is_none()));
         let [_, _, items] = calls.take();
         assert!(items < 60, "{items} items looked at");

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
+use crate::model::NodeView;
 use crate::model::{
     Action, Event, EventKind, Key, KeyRange, KeyValue, Operation, RangeQuery, RangeResult, Record, Revision, SortBy,
     Timestamp,
@@ -72,8 +73,20 @@ impl Naive {
             };
             let Cause { time, author, operation, action } = cause(revision.0);
             let previous_revision = self.last_event(&key);
-            let event =
-                Event { revision, kind, key, record, previous, previous_revision, time, author, operation, action };
+            let view = NodeView::default();
+            let event = Event {
+                revision,
+                kind,
+                key,
+                record,
+                previous,
+                previous_revision,
+                time,
+                author,
+                operation,
+                action,
+                view,
+            };
             events.push(event);
         }
         if !events.is_empty() {

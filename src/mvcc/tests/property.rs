@@ -440,6 +440,7 @@ fn whole_level(read: &Read, revision: Option<Revision>) -> ListQuery {
         limit: None,
         max_bytes: usize::MAX,
         keys_only: false,
+        heads: false,
     }
 }
 

@@ -31,6 +31,7 @@ fn options(dir: &Path) -> Options {
         client_urls,
         incarnation: None,
         learner: false,
+        becomes_voter: false,
     };
     Options {
         data_dir: dir.join("data"),

@@ -38,7 +38,15 @@ struct Lost {
 fn member(url: &str, token: &str) -> Member {
     let peer_urls = vec![url.to_owned()];
     let id = member_id(&peer_urls, token);
-    Member { id, name: String::new(), peer_urls, client_urls: Vec::new(), incarnation: None, learner: false }
+    Member {
+        id,
+        name: String::new(),
+        peer_urls,
+        client_urls: Vec::new(),
+        incarnation: None,
+        learner: false,
+        becomes_voter: false,
+    }
 }
 
 /// Who begins a cluster of these members, and the cluster.

@@ -96,7 +96,7 @@ impl Link {
     async fn serve(&mut self, stream: TcpStream, url: &str) -> Result<Infallible, ConnectionError> {
         let (mut reader, mut writer) = stream.into_split();
         tokio::select! {
-            end = deliver(&self.outbox, &mut writer, self.shared.patience.stall) => end,
+            end = deliver(&self.shared, self.member, &self.outbox, &mut writer) => end,
             end = await_end(&mut reader) => end,
             () = left(&mut self.urls, url) => Err(ConnectionError::Moved),
         }
@@ -173,28 +173,33 @@ pub(super) fn address(url: &str) -> Option<&str> {
 
 /// Writes what the outbox holds.
 async fn deliver<W: AsyncWrite + Unpin>(
+    shared: &Shared,
+    to: MemberId,
     outbox: &Outbox,
     writer: &mut W,
-    stall: Duration,
 ) -> Result<Infallible, ConnectionError> {
     loop {
-        let bytes = next_write(outbox)?;
+        let (bytes, appends) = next_write(outbox)?;
         if bytes.is_empty() {
             outbox.filled().await;
         } else {
-            frame::write(writer, &bytes, stall).await?;
+            let begun = Instant::now();
+            frame::write(writer, &bytes, shared.patience.stall).await?;
+            shared.inbox.appended(to, appends, begun.elapsed());
         }
     }
 }
 
-fn next_write(outbox: &Outbox) -> Result<Vec<u8>, ConnectionError> {
-    let mut bytes = Vec::new();
+/// What to write next, and how many messages that append entries are in it.
+fn next_write(outbox: &Outbox) -> Result<(Vec<u8>, u64), ConnectionError> {
+    let (mut bytes, mut appends) = (Vec::new(), 0);
     while bytes.len() < WRITE_BYTES
         && let Some(message) = outbox.take()
     {
+        appends += u64::from(message.is_append());
         message.append_to(&mut bytes)?;
     }
-    Ok(bytes)
+    Ok((bytes, appends))
 }
 
 /// Waits until the other end closes. It has nothing to say.

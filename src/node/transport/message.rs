@@ -7,7 +7,7 @@ use bytes::{Buf as _, Bytes};
 
 use super::{ConnectionError, frame};
 use crate::consensus::forward::{ForwardAnswer, ForwardRefusal};
-use crate::consensus::{MembershipChange, Message, Position};
+use crate::consensus::{MembershipChange, Message, MessageKind, Position};
 use crate::model::limits::MAX_PEER_FRAME_BYTES;
 use crate::model::{Incarnation, Index, MemberId, Term};
 use crate::node::report::Report;
@@ -63,6 +63,11 @@ pub(crate) struct Forwarded {
 type ForwardedParts = (Incarnation, u64, Result<(Index, Term), ForwardRefusal>);
 
 impl PeerMessage {
+    /// Whether it brings entries of the log.
+    pub(in crate::node) fn is_append(&self) -> bool {
+        matches!(self, Self::Raft(message) if message.kind() == MessageKind::Append)
+    }
+
     /// Appends the message's frame.
     ///
     /// # Errors

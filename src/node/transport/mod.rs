@@ -79,6 +79,9 @@ pub(super) trait Inbox: Send + Sync + 'static {
     /// A message came in. A raft message is from `from` and to this member.
     fn receive(&self, from: MemberId, message: PeerMessage);
 
+    /// So many messages that append entries went to this member, and took so long to be handed to the system.
+    fn appended(&self, to: MemberId, messages: u64, took: Duration);
+
     /// A connection to this member was lost, and perhaps messages with it.
     fn unreachable(&self, member: MemberId);
 

@@ -222,7 +222,15 @@ mod tests {
 
     fn member(id: u64, place: u8) -> Member {
         let (name, peer_urls, client_urls) = (String::new(), urls(id, place), Vec::new());
-        Member { id: MemberId(id), name, peer_urls, client_urls, incarnation: None, learner: false }
+        Member {
+            id: MemberId(id),
+            name,
+            peer_urls,
+            client_urls,
+            incarnation: None,
+            learner: false,
+            becomes_voter: false,
+        }
     }
 
     /// A table, and beside it what should be so.

@@ -406,7 +406,7 @@ fn position(revision: Option<Revision>, cursor: Option<Cursor>) -> (Option<Revis
 
 fn piece(directory: &Key, from: Option<Bytes>, revision: Option<Revision>, keys_only: bool) -> ListQuery {
     let directory = directory.bytes().clone();
-    ListQuery { directory, from, revision, limit: Some(PIECE), max_bytes: PIECE_BYTES, keys_only }
+    ListQuery { directory, from, revision, limit: Some(PIECE), max_bytes: PIECE_BYTES, keys_only, heads: false }
 }
 
 fn summary(view: &StoreView, service: &Name, revision: Option<Revision>) -> Result<Summary, ReadError> {
@@ -446,7 +446,7 @@ fn each_instance(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Action, Operation, Timestamp};
+    use crate::model::{Action, NodeView, Operation, Timestamp};
 
     fn record(value: &str) -> Record {
         Record {
@@ -471,6 +471,7 @@ mod tests {
             author: None,
             operation: Operation::Put,
             action: Action::Set,
+            view: NodeView::default(),
         }
     }
 

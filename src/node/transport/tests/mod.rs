@@ -62,6 +62,8 @@ impl Inbox for Recorder {
         self.known.read().clone()
     }
 
+    fn appended(&self, _: MemberId, _: u64, _: Duration) {}
+
     fn receive(&self, from: MemberId, message: PeerMessage) {
         self.told.send_modify(|told| told.received.push((from, message)));
     }
@@ -163,6 +165,7 @@ fn members(places: &[(MemberId, SocketAddr)]) -> Members {
         client_urls: Vec::new(),
         incarnation: None,
         learner: false,
+        becomes_voter: false,
     };
     places.iter().map(member).collect()
 }

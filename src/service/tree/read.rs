@@ -1,0 +1,294 @@
+//! Reading nodes: a file, one level of a directory, or all that is below it.
+
+use bytes::Bytes;
+
+use super::super::kv::Reader;
+use super::super::{Call, Consistency, Error, Service};
+use crate::machine;
+use crate::model::limits::{MAX_NODE_DEPTH, MAX_SHOWN_BYTES, MAX_SHOWN_NODES};
+use crate::model::node::{is_hidden, is_segment};
+use crate::model::{
+    Content, KeyRange, KeyValue, LeaseId, Node, NodePath, NodeRefusal, RangeQuery, Record, Refusal, Revision,
+    Timestamp, Ttl,
+};
+use crate::mvcc::{ListQuery, ReadError};
+use crate::node::StoreView;
+
+/// The bytes of a directory that are read at a time.
+const PAGE_BYTES: usize = 1024 * 1024;
+
+/// A node, and what is in it as far as it was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShownNode {
+    pub node: Node,
+    /// What is left of its life by this member's clock, in milliseconds.
+    pub remaining: Option<u64>,
+    /// In order of path. Hidden nodes, what no path names and what is deeper than [`MAX_NODE_DEPTH`] are left out. A path that is a file and a directory stands
+    /// here twice.
+    pub nodes: Vec<ShownNode>,
+}
+
+/// Why a directory is not shown.
+enum Unshown {
+    Read(ReadError),
+    TooMuch,
+}
+
+impl From<ReadError> for Unshown {
+    fn from(error: ReadError) -> Self {
+        Self::Read(error)
+    }
+}
+
+impl Service {
+    /// A node and what is in it: one level, or everything below.
+    ///
+    /// # Errors
+    /// [`Refusal::Node`] where nothing is there; [`Error::InvalidArgument`] for a directory beyond [`MAX_SHOWN_NODES`] or
+    /// [`MAX_SHOWN_BYTES`]; those of a read.
+    pub(super) async fn find_node(
+        &self,
+        call: &Call,
+        consistency: Consistency,
+        path: NodePath,
+        recursive: bool,
+    ) -> Result<(Revision, ShownNode), Error> {
+        let reader = self.reader(call, consistency).await?;
+        let revision = reader.revision();
+        if let Some(shown) = self.file(&reader, &path)? {
+            return Ok((revision, shown));
+        }
+        let service = self.clone();
+        let read = move |view: &StoreView| {
+            let lives = Lives { service: &service, view };
+            match Shelf::new(&path, lives).show(recursive) {
+                Ok(shown) => Ok(Ok(shown)),
+                Err(Unshown::TooMuch) => Ok(Err(())),
+                Err(Unshown::Read(error)) => Err(error),
+            }
+        };
+        match reader.run(false, read).await? {
+            Ok(Some(shown)) => Ok((revision, shown)),
+            Ok(None) => Err(Error::Storage("a directory was lost while it was read".into())),
+            Err(()) => Err(Error::InvalidArgument(format!(
+                "the directory has more than {MAX_SHOWN_NODES} nodes or {MAX_SHOWN_BYTES} bytes to show: ask for \
+                 the directories in it one by one"
+            ))),
+        }
+    }
+
+    /// The file at a path; what is missing there is refused, and `None` is a directory.
+    fn file(&self, reader: &Reader, path: &NodePath) -> Result<Option<ShownNode>, Error> {
+        let view = reader.view();
+        let failed = |error| reader.failed(error);
+        let Some(file) = path.file() else { return Ok(None) };
+        if let Some(record) = view.get(file.as_bytes(), None).map_err(failed)? {
+            let shown = Lives { service: self, view }.shown(path.clone(), false, &record);
+            return shown.map(Some).map_err(failed);
+        }
+        if view.is_directory(&path.marker(), None).map_err(failed)? {
+            return Ok(None);
+        }
+        let refusal: NodeRefusal = path
+            .missing(|marker| view.is_directory(marker, None), |file| Ok(view.get(file, None)?.is_some()))
+            .map_err(failed)?;
+        Err(Error::refused(Refusal::Node(refusal), reader.revision()))
+    }
+}
+
+/// When nodes die.
+#[derive(Clone, Copy)]
+struct Lives<'a> {
+    service: &'a Service,
+    view: &'a StoreView,
+}
+
+impl Lives<'_> {
+    fn shown(&self, path: NodePath, is_directory: bool, record: &Record) -> Result<ShownNode, ReadError> {
+        let (expires, remaining) = record.lease.map_or(Ok((None, None)), |lease| self.of(lease))?;
+        Ok(ShownNode { node: Node::at(path, is_directory, record, expires), remaining, nodes: Vec::new() })
+    }
+
+    fn of(&self, lease: LeaseId) -> Result<(Option<Timestamp>, Option<u64>), ReadError> {
+        let expires = machine::find_lease(self.view.snapshot(), lease)?.map(|lease| lease.expires);
+        Ok((expires, self.service.lease_remaining(lease).map(Ttl::get)))
+    }
+}
+
+/// A directory as it is read.
+struct Shelf<'a> {
+    path: &'a NodePath,
+    lives: Lives<'a>,
+    /// The directories on the way to the last node, the one asked for first.
+    open: Vec<ShownNode>,
+    nodes: usize,
+    bytes: usize,
+}
+
+impl<'a> Shelf<'a> {
+    fn new(path: &'a NodePath, lives: Lives<'a>) -> Self {
+        Self { path, lives, open: Vec::new(), nodes: 0, bytes: 0 }
+    }
+
+    fn show(mut self, recursive: bool) -> Result<Option<ShownNode>, Unshown> {
+        let top = self.top()?;
+        self.open.push(top);
+        if recursive {
+            self.below()?;
+        } else {
+            self.level()?;
+        }
+        while self.open.len() > 1 {
+            self.close();
+        }
+        Ok(self.open.pop().map(sorted))
+    }
+
+    /// The directory itself.
+    fn top(&self) -> Result<ShownNode, Unshown> {
+        if !self.path.is_root() {
+            let first = RangeQuery { limit: Some(1), ..RangeQuery::all(KeyRange::prefix(self.path.marker())) };
+            let page = self.lives.view.page(&first, 1)?;
+            if let Some(head) = page.items.first() {
+                return self.directory(self.path.clone(), head);
+            }
+        }
+        let (modified, created) = (Revision::ZERO, Revision::ZERO);
+        let content = Some(Content::Directory);
+        let node = Node { path: self.path.clone(), content, expires: None, modified, created };
+        Ok(ShownNode { node, remaining: None, nodes: Vec::new() })
+    }
+
+    /// A directory by what comes first in it: its marker or, where there is none, a key below it.
+    fn directory(&self, path: NodePath, head: &KeyValue) -> Result<ShownNode, Unshown> {
+        let is_marker = head.key.as_bytes().len() == path.as_bytes().len() + 1;
+        let lease = head.record.lease.filter(|_| is_marker);
+        Ok(self.lives.shown(path, true, &Record { lease, ..head.record.clone() })?)
+    }
+
+    fn level(&mut self) -> Result<(), Unshown> {
+        let mut query = ListQuery {
+            directory: self.path.marker(),
+            from: None,
+            revision: None,
+            limit: None,
+            max_bytes: PAGE_BYTES,
+            keys_only: false,
+            heads: true,
+        };
+        loop {
+            let level = self.lives.view.list(&query)?;
+            for item in &level.items {
+                if let Some((path, false)) = self.named(item) {
+                    let shown = self.lives.shown(path, false, &item.record)?;
+                    self.put(shown)?;
+                }
+            }
+            for (marker, head) in level.directories.iter().zip(&level.heads) {
+                let named = NodePath::of_key(marker).filter(|(path, _)| is_shown(self.below_path(path.as_bytes())));
+                if let Some((path, _)) = named {
+                    let shown = self.directory(path, head)?;
+                    self.put(shown)?;
+                }
+            }
+            match level.next {
+                Some(next) => query.from = Some(next),
+                None => return Ok(()),
+            }
+        }
+    }
+
+    fn below(&mut self) -> Result<(), Unshown> {
+        let mut rest = Some(KeyRange::prefix(self.path.marker()));
+        while let Some(range) = rest {
+            let page = self.lives.view.page(&RangeQuery::all(range), PAGE_BYTES)?;
+            for item in &page.items {
+                self.take(item)?;
+            }
+            rest = page.rest;
+        }
+        Ok(())
+    }
+
+    /// Takes the next key below the directory, and opens and closes those on the way to it.
+    fn take(&mut self, item: &KeyValue) -> Result<(), Unshown> {
+        let Some((path, is_marker)) = self.named(item) else { return Ok(()) };
+        while self.open.len() > 1
+            && !self.open.last().is_some_and(|open| contains(&open.node.path, item.key.as_bytes()))
+        {
+            self.close();
+        }
+        let key = item.key.bytes();
+        let mut from = self.open.last().map_or(0, |open| open.node.path.as_bytes().len() + 1);
+        while let Some(slash) = key.get(from..).and_then(|rest| rest.iter().position(|byte| *byte == b'/')) {
+            let end = from + slash;
+            let Some(directory) = NodePath::new(key.slice(..end)) else { return Ok(()) };
+            let shown = self.directory(directory, item)?;
+            self.count(&shown)?;
+            self.open.push(shown);
+            from = end + 1;
+        }
+        if !is_marker {
+            let shown = self.lives.shown(path, false, &item.record)?;
+            self.put(shown)?;
+        }
+        Ok(())
+    }
+
+    /// The node of a key below the directory, unless it is hidden, nameless or too deep, or the directory itself.
+    fn named(&self, item: &KeyValue) -> Option<(NodePath, bool)> {
+        let key: &Bytes = item.key.bytes();
+        let rest = self.below_path(key);
+        let inner = rest.strip_suffix(b"/").unwrap_or(rest);
+        let named = !inner.is_empty() && inner.get(1..)?.split(|byte| *byte == b'/').all(is_segment);
+        let named = (named && is_shown(inner)).then(|| NodePath::of_key(&item.key)).flatten();
+        // What is deeper than nodes are made here came another way, and is too deep to be shown as a tree.
+        named.filter(|(path, _)| path.depth() <= MAX_NODE_DEPTH)
+    }
+
+    /// What follows the directory's path, with the slash.
+    fn below_path<'b>(&self, key: &'b [u8]) -> &'b [u8] {
+        key.get(self.path.as_bytes().len()..).unwrap_or_default()
+    }
+
+    fn put(&mut self, shown: ShownNode) -> Result<(), Unshown> {
+        self.count(&shown)?;
+        if let Some(open) = self.open.last_mut() {
+            open.nodes.push(shown);
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, shown: &ShownNode) -> Result<(), Unshown> {
+        let value = match &shown.node.content {
+            Some(Content::File(value)) => value.len(),
+            Some(Content::Directory) | None => 0,
+        };
+        self.nodes += 1;
+        self.bytes += shown.node.path.as_bytes().len() + value;
+        let fits = self.nodes <= MAX_SHOWN_NODES && self.bytes <= MAX_SHOWN_BYTES;
+        if fits { Ok(()) } else { Err(Unshown::TooMuch) }
+    }
+
+    fn close(&mut self) {
+        if let Some(closed) = self.open.pop()
+            && let Some(open) = self.open.last_mut()
+        {
+            open.nodes.push(sorted(closed));
+        }
+    }
+}
+
+/// Not in order of key: there, what is in `/a/b/` comes behind `/a/b-c`.
+fn sorted(mut shown: ShownNode) -> ShownNode {
+    shown.nodes.sort_by(|a, b| a.node.path.cmp(&b.node.path).then(a.node.is_directory().cmp(&b.node.is_directory())));
+    shown
+}
+
+fn contains(directory: &NodePath, key: &[u8]) -> bool {
+    key.strip_prefix(directory.as_bytes()).is_some_and(|rest| rest.starts_with(b"/"))
+}
+
+fn is_shown(rest: &[u8]) -> bool {
+    !is_hidden(rest)
+}

@@ -1,0 +1,145 @@
+//! Members that find each other through a discovery service: Vardr's through Vardr's, through etcd's, and etcd's through
+//! Vardr's. One that comes too late is told so.
+
+#![cfg(test)]
+
+mod support;
+
+use std::thread;
+
+use serde_json::{Value, json};
+use support::Server;
+use support::etcd::{Etcd, free_port};
+use support::http::Client;
+use support::volume::not_run;
+use tempfile::TempDir;
+
+/// A member of Vardr's, and where its data is.
+type Started = (TempDir, Result<Server, String>);
+
+/// Starts members at once, each with this discovery URL, and gives them when all run or have given up.
+fn start_members(url: &str, names: &[&str]) -> Vec<Started> {
+    let starting = |name: &str| {
+        let (url, name) = (url.to_owned(), name.to_owned());
+        thread::spawn(move || {
+            let dir = tempfile::tempdir().unwrap();
+            let peer = format!("http://127.0.0.1:{}", free_port());
+            let peers = ["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer];
+            let flags = [&["--name", &name, "--discovery", &url][..], &peers].concat();
+            let server = Server::try_start_in(&dir.path().join("data"), &flags);
+            (dir, server)
+        })
+    };
+    let threads: Vec<_> = names.iter().map(|name| starting(name)).collect();
+    threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+}
+
+fn running(started: &[Started]) -> Vec<&Server> {
+    started.iter().map(|(_, server)| server.as_ref().unwrap_or_else(|log| panic!("{log}"))).collect()
+}
+
+/// Waits until these are one cluster: all know all, and what is written at the first is read at the last.
+fn assert_is_one_cluster(members: &[&Server]) {
+    let clients: Vec<_> = members.iter().map(|member| Client::new(member.address())).collect();
+    support::until("nothing can be written", || clients[0].put("/v1/keys/a", "1").status < 300);
+    let ids = |client: &Client| {
+        let cluster = client.get("/v1/cluster").expect(200).value();
+        let items = cluster["members"].as_array().unwrap().iter();
+        (cluster["clusterId"].clone(), items.map(|member| member["id"].clone()).collect::<Vec<Value>>())
+    };
+    let first = ids(&clients[0]);
+    assert_eq!(first.1.len(), members.len());
+    for client in &clients {
+        assert_eq!(ids(client), first);
+        assert_eq!(client.get("/v1/keys/a").expect(200).value()["value"], "1");
+    }
+}
+
+fn assert_is_full(url: &str) {
+    let late = start_members(url, &["late"]).pop().unwrap().1;
+    let log = late.err().unwrap_or_else(|| panic!("the cluster is full, and it started"));
+    assert!(log.contains("the cluster is full: the 3 members"), "{log}");
+}
+
+/// A roster of Vardr's for so many members.
+fn roster(server: &Server, size: u64) -> String {
+    let answer = Client::new(server.address()).get(&format!("/new?size={size}")).expect(200);
+    let url = answer.text();
+    assert!(url.starts_with(&format!("{}/v2/keys/_etcd/registry/", server.url())), "{url}");
+    url
+}
+
+#[test]
+fn three_members_find_each_other_through_an_etcd_and_need_it_only_once() {
+    if let Some(why) = Etcd::hindrance() {
+        return not_run(why);
+    }
+    let mut service = Etcd::start();
+    let form = [("Content-Type", "application/x-www-form-urlencoded")];
+    service.http().send("PUT", "/v2/keys/disc/x/_config/size", &form, b"value=3").expect(201);
+    let url = format!("{}/v2/keys/disc/x", service.url());
+    let mut started = start_members(&url, &["n1", "n2", "n3"]);
+    assert_is_one_cluster(&running(&started));
+    let entered = service.http().get("/v2/keys/disc/x").expect(200).value();
+    let names: Vec<_> = entered["node"]["nodes"].as_array().unwrap().iter().map(|node| node["key"].clone()).collect();
+    let cluster = Client::new(running(&started)[0].address()).get("/v1/cluster").value();
+    for member in cluster["members"].as_array().unwrap() {
+        let key = format!("/disc/x/{}", member["id"].as_str().unwrap());
+        assert!(names.contains(&json!(key)), "each is entered by its id: {names:?}");
+    }
+    assert_is_full(&url);
+    assert_eq!(service.http().get("/v2/keys/disc/x").value(), entered, "who came too late left no trace");
+
+    service.kill();
+    let server = started[0].1.as_mut().unwrap();
+    server.restart();
+    assert_is_one_cluster(&running(&started));
+}
+
+#[test]
+fn three_members_find_each_other_through_a_vardr() {
+    let service = Server::start();
+    let url = roster(&service, 3);
+    let started = start_members(&url, &["n1", "n2", "n3"]);
+    assert_is_one_cluster(&running(&started));
+    assert_is_full(&url);
+    assert_ne!(roster(&service, 3), url, "each cluster has its own");
+}
+
+#[test]
+fn three_etcds_find_each_other_through_a_vardr() {
+    if let Some(why) = Etcd::hindrance() {
+        return not_run(why);
+    }
+    let service = Server::start();
+    let url = roster(&service, 3);
+    let flags = ["--discovery", &url, "--discovery-fallback", "exit"];
+    let launch = |name: &str| Etcd::launch(name, free_port(), free_port(), &flags);
+    let mut members: Vec<_> = ["n1", "n2", "n3"].map(launch).into();
+    for member in &mut members {
+        assert!(member.answers(), "{}", member.log());
+    }
+    let listed = members[0].http().post("/v3/cluster/member/list", "{}").expect(200).value();
+    assert_eq!(listed["members"].as_array().unwrap().len(), 3);
+    let mut late = launch("late");
+    assert!(!late.wait().success());
+    assert!(late.log().contains("cluster is full"), "{}", late.log());
+}
+
+#[test]
+fn a_url_that_is_no_roster_is_refused_in_words() {
+    let service = Server::start();
+    let client = Client::new(service.address());
+    for (path, expected) in
+        [("/v2/keys/_etcd/registry/none", "does not say how many members"), ("/v1/keys/x", "is no discovery URL")]
+    {
+        let log = start_members(&format!("{}{path}", service.url()), &["n1"]).pop().unwrap().1.err().unwrap();
+        assert!(log.contains(expected), "{log}");
+    }
+    for size in ["0", "101", "x"] {
+        client.get(&format!("/new?size={size}")).refused(400, "invalid_argument");
+    }
+    client.send("HEAD", "/new", &[], b"").expect(405);
+    client.send("GET", "/new", &[("Sec-Fetch-Site", "cross-site")], b"").refused(403, "permission_denied");
+    assert_eq!(client.revision(), 1, "nothing was made");
+}

@@ -1,0 +1,128 @@
+//! Real etcd beside Vardr: Debian's etcd 3.4, on ports that the system gives, with its data in a directory of its own.
+//!
+//! Where it is not installed, what needs it says so by [`super::volume::not_run`].
+
+use std::fs::{self, File};
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use super::http::Client;
+
+/// How long a member may take to answer, and to end.
+const LIMIT: Duration = Duration::from_secs(30);
+/// A port that was free may be taken by the time that it is used.
+const TRIES: usize = 5;
+
+/// A running member; killed when dropped.
+pub(crate) struct Etcd {
+    child: Child,
+    client: u16,
+    log: PathBuf,
+    _dir: TempDir,
+}
+
+impl Etcd {
+    /// Why there can be none on this machine.
+    pub(crate) fn hindrance() -> Option<&'static str> {
+        let found = Command::new("etcd").arg("--version").stdout(Stdio::null()).status();
+        found.is_err().then_some("etcd is not installed")
+    }
+
+    /// Starts a cluster of one with the v2 API, and waits until it answers.
+    pub(crate) fn start() -> Self {
+        for _ in 0..TRIES {
+            let mut etcd = Self::launch("etcd", free_port(), free_port(), &["--enable-v2"]);
+            if etcd.answers() {
+                return etcd;
+            }
+        }
+        panic!("etcd does not start");
+    }
+
+    /// Starts a member with these ports of 127.0.0.1 and more flags, and waits for nothing.
+    pub(crate) fn launch(name: &str, client: u16, peer: u16, flags: &[&str]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("log");
+        let (client_url, peer_url) = (format!("http://127.0.0.1:{client}"), format!("http://127.0.0.1:{peer}"));
+        let output = File::create(&log).unwrap();
+        let mut command = Command::new("etcd");
+        command.args(["--name", name, "--data-dir"]).arg(dir.path().join("data"));
+        command.args(["--listen-client-urls", &client_url, "--advertise-client-urls", &client_url]);
+        command.args(["--listen-peer-urls", &peer_url, "--initial-advertise-peer-urls", &peer_url]);
+        if !flags.iter().any(|flag| flag.starts_with("--discovery")) {
+            command.args(["--initial-cluster", &format!("{name}={peer_url}")]);
+        }
+        let child = command
+            .args(flags)
+            .stdin(Stdio::null())
+            .stdout(output.try_clone().unwrap())
+            .stderr(output)
+            .spawn()
+            .unwrap();
+        Self { child, client, log, _dir: dir }
+    }
+
+    /// Whether the member comes to answer reads through its log; not where it ends before.
+    pub(crate) fn answers(&mut self) -> bool {
+        let deadline = Instant::now() + LIMIT;
+        while Instant::now() < deadline && self.child.try_wait().unwrap().is_none() {
+            let is_up = std::net::TcpStream::connect(self.address()).is_ok();
+            if is_up && self.http().get("/health").text().contains("\"true\"") {
+                return true;
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        false
+    }
+
+    /// `127.0.0.1:PORT` of its clients.
+    pub(crate) fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.client)
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address())
+    }
+
+    pub(crate) fn http(&self) -> Client {
+        Client::new(&self.address())
+    }
+
+    /// What it has printed so far.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    pub(crate) fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Waits for the member to end by itself.
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "etcd did not end:\n{}", self.log());
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for Etcd {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// A port of 127.0.0.1 that nobody listens on at the moment.
+pub(crate) fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
