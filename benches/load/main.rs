@@ -163,6 +163,15 @@ impl Bench {
                 self.row(Operation::Get, connections, get_bounds(connections), &Face::ALL, &servers)?;
             }
         }
+        // The same clients and requests on both sides.
+        let v2 = [Face::VardrV2, Face::EtcdV2];
+        let bounds = |etcd_v2| Bounds { etcd_v2: Some(etcd_v2), ..Bounds::default() };
+        if self.wants("put") {
+            self.row(Operation::Put, 64, bounds(1.8), &v2, &servers)?;
+        }
+        if self.wants("get") {
+            self.row(Operation::Get, 64, bounds(2.0), &v2, &servers)?;
+        }
         for keys in [10, 100, 1000] {
             if self.wants("prefix") {
                 let faces = [Face::Vardr, Face::EtcdV3];

@@ -79,8 +79,10 @@ impl Report {
             Operation::Prefix(keys) => format!("prefix of {keys} keys"),
         };
         let run = |face| runs.iter().find(|(of, _)| *of == face).map(|(_, run)| *run);
+        let as_v2 = run(Face::VardrV2);
+        let ours = run(Face::Vardr).or(as_v2);
         let mut checks = Vec::new();
-        if let Some(ours) = run(Face::Vardr) {
+        if let Some(ours) = ours {
             let rivals = [(Face::Echo, bounds.echo), (Face::EtcdV2, bounds.etcd_v2), (Face::EtcdV3, bounds.etcd_v3)];
             for (face, bound) in rivals {
                 if let (Some(theirs), Some(bound)) = (run(face), bound) {
@@ -90,8 +92,10 @@ impl Report {
             let etcd = [run(Face::EtcdV2), run(Face::EtcdV3)].into_iter().flatten().map(|run| run.p99).min();
             checks.extend(etcd.map(|etcd| Check::p99(ours.p99, etcd)));
         }
-        let cells = Face::ALL.map(|face| run(face).map(|run| show_run(&run)));
+        let column = |face| if face == Face::Vardr { ours } else { run(face) };
+        let cells = Face::ALL.map(|face| column(face).map(|run| show_run(&run)));
         let of = if members > 1 { format!("{}: ", plural(members, "member")) } else { String::new() };
+        let of = if as_v2.is_some() { format!("{of}/v2: ") } else { of };
         self.row(&format!("{of}{name}, {}", plural(connections, "connection")), &cells, &checks);
     }
 
@@ -213,6 +217,7 @@ fn face_name(face: Face) -> &'static str {
     match face {
         Face::Echo => "echo",
         Face::Vardr => "Vardr",
+        Face::VardrV2 => "Vardr /v2",
         Face::EtcdV2 => "etcd /v2",
         Face::EtcdV3 => "etcd /v3",
     }

@@ -23,17 +23,20 @@ pub(crate) const BATCH: u64 = 128;
 pub(crate) enum Face {
     Echo,
     Vardr,
+    /// Vardr as etcd's v2 API.
+    VardrV2,
     EtcdV2,
     EtcdV3,
 }
 
 impl Face {
+    /// Those with a column of their own; Vardr's dialects share one.
     pub(crate) const ALL: [Self; 4] = [Self::Vardr, Self::Echo, Self::EtcdV2, Self::EtcdV3];
 
     pub(crate) fn system(self) -> System {
         match self {
             Self::Echo => System::Echo,
-            Self::Vardr => System::Vardr,
+            Self::Vardr | Self::VardrV2 => System::Vardr,
             Self::EtcdV2 | Self::EtcdV3 => System::Etcd,
         }
     }
@@ -117,7 +120,7 @@ pub(crate) fn watch(face: Face, host: SocketAddr) -> Option<Vec<u8>> {
     match face {
         Face::Vardr => Some(message(host, "GET", &format!("/v1/watch{WATCHED}"), "Accept: text/event-stream\r\n", "")),
         Face::EtcdV2 => Some(message(host, "GET", &format!("/v2/keys{WATCHED}?wait=true&stream=true"), "", "")),
-        Face::Echo | Face::EtcdV3 => None,
+        Face::Echo | Face::VardrV2 | Face::EtcdV3 => None,
     }
 }
 
@@ -133,7 +136,7 @@ pub(crate) fn fill(
     let keys = numbers.map(|number| numbered(directory, number));
     match face {
         Face::Echo => Vec::new(),
-        Face::Vardr => {
+        Face::Vardr | Face::VardrV2 => {
             let puts = keys.map(|key| format!(r#"{{"put":{{"key":"{key}","value":"{}"}}}}"#, random.value()));
             let body = format!(r#"{{"if":[],"then":[{}]}}"#, puts.collect::<Vec<_>>().join(","));
             vec![message(host, "POST", "/v1/txn", JSON, &body)]
@@ -159,7 +162,7 @@ fn put(face: Face, host: SocketAddr, key: &str, value: &str) -> Vec<u8> {
         Face::Echo | Face::Vardr => {
             message(host, "PUT", &format!("/v1/keys{key}"), "Content-Type: text/plain\r\n", value)
         }
-        Face::EtcdV2 => {
+        Face::VardrV2 | Face::EtcdV2 => {
             let form = "Content-Type: application/x-www-form-urlencoded\r\n";
             message(host, "PUT", &format!("/v2/keys{key}"), form, &format!("value={value}"))
         }
@@ -173,7 +176,7 @@ fn put(face: Face, host: SocketAddr, key: &str, value: &str) -> Vec<u8> {
 fn get(face: Face, host: SocketAddr, key: &str) -> Vec<u8> {
     match face {
         Face::Echo | Face::Vardr => message(host, "GET", &format!("/v1/keys{key}"), "", ""),
-        Face::EtcdV2 => message(host, "GET", &format!("/v2/keys{key}?quorum=true"), "", ""),
+        Face::VardrV2 | Face::EtcdV2 => message(host, "GET", &format!("/v2/keys{key}?quorum=true"), "", ""),
         Face::EtcdV3 => message(host, "POST", "/v3/kv/range", JSON, &format!(r#"{{"key":"{}"}}"#, BASE64.encode(key))),
     }
 }
@@ -193,7 +196,7 @@ fn prefix(face: Face, host: SocketAddr, keys: u64) -> Option<Vec<u8>> {
             let body = format!(r#"{{"key":"{}","range_end":"{}"}}"#, BASE64.encode(directory), BASE64.encode(end));
             Some(message(host, "POST", "/v3/kv/range", JSON, &body))
         }
-        Face::Echo | Face::EtcdV2 => None,
+        Face::Echo | Face::VardrV2 | Face::EtcdV2 => None,
     }
 }
 
