@@ -7,11 +7,11 @@ export PATH := $(HOME)/.cargo/bin:$(PATH)
 
 # Every file of tests/ is one suite; the ones with a verb of their own are not black-box suites.
 TESTS := $(sort $(notdir $(patsubst %/main.rs,%,$(wildcard tests/*/main.rs)) $(basename $(wildcard tests/*.rs))))
-BLACKBOX := $(filter-out tidy sim browser,$(TESTS))
+BLACKBOX := $(filter-out tidy sim dialects browser,$(TESTS))
 SEEDS ?= 100
 START ?= 1
 
-.PHONY: help run cluster test check fmt clippy docs tidy unit sim blackbox browser contract demo bench bench-quick bench-micro soak soak-cluster deny tools clean
+.PHONY: help run cluster test check fmt clippy docs tidy unit sim dialects blackbox browser contract demo bench bench-quick bench-micro soak soak-cluster soak-dialects deny tools clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -26,7 +26,7 @@ cluster: ## three members on this machine, data in ./vardr.cluster; Ctrl-C stops
 test: SEEDS = 300
 test: tools ## everything a change must pass; installs what the suites need
 	@rm -rf target/suites
-	$(MAKE) --no-print-directory SEEDS=$(SEEDS) check unit sim blackbox browser contract
+	$(MAKE) --no-print-directory SEEDS=$(SEEDS) check unit sim dialects blackbox browser contract
 	@scripts/suite --summary
 
 check: fmt clippy docs tidy ## format, lints, documentation, house rules, and licences where cargo-deny is installed
@@ -50,6 +50,9 @@ unit: ## what one process can show: modules, properties, crash enumeration
 
 sim: ## the simulator, checked at every step: SEEDS runs (100) from seed START (1) on
 	@SIM_SEEDS=$(SEEDS) SIM_START=$(START) scripts/suite sim cargo test --release --test sim -- --show-output
+
+dialects: ## beside real etcd: DIALECT_REQUESTS (26,000) random requests from seed DIALECT_START (1) on, etcdctl, two client libraries
+	@scripts/suite dialects cargo test --test dialects -- --show-output
 
 blackbox: ## the built server over real sockets and real files
 	@scripts/suite blackbox cargo test $(addprefix --test ,$(BLACKBOX))
@@ -81,11 +84,16 @@ soak: ## the simulator on SEEDS (5000) new seeds, from START (the time) on
 soak-cluster: ## real clusters, broken on purpose: CLUSTER_RUNS (60) runs, drawn from CLUSTER_SEED; 20 failovers, a lock of 1,000 clients, leases for minutes
 	@cargo test --test cluster -- --nocapture --test-threads 1 --include-ignored drawn_runs_hold twenty_deaths thousand_clients leases::
 
+soak-dialects: export DIALECT_REQUESTS ?= 200000
+soak-dialects: export DIALECT_START ?= $(shell date +%s)
+soak-dialects: ## beside real etcd: DIALECT_REQUESTS (200,000) random requests from seed DIALECT_START (the time) on
+	@cargo test --test dialects requests_are_answered -- --nocapture
+
 deny: ## licences, sources and known weaknesses of dependencies (builds cargo-deny: minutes)
 	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
 	cargo deny check
 
-tools: ## install what the suites need: Rust, Debian packages, schemathesis in target/venv, playwright-core in target/browser
+tools: ## install what the suites need: Rust, Debian packages, schemathesis in target/venv, playwright-core in target/browser, etcd's clients in target/clients
 	@scripts/tools
 
 clean: ## remove what was built

@@ -4,7 +4,7 @@
 
 use std::fs::{self, File};
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -35,8 +35,14 @@ impl Etcd {
 
     /// Starts a cluster of one with the v2 API, and waits until it answers.
     pub(crate) fn start() -> Self {
+        Self::with_flags(&[])
+    }
+
+    /// The same with more flags.
+    pub(crate) fn with_flags(flags: &[&str]) -> Self {
+        let flags = [&["--enable-v2"], flags].concat();
         for _ in 0..TRIES {
-            let mut etcd = Self::launch("etcd", free_port(), free_port(), &["--enable-v2"]);
+            let mut etcd = Self::launch("etcd", free_port(), free_port(), &flags);
             if etcd.answers() {
                 return etcd;
             }
@@ -46,7 +52,7 @@ impl Etcd {
 
     /// Starts a member with these ports of 127.0.0.1 and more flags, and waits for nothing.
     pub(crate) fn launch(name: &str, client: u16, peer: u16, flags: &[&str]) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = fast_directory();
         let log = dir.path().join("log");
         let (client_url, peer_url) = (format!("http://127.0.0.1:{client}"), format!("http://127.0.0.1:{peer}"));
         let output = File::create(&log).unwrap();
@@ -120,6 +126,12 @@ impl Drop for Etcd {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// A directory in memory where there is one: nobody asks etcd to keep what it is told.
+pub(crate) fn fast_directory() -> TempDir {
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() { tempfile::tempdir_in(memory).unwrap() } else { tempfile::tempdir().unwrap() }
 }
 
 /// A port of 127.0.0.1 that nobody listens on at the moment.

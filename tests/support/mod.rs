@@ -58,6 +58,11 @@ impl Server {
         Self::launch(data_dir, "127.0.0.1:0", flags.iter().map(|&flag| flag.to_owned()).collect())
     }
 
+    /// The same at an address of the caller's, `127.0.0.1:PORT`.
+    pub(crate) fn try_start_at(address: &str, data_dir: &Path, flags: &[&str]) -> Result<Self, String> {
+        Self::launch(data_dir, address, flags.iter().map(|&flag| flag.to_owned()).collect())
+    }
+
     fn launch(data_dir: &Path, address: &str, flags: Vec<String>) -> Result<Self, String> {
         let mut child = Command::new(env!("CARGO_BIN_EXE_vardr"))
             .arg("--data-dir")

@@ -37,11 +37,16 @@ pub const X_RAFT_TERM: HeaderName = HeaderName::from_static("x-raft-term");
 /// What all paths of the dialect begin with.
 const ROOT: &str = "/v2";
 
-/// Whether a request is one of this dialect: its raw path is `/v2`, or goes on below it. `%2F` is a slash here.
+/// Whether a request is one of this dialect: its raw path is `/v2`, or goes on below it, or would but for how it begins. `%2F` is
+/// a slash here.
 #[must_use]
 pub(crate) fn is_addressed(request: &Request) -> bool {
-    let rest = request.uri().path().strip_prefix(ROOT);
+    let path = request.uri().path();
+    let rest = path.strip_prefix(ROOT);
+    let begins_oddly = || path.starts_with("//") || path.starts_with("/.");
+    let cleaned = || path::decode(path).map(|path| path::clean(&path));
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '%']))
+        || begins_oddly() && cleaned().is_some_and(|path| below(&path, ROOT).is_some())
 }
 
 /// The pattern under which answers are counted that no handler gave.

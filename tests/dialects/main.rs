@@ -1,0 +1,199 @@
+//! Vardr's v2 API beside real etcd: the same random requests to both, and every difference is a failure.
+//!
+//! A seed is a sequence (`generate.rs`). Both servers play it (`pair.rs`), what they answer is compared (`answer.rs`), what was hit
+//! is counted (`coverage.rs`), and a sequence that shows a difference is made small (`shrink.rs`) and printed with both answers and
+//! a command line for each of its requests. Planted bugs sit in a faulty proxy before Vardr (`faulty.rs`).
+//!
+//! `DIALECT_REQUESTS` says how many requests, `DIALECT_START` from which seed on. A seed that failed once stands in
+//! `regressions/seeds` and runs every time.
+
+#![cfg(test)]
+
+mod answer;
+#[path = "../sim/chance.rs"]
+#[expect(dead_code, unreachable_pub, reason = "the simulator's, of which only the numbers are used here")]
+mod chance;
+mod coverage;
+mod faulty;
+mod generate;
+mod pair;
+mod programs;
+mod request;
+mod shrink;
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+
+use coverage::Coverage;
+use faulty::{Bug, Faulty};
+use pair::{Pair, Played};
+use support::Server;
+use support::etcd::{Etcd, fast_directory, free_port};
+use tempfile::TempDir;
+
+/// Requests of the longest sequence that a planted bug may be shrunk to.
+const SMALL: usize = 3;
+/// Requests of a run. So many hit each combination that is possible often enough.
+const REQUESTS: u64 = 26_000;
+/// Pairs of servers that work side by side.
+const LANES: usize = 6;
+/// Differences after which a run stops looking for more.
+const ENOUGH: usize = 8;
+/// Sequences within which a planted bug has to be found.
+const SEQUENCES_PER_BUG: u64 = 300;
+
+/// The origin that both servers let scripts of other sites come from: that etcd allows every one unless told otherwise is an
+/// allowed difference. With a port: etcd asks for one.
+const ORIGIN: &str = "http://app.example:8080";
+
+/// One of etcd's members.
+fn reference() -> Etcd {
+    Etcd::with_flags(&["--cors", ORIGIN, "--logger", "zap", "--log-level", "error"])
+}
+
+fn number(name: &str, default: u64) -> u64 {
+    match std::env::var(name) {
+        Ok(text) if !text.is_empty() => text.parse().unwrap_or_else(|_| panic!("{name} is no number: {text}")),
+        _ => default,
+    }
+}
+
+/// Plays one seed; what went wrong, if anything did.
+fn must_agree(pair: &Pair, seed: u64) -> (Played, Option<String>) {
+    let sequence = generate::sequence(seed);
+    let played = pair.play(&sequence);
+    let failure = played.difference.is_some().then(|| match shrink::shrink(pair, &sequence) {
+        Some((_, smallest)) => report(seed, &smallest),
+        None => format!("not shown again when played once more; at first:\n{}", report(seed, &played)),
+    });
+    (played, failure)
+}
+
+/// The sequence as command lines, and both answers to the last.
+fn report(seed: u64, played: &Played) -> String {
+    let Some(step) = &played.difference else { return String::new() };
+    let lines = played.lines.join("\n  ");
+    format!(
+        "seed {seed}, from index {}:\n  {lines}\n  reference: {}\n  tested:    {}\n\
+         again: DIALECT_START={seed} DIALECT_REQUESTS=1 cargo test --test dialects requests_are_answered\n",
+        played.base, step.left, step.right
+    )
+}
+
+/// Plays seeds, shared out among pairs, until the requests are sent or there are enough differences.
+fn all_must_agree(pairs: &[Pair], start: u64, requests: u64) -> Coverage {
+    let (next, sent, differences) = (AtomicU64::new(start), AtomicU64::new(0), AtomicU64::new(0));
+    let work = |pair: &Pair| {
+        let (mut coverage, mut failures) = (Coverage::default(), Vec::new());
+        while sent.load(Ordering::Relaxed) < requests && differences.load(Ordering::Relaxed) < ENOUGH as u64 {
+            let (played, failure) = must_agree(pair, next.fetch_add(1, Ordering::Relaxed));
+            sent.fetch_add(played.outcomes.len() as u64, Ordering::Relaxed);
+            differences.fetch_add(u64::from(failure.is_some()), Ordering::Relaxed);
+            coverage.add(&played.outcomes);
+            failures.extend(failure);
+        }
+        (coverage, failures)
+    };
+    let (mut total, mut failures) = (Coverage::default(), Vec::new());
+    thread::scope(|scope| {
+        let workers: Vec<_> = pairs.iter().map(|pair| scope.spawn(|| work(pair))).collect();
+        for worker in workers {
+            let (coverage, failed) = worker.join().unwrap();
+            total.merge(coverage);
+            failures.extend(failed);
+        }
+    });
+    println!("{total}\ndifferences: {}", failures.len());
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+    total
+}
+
+/// A member under test, with its data where etcd's is.
+struct Tested {
+    server: Server,
+    _data: TempDir,
+}
+
+impl Tested {
+    fn start() -> Self {
+        let data = fast_directory();
+        // Programs ask a member where it is reached.
+        let address = format!("127.0.0.1:{}", free_port());
+        let flags = ["--cors", ORIGIN, "--advertise-client-urls", &format!("http://{address}")];
+        let server = Server::try_start_at(&address, &data.path().join("vardr"), &flags);
+        Self { server: server.unwrap_or_else(|log| panic!("the server did not start:\n{log}")), _data: data }
+    }
+}
+
+/// So many of etcd's members, each with a member under test beside it.
+struct Bench {
+    servers: Vec<(Etcd, Tested)>,
+}
+
+impl Bench {
+    fn start(lanes: usize) -> Self {
+        Self { servers: (0..lanes).map(|_| (reference(), Tested::start())).collect() }
+    }
+
+    fn pairs(&self) -> Vec<Pair> {
+        self.servers.iter().map(|(etcd, tested)| Pair::new(&etcd.address(), tested.server.address())).collect()
+    }
+}
+
+#[test]
+fn requests_are_answered_as_etcd_answers_them() {
+    let bench = Bench::start(LANES);
+    let (start, requests) = (number("DIALECT_START", 1), number("DIALECT_REQUESTS", REQUESTS));
+    let coverage = all_must_agree(&bench.pairs(), start, requests);
+    let (missed, unlisted) = (coverage.missed(), coverage.unlisted());
+    // A few requests, as when a seed is played again, cannot hit everything.
+    if requests >= REQUESTS {
+        assert!(missed.is_empty(), "possible, and hit less than {} times:\n{}", coverage::HITS, missed.join("\n"));
+    }
+    let unlisted = unlisted.join("\n");
+    println!(
+        "hit, and not in the file `possible` (UPDATE_GOLDEN=1 cargo test --test dialects etcd_agrees adds it):\n{unlisted}"
+    );
+    // New seeds may come upon something new.
+    assert!(unlisted.is_empty() || start != 1, "the file `possible` lacks:\n{unlisted}");
+}
+
+#[test]
+fn seeds_that_failed_once_agree() {
+    let bench = Bench::start(1);
+    let lines = include_str!("regressions/seeds").lines().filter(|line| !line.starts_with('#'));
+    let seeds = lines.map(|line| line.split_whitespace().next().unwrap().parse().unwrap());
+    let failures: Vec<_> = seeds.filter_map(|seed| must_agree(&bench.pairs()[0], seed).1).collect();
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+#[test]
+fn planted_bugs_are_found_and_made_small() {
+    let bench = Bench::start(1);
+    let sound = &bench.pairs()[0];
+    for bug in Bug::ALL {
+        let faulty = Faulty::start(bug, &sound.right);
+        let pair = Pair::new(&sound.left, faulty.address());
+        let found = (1..=SEQUENCES_PER_BUG).find(|seed| pair.play(&generate::sequence(*seed)).difference.is_some());
+        let seed = found.unwrap_or_else(|| panic!("{bug:?} is not found in {SEQUENCES_PER_BUG} sequences"));
+        let (smallest, played) = shrink::shrink(&pair, &generate::sequence(seed)).expect("it shows again");
+        println!("{bug:?}: {}", report(seed, &played));
+        assert!(smallest.len() <= SMALL, "{bug:?} is shown by {} requests at best", smallest.len());
+        assert!(sound.play(&smallest).difference.is_none(), "{bug:?} is not what was found");
+    }
+}
+
+/// The comparison allows nothing that etcd itself would not need, and what it shows is the same every time.
+#[test]
+fn etcd_agrees_with_itself() {
+    let members: Vec<_> = (0..2 * LANES).map(|_| reference()).collect();
+    let pairs: Vec<_> = members.chunks(2).map(|two| Pair::new(&two[0].address(), &two[1].address())).collect();
+    let requests = number("DIALECT_REQUESTS", 2_000);
+    let coverage = all_must_agree(&pairs, number("DIALECT_START", 1), requests);
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/dialects/possible");
+        std::fs::write(path, coverage.lines()).unwrap();
+    }
+}
