@@ -80,7 +80,7 @@ fn three_members_find_each_other_through_an_etcd_and_need_it_only_once() {
     let url = format!("{}/v2/keys/disc/x", service.url());
     let mut started = start_members(&url, &["n1", "n2", "n3"]);
     assert_is_one_cluster(&running(&started));
-    let entered = service.http().get("/v2/keys/disc/x").expect(200).value();
+    let entered = service.http().get("/v2/keys/disc/x?sorted=true").expect(200).value();
     let names: Vec<_> = entered["node"]["nodes"].as_array().unwrap().iter().map(|node| node["key"].clone()).collect();
     let cluster = Client::new(running(&started)[0].address()).get("/v1/cluster").value();
     for member in cluster["members"].as_array().unwrap() {
@@ -88,7 +88,7 @@ fn three_members_find_each_other_through_an_etcd_and_need_it_only_once() {
         assert!(names.contains(&json!(key)), "each is entered by its id: {names:?}");
     }
     assert_is_full(&url);
-    assert_eq!(service.http().get("/v2/keys/disc/x").value(), entered, "who came too late left no trace");
+    assert_eq!(service.http().get("/v2/keys/disc/x?sorted=true").value(), entered, "who came too late left no trace");
 
     service.kill();
     let server = started[0].1.as_mut().unwrap();
