@@ -128,10 +128,14 @@ impl Drop for Etcd {
     }
 }
 
-/// A directory in memory where there is one: nobody asks etcd to keep what it is told.
+/// What the members of a suite may take in memory: each has some segments of 64 MiB.
+const ROOM_BYTES: u64 = 4 << 30;
+
+/// A directory in memory where there is room for it: nobody asks etcd to keep what it is told.
 pub(crate) fn fast_directory() -> TempDir {
     let memory = Path::new("/dev/shm");
-    if memory.is_dir() { tempfile::tempdir_in(memory).unwrap() } else { tempfile::tempdir().unwrap() }
+    let has_room = rustix::fs::statvfs(memory).is_ok_and(|stat| stat.f_bavail * stat.f_frsize >= ROOM_BYTES);
+    if has_room { tempfile::tempdir_in(memory).unwrap() } else { tempfile::tempdir().unwrap() }
 }
 
 /// A port of 127.0.0.1 that nobody listens on at the moment.
