@@ -6,7 +6,6 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
 use super::checkpoint::Request;
-use super::lessor::Lessor;
 use super::runner::{Event, Runner};
 use super::waiters::Told;
 use super::{Options, Published, Shared};
@@ -209,7 +208,7 @@ impl Applier {
         self.retired = Some((retired, std::mem::replace(&mut self.store, path)));
         self.members = Arc::new(self.machine.members().clone());
         let revision = self.show(index, term)?;
-        *self.shared.lessor.lock() = Lessor::armed(self.machine.leases(), Instant::now());
+        self.shared.lessor.lock().replace(self.machine.leases(), Instant::now());
         self.tell(self.shared.waiters.skipped(index));
         self.shared.hub.jump(revision);
         let _ = self.runner.handle(Event::MembersChanged);

@@ -599,6 +599,9 @@ impl Driver {
     }
 
     fn change(&mut self, status: Status) {
+        if status.role == Role::Leader && !self.leads(status.term) {
+            self.patience.lead(Instant::now(), self.shared.election_timeout);
+        }
         self.status = status;
         if status.role != Role::Leader {
             self.shared.sole_leader.store(false, Ordering::SeqCst);

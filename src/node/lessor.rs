@@ -43,8 +43,8 @@ pub(super) struct Expired {
     pub(super) renewals: u64,
 }
 
-/// Whether the leases that have run out may be ended. Not for a while after this member stood still: renewals that came meanwhile
-/// have not been heard yet.
+/// Whether the leases that have run out may be ended. Not for a while after this member began to lead, or stood still: renewals that
+/// could not be made meanwhile, or heard, are still to come.
 #[derive(Debug)]
 pub(super) struct Patience {
     last_tick: Instant,
@@ -66,6 +66,11 @@ impl Patience {
         self.last_tick = now;
     }
 
+    /// This member leads from now on.
+    pub(super) fn lead(&mut self, now: Instant, limit: Duration) {
+        self.until = now + limit;
+    }
+
     pub(super) fn is_over(&self, now: Instant) -> bool {
         now >= self.until
     }
@@ -79,6 +84,15 @@ impl Lessor {
             lessor.arm(lease.id, lease.remaining, lease.renewals, now);
         }
         lessor
+    }
+
+    /// Deadlines for the leases that another state holds, which takes the place of the one so far. What is known better of a
+    /// renewal stays known.
+    pub(super) fn replace<'a>(&mut self, leases: impl Iterator<Item = &'a Lease>, now: Instant) {
+        let known = std::mem::replace(self, Self::armed(leases, now));
+        for (id, old) in known.armed {
+            self.bring_forward(id, old.renewals, old.deadline);
+        }
     }
 
     /// Follows what was applied.
@@ -108,6 +122,11 @@ impl Lessor {
         let Some(armed) = self.armed.get_mut(&id).filter(|armed| armed.renewals == renewals) else { return };
         armed.recorded = Duration::from_millis(remaining.get()).min(FAR);
         let deadline = now + armed.recorded;
+        self.bring_forward(id, renewals, deadline);
+    }
+
+    fn bring_forward(&mut self, id: LeaseId, renewals: u64, deadline: Instant) {
+        let Some(armed) = self.armed.get_mut(&id).filter(|armed| armed.renewals == renewals) else { return };
         if deadline < armed.deadline {
             self.due.remove(&(armed.due, id));
             (armed.deadline, armed.due) = (deadline, deadline);
@@ -144,18 +163,15 @@ impl Lessor {
     }
 
     /// What is left of the leases of which at least `step` has passed since it was last recorded.
-    pub(super) fn checkpoints(&mut self, now: Instant, step: Duration) -> Vec<LeaseCheckpoint> {
+    pub(super) fn checkpoints(&self, now: Instant, step: Duration) -> Vec<LeaseCheckpoint> {
         let mut checkpoints: Vec<LeaseCheckpoint> = self
             .armed
-            .iter_mut()
+            .iter()
             .filter_map(|(id, armed)| {
                 let left = armed.deadline.saturating_duration_since(now);
                 let due = armed.recorded.saturating_sub(left) >= step && !left.is_zero();
                 let remaining = Ttl(u64::try_from(left.as_millis()).unwrap_or(u64::MAX));
-                due.then(|| {
-                    armed.recorded = left;
-                    LeaseCheckpoint { id: *id, remaining, renewals: armed.renewals }
-                })
+                due.then_some(LeaseCheckpoint { id: *id, remaining, renewals: armed.renewals })
             })
             .collect();
         checkpoints.sort_by_key(|checkpoint| checkpoint.id);
@@ -166,6 +182,7 @@ impl Lessor {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Timestamp;
 
     fn armed(id: u64, ms: u64, renewals: u64) -> LeaseChange {
         LeaseChange::Armed { id: LeaseId(id), remaining: Ttl(ms), renewals }
@@ -214,6 +231,36 @@ mod tests {
     }
 
     #[test]
+    fn another_state_puts_off_no_deadline_of_a_renewal_that_was_known() {
+        let start = Instant::now();
+        let mut lessor = Lessor::default();
+        for (id, renewals) in [(1, 1), (2, 1), (3, 1)] {
+            lessor.apply(&armed(id, 1000, renewals), start);
+        }
+        let lease = |id, renewals| Lease {
+            id: LeaseId(id),
+            ttl: Ttl(1000),
+            remaining: Ttl(1000),
+            renewals,
+            expires: Timestamp::ZERO,
+            own: false,
+        };
+        let now = start + Duration::from_millis(600);
+        lessor.replace([lease(1, 1), lease(2, 2), lease(4, 1)].iter(), now);
+        let left = |id| lessor.remaining(LeaseId(id), now).map(Ttl::get);
+        assert_eq!([1, 2, 3, 4].map(left), [Some(400), Some(1000), None, Some(1000)]);
+        assert_eq!(lessor.due.len(), 3);
+    }
+
+    #[test]
+    fn who_begins_to_lead_ends_no_lease_for_a_while() {
+        let (start, limit) = (Instant::now(), Duration::from_secs(1));
+        let mut patience = Patience::new(start);
+        patience.lead(start, limit);
+        assert!(!patience.is_over(start + Duration::from_millis(999)) && patience.is_over(start + limit));
+    }
+
+    #[test]
     fn who_stood_still_ends_no_lease_for_a_while_and_does_where_every_tick_is_late() {
         let (start, limit) = (Instant::now(), Duration::from_secs(1));
         let mut patience = Patience::new(start);
@@ -236,6 +283,8 @@ mod tests {
         let now = start + Duration::from_secs(30);
         let checkpoints = lessor.checkpoints(now, Duration::from_secs(30));
         assert_eq!(checkpoints, [LeaseCheckpoint { id: LeaseId(1), remaining: Ttl(70_000), renewals: 1 }]);
+        assert_eq!(lessor.checkpoints(now, Duration::from_secs(30)), checkpoints, "what is lost is proposed again");
+        lessor.apply(&LeaseChange::Recorded { id: LeaseId(1), remaining: Ttl(70_000), renewals: 1 }, now);
         assert!(lessor.checkpoints(now + Duration::from_secs(29), Duration::from_secs(30)).is_empty());
         assert_eq!(lessor.checkpoints(now + Duration::from_secs(30), Duration::from_secs(30)).len(), 1);
     }
