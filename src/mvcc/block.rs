@@ -19,8 +19,10 @@ const HEADER_BYTES: usize = 5;
 const KIND_AT: usize = 8;
 /// Where an event says the length of its key: behind revision (8 bytes) and kind (1 byte).
 const KEY_LENGTH_AT: usize = 9;
-/// What a record or an event takes beside key, values and texts, rounded up.
-const FIXED_BYTES: usize = 128;
+/// What a record takes beside its value and its text, rounded up.
+const RECORD_BYTES: usize = 64;
+/// What an event takes beside its key, its records and its text, rounded up.
+const EVENT_BYTES: usize = 96;
 
 /// Appends the bytes of a record, without its key.
 pub(super) fn encode_record(bytes: &mut Vec<u8>, record: &Record) {
@@ -47,13 +49,13 @@ pub(super) fn decode_revision(bytes: &[u8]) -> Result<Revision, CodecError> {
 }
 
 fn record_size(record: &Record) -> usize {
-    FIXED_BYTES + record.value.len() + record.content_type.as_ref().map_or(0, |text| text.len())
+    RECORD_BYTES + record.value.len() + record.content_type.as_ref().map_or(0, |text| text.len())
 }
 
 /// About how many bytes an event takes in a block; never less than it does.
 pub(super) fn event_size(event: &Event) -> usize {
     let records = event.record.iter().chain(&event.previous).map(record_size).sum::<usize>();
-    FIXED_BYTES + event.key.as_bytes().len() + event.author.as_ref().map_or(0, |text| text.len()) + records
+    EVENT_BYTES + event.key.as_bytes().len() + event.author.as_ref().map_or(0, |text| text.len()) + records
 }
 
 /// Appends the bytes of a block: version, number of events, where each begins (counted from the first), the events.
