@@ -162,16 +162,7 @@ mod tests {
     }
 
     fn member(id: u64, peer_urls: &[&str]) -> Member {
-        let (name, client_urls) = (String::new(), Vec::new());
-        Member {
-            id: MemberId(id),
-            name,
-            peer_urls: urls(peer_urls),
-            client_urls,
-            incarnation: None,
-            learner: false,
-            becomes_voter: false,
-        }
+        Member::voter(MemberId(id), urls(peer_urls))
     }
 
     /// What a member that has applied so much says, of itself and these.

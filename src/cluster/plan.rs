@@ -175,15 +175,7 @@ fn begin(given: &Given, own: &Peer, others: &[Peer]) -> Result<Start, PlanError>
     if count > MAX_VOTERS {
         return Err(PlanError::TooMany { setting, count });
     }
-    let member = |peer: &Peer| Member {
-        id: member_id(&peer.urls, &given.token),
-        name: String::new(),
-        peer_urls: peer.urls.clone(),
-        client_urls: Vec::new(),
-        incarnation: None,
-        learner: false,
-        becomes_voter: false,
-    };
+    let member = |peer: &Peer| Member::voter(member_id(&peer.urls, &given.token), peer.urls.clone());
     let members: Members = others.iter().chain([own]).map(member).collect();
     if members.len() != count {
         return Err(PlanError::SameId { setting });

@@ -28,6 +28,20 @@ pub struct Member {
 }
 
 impl Member {
+    /// A voter of which no more is known than where the others reach it.
+    #[must_use]
+    pub fn voter(id: MemberId, peer_urls: Vec<String>) -> Self {
+        Self {
+            id,
+            name: String::new(),
+            peer_urls,
+            client_urls: Vec::new(),
+            incarnation: None,
+            learner: false,
+            becomes_voter: false,
+        }
+    }
+
     /// Whether the others reach it at exactly these URLs, in any order.
     #[must_use]
     pub fn is_at(&self, peer_urls: &[String]) -> bool {

@@ -46,16 +46,7 @@ impl Cluster {
         let addresses = addresses(size).await;
         let members = addresses.iter().map(|address| {
             let peer_urls = vec![format!("http://{address}")];
-            let id = member_id(&peer_urls, "test");
-            Member {
-                id,
-                name: String::new(),
-                peer_urls,
-                client_urls: Vec::new(),
-                incarnation: None,
-                learner: false,
-                becomes_voter: false,
-            }
+            Member::voter(member_id(&peer_urls, "test"), peer_urls)
         });
         let members = members.collect();
         let nodes = (0..size).map(|_| None).collect();

@@ -23,16 +23,7 @@ fn alone(peer_urls: &[String]) -> Identity {
 fn options(dir: &Path) -> Options {
     let peer_urls = vec!["http://localhost:2380".to_owned()];
     let identity = alone(&peer_urls);
-    let (name, client_urls) = ("one".to_owned(), Vec::new());
-    let member = Member {
-        id: identity.member,
-        name,
-        peer_urls: peer_urls.clone(),
-        client_urls,
-        incarnation: None,
-        learner: false,
-        becomes_voter: false,
-    };
+    let member = Member { name: "one".to_owned(), ..Member::voter(identity.member, peer_urls.clone()) };
     Options {
         data_dir: dir.join("data"),
         identity: Some(identity),

@@ -37,16 +37,7 @@ struct Lost {
 
 fn member(url: &str, token: &str) -> Member {
     let peer_urls = vec![url.to_owned()];
-    let id = member_id(&peer_urls, token);
-    Member {
-        id,
-        name: String::new(),
-        peer_urls,
-        client_urls: Vec::new(),
-        incarnation: None,
-        learner: false,
-        becomes_voter: false,
-    }
+    Member::voter(member_id(&peer_urls, token), peer_urls)
 }
 
 /// Who begins a cluster of these members, and the cluster.

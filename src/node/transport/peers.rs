@@ -221,16 +221,7 @@ mod tests {
     }
 
     fn member(id: u64, place: u8) -> Member {
-        let (name, peer_urls, client_urls) = (String::new(), urls(id, place), Vec::new());
-        Member {
-            id: MemberId(id),
-            name,
-            peer_urls,
-            client_urls,
-            incarnation: None,
-            learner: false,
-            becomes_voter: false,
-        }
+        Member::voter(MemberId(id), urls(id, place))
     }
 
     /// A table, and beside it what should be so.

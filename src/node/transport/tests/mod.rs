@@ -158,15 +158,7 @@ async fn pair() -> (Site, Site) {
 }
 
 fn members(places: &[(MemberId, SocketAddr)]) -> Members {
-    let member = |(id, address): &(MemberId, SocketAddr)| Member {
-        id: *id,
-        name: String::new(),
-        peer_urls: vec![url(*address)],
-        client_urls: Vec::new(),
-        incarnation: None,
-        learner: false,
-        becomes_voter: false,
-    };
+    let member = |(id, address): &(MemberId, SocketAddr)| Member::voter(*id, vec![url(*address)]);
     places.iter().map(member).collect()
 }
 
