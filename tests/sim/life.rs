@@ -226,8 +226,7 @@ impl World {
             Fault::Blackout => (0..self.hosts.len()).for_each(|place| self.die(place, Death::Power)),
             Fault::Outage => {
                 let down = self.chance.between(3 * SECOND, 15 * SECOND);
-                self.hosts[place].down_until = self.now + down;
-                self.die(place, Death::Process);
+                self.be_away(place, self.now + down);
                 self.after(down, Outside::Start(place));
             }
             Fault::KillWhileWriting => self.hosts[place].tear = Some(Death::Process),
@@ -256,6 +255,12 @@ impl World {
                 self.disturb(fault);
             }
         }
+    }
+
+    /// The process ends, and is not started before a time.
+    pub fn be_away(&mut self, place: usize, until: u64) {
+        self.hosts[place].down_until = self.hosts[place].down_until.max(until);
+        self.die(place, Death::Process);
     }
 
     fn plant_in_log(&mut self, place: usize, plant: impl FnOnce(&mut LogDisk)) {

@@ -48,7 +48,7 @@ const THREADS: usize = 2;
 /// How many seeds are run twice.
 const TRACED: u64 = 50;
 /// How many seeds a planted bug may take to be found.
-const SEEDS_PER_BUG: u64 = 200;
+const SEEDS_PER_BUG: u64 = 500;
 
 /// Runs one seed. What the code under test panics with is a violation too.
 fn run(seed: u64, bug: Option<Bug>) -> (Result<(), Violation>, Report, Trace) {

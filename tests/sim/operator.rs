@@ -22,16 +22,29 @@ impl World {
         if self.now < self.hosts[leader].paused_until {
             return;
         }
-        if self.chance.percent(40) {
-            self.transfer(leader);
-        } else {
-            self.change_membership(leader);
+        if self.relays {
+            self.relay(leader);
+        } else if self.chance.percent(40) {
+            let voters = self.truth.members().conf_state().voters;
+            let to = *self.chance.pick(&voters);
+            self.transfer(leader, to);
+        } else if let Some(change) = self.draw_change() {
+            self.change_membership(leader, change);
         }
     }
 
-    fn transfer(&mut self, leader: usize) {
-        let voters = self.truth.members().conf_state().voters;
-        let to = *self.chance.pick(&voters);
+    /// Brings a new member to lead, which whoever is away has not heard of.
+    fn relay(&mut self, leader: usize) {
+        let newcomer = self.truth.members().iter().find(|member| self.first_members.get(member.id).is_none());
+        match newcomer.map(|member| (member.id, member.learner)) {
+            None => self.change_membership(leader, MemberChange::Add(known(self.hosts.len(), true))),
+            Some((id, true)) => self.change_membership(leader, MemberChange::Promote(id)),
+            Some((id, false)) if id != self.hosts[leader].id => self.transfer(leader, id),
+            Some(_) => {}
+        }
+    }
+
+    fn transfer(&mut self, leader: usize, to: MemberId) {
         self.report.sight("transfers asked for");
         self.successor = Some(to);
         self.tell(|| format!("member {leader} is to hand over to {to}"));
@@ -39,8 +52,7 @@ impl World {
         self.inside(leader, 1, crate::world::Happening::Turn);
     }
 
-    fn change_membership(&mut self, leader: usize) {
-        let Some(change) = self.draw_change() else { return };
+    fn change_membership(&mut self, leader: usize, change: MemberChange) {
         let raft = MembershipChange::from(&change);
         self.tell(|| format!("member {leader} is to {raft:?}"));
         self.report.sight("membership changes asked for");

@@ -29,6 +29,9 @@ const PATIENCE: u64 = 6 * SECOND;
 const TICK: u64 = 100 * MS;
 const CLIENTS: usize = 4;
 const WATCHERS: usize = 4;
+/// In one of so many runs somebody is away while a member that it does not know comes to lead: nothing else brings that
+/// about often enough to hold what it takes.
+const RELAYS: u64 = 8;
 
 /// What must not be.
 #[derive(Debug, Clone)]
@@ -97,6 +100,8 @@ pub enum Outside {
     Watcher(usize),
     Fault,
     Operator,
+    /// A member is gone until the storm ends.
+    Sleep(usize),
     Start(usize),
     /// A member that stood still goes on.
     Resume(usize),
@@ -125,6 +130,8 @@ pub struct World {
     /// What goes wrong in this run.
     faults: Vec<Fault>,
     pub storming: bool,
+    /// Whether somebody is away while a member that it does not know comes to lead.
+    pub relays: bool,
     /// Whom leadership was to go to.
     pub successor: Option<MemberId>,
     pub clients_act: bool,
@@ -156,6 +163,7 @@ impl World {
             first_members,
             faults: Fault::repertoire(&mut chance, count),
             storming: true,
+            relays: count > 1 && seed % RELAYS == 0,
             successor: None,
             clients_act: true,
             clients: (0..CLIENTS).map(Client::new).collect(),
@@ -171,7 +179,12 @@ impl World {
         (0..CLIENTS).for_each(|client| self.soon(Outside::Client(client), 100 * MS));
         (0..WATCHERS).for_each(|watcher| self.soon(Outside::Watcher(watcher), 100 * MS));
         self.soon(Outside::Fault, 4 * SECOND);
-        self.soon(Outside::Operator, 8 * SECOND);
+        if self.relays {
+            self.after(STORM / 4, Outside::Sleep(0));
+            self.after(STORM / 4, Outside::Operator);
+        } else {
+            self.soon(Outside::Operator, 8 * SECOND);
+        }
         self.after(STORM, Outside::FaultsEnd);
         self.after(STORM + CALM, Outside::ClientsEnd);
         self.after(STORM + CALM + QUIET, Outside::End);
@@ -229,6 +242,7 @@ impl World {
             Outside::Watcher(watcher) => self.watcher_acts(watcher)?,
             Outside::Fault => self.fault(),
             Outside::Operator => self.operate(),
+            Outside::Sleep(place) => self.be_away(place, STORM),
             Outside::Start(place) => self.start(place)?,
             Outside::Resume(place) => self.resume(place),
             Outside::FaultsEnd => self.calm_down(),
