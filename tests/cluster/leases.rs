@@ -19,7 +19,7 @@ use crate::MACHINE;
 use crate::cluster::{Cluster, LOOK, Shape};
 use crate::member::Member;
 
-/// So much of a lease's time may have passed without being recorded, and comes back when members start anew: a leader looks every 10 s for
+/// So much of a lease's time may have passed without being recorded, and comes back when a member starts anew: a leader looks every 10 s for
 /// those of which 30 s have passed since they were last recorded.
 const UNRECORDED: Duration = Duration::from_secs(40);
 /// A lease dies at most so long after its time while nothing happens to the members.
@@ -157,12 +157,13 @@ impl Herd {
         let mut latest = Duration::ZERO;
         for Left { key, ttl, granted: (before, after) } in &self.left {
             let allowed = |died: SystemTime| {
-                let lived = upsets.iter().filter(|upset| upset.at > *before && upset.at < died);
-                let longer = lived.map(|upset| {
-                    let back = if upset.restarted { UNRECORDED.min(*ttl) } else { Duration::ZERO };
-                    2 * self.election + upset.all_away + back
-                });
-                *ttl + LATE + longer.sum::<Duration>()
+                let lived = || upsets.iter().filter(|upset| upset.at > *before && upset.at < died);
+                let longer = lived().map(|upset| 2 * self.election + upset.all_away);
+                // Each start gives back what was not recorded, all of them together no more than had passed by the last.
+                let starts = || lived().filter(|upset| upset.restarted);
+                let passed = starts().map(|upset| upset.at.duration_since(*before).unwrap_or_default()).max();
+                let back = starts().map(|_| UNRECORDED.min(*ttl)).sum::<Duration>().min(passed.unwrap_or_default());
+                *ttl + LATE + longer.sum::<Duration>() + back
             };
             let died = loop {
                 if let Some(died) = died(key).await {
