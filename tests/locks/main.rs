@@ -245,6 +245,31 @@ fn a_retry_with_the_same_idempotency_key_finds_the_place_of_the_first_try() {
 }
 
 #[test]
+fn a_place_that_a_retry_finds_late_stays_until_it_is_granted() {
+    let (_server, client) = start();
+    let lock = acquire(&client, "jobs", "");
+    let (key, body) = (("Idempotency-Key", "k1"), r#"{"wait":"60s","ttl":"6s"}"#);
+    let length = body.len();
+    let head = "POST /v1/locks/jobs HTTP/1.1\r\nHost: localhost\r\nIdempotency-Key: k1\r\n";
+    let mut stream = client.connect();
+    stream.write_all(format!("{head}Content-Length: {length}\r\n\r\n{body}").as_bytes()).unwrap();
+    waiting(&client, "jobs", 1);
+    let place = queue(&client, "jobs").queue.remove(0);
+    stream.shutdown(Shutdown::Both).unwrap();
+    let left = || queue(&client, "jobs").queue.first().and_then(|place| place.ttl).unwrap_or_default();
+    // A third of its time, after which what was just renewed is renewed again, would be too late.
+    until("it is renewed though nobody waits", || left() < 1.5);
+    thread::scope(|scope| {
+        let ask = || client.send("POST", "/v1/locks/jobs", &[key], body.as_bytes());
+        let waiter = scope.spawn(ask);
+        until("it is not renewed", || left() > 3.0);
+        release(&client, &lock).expect(200);
+        let found: LockObject = waiter.join().unwrap().expect(200).shape();
+        assert_eq!((found.holder, found.fencing_token), (place.holder, place.fencing_token));
+    });
+}
+
+#[test]
 fn the_keys_of_a_lock_are_those_of_etcds_client_and_others_do_not_count() {
     let (_server, client) = start();
     let lock = acquire(&client, "%2Fmy-lock%2F", "");

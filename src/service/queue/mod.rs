@@ -265,7 +265,11 @@ impl Service {
         until: Instant,
     ) -> Result<Option<(Place, Revision)>, Error> {
         let mut keeping = match entry.life {
-            Life::Own(ttl) => entry.name.lease(&taken.key).map(|lease| self.keep_renewed(lease, ttl, began)),
+            // How long ago the request that took it was cut off, and its lease renewed last, is not known.
+            Life::Own(ttl) => {
+                let due = if taken.replayed { Instant::now() } else { began + every(ttl) };
+                entry.name.lease(&taken.key).map(|lease| self.keep_renewed(lease, ttl, due))
+            }
             Life::Lease(_) => None,
         };
         let line = self.line(&entry.name);

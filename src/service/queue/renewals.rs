@@ -63,12 +63,12 @@ impl Drop for Keeping {
 }
 
 impl Service {
-    /// Keeps a lease alive that had all of its time at `since`.
-    pub(super) fn keep_renewed(&self, lease: LeaseId, ttl: Ttl, since: Instant) -> Keeping {
+    /// Keeps a lease alive that is to be renewed first at `due`.
+    pub(super) fn keep_renewed(&self, lease: LeaseId, ttl: Ttl, due: Instant) -> Keeping {
         let renewals = &self.0.renewals;
         let (tell, lost) = oneshot::channel();
         let mut book = renewals.book.lock();
-        let number = book.add(lease, every(ttl), since, tell);
+        let number = book.add(lease, every(ttl), due, tell);
         if !std::mem::replace(&mut book.runs, true) {
             tokio::spawn(self.clone().run_renewals());
         }
@@ -144,9 +144,9 @@ struct Batch {
 }
 
 impl Book {
-    fn add(&mut self, lease: LeaseId, every: Duration, since: Instant, tell: oneshot::Sender<Error>) -> u64 {
+    fn add(&mut self, lease: LeaseId, every: Duration, due: Instant, tell: oneshot::Sender<Error>) -> u64 {
         self.next += 1;
-        self.kept.insert(self.next, Kept { lease, every, due: since + every, tell });
+        self.kept.insert(self.next, Kept { lease, every, due, tell });
         self.next
     }
 
@@ -196,9 +196,10 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
+    /// A lease that had all of its time at `since`.
     fn add(book: &mut Book, lease: u64, every: Duration, since: Instant) -> oneshot::Receiver<Error> {
         let (tell, lost) = oneshot::channel();
-        book.add(LeaseId(lease), every, since, tell);
+        book.add(LeaseId(lease), every, since + every, tell);
         lost
     }
 
