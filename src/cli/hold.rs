@@ -122,7 +122,7 @@ impl<'a> Hold<'a> {
                     }
                     next = self.since + self.ttl / RENEWALS;
                 }
-                Ok(Err(failure)) if GONE.contains(&failure.code()) => return self.lost(&failure.to_string()),
+                Ok(Err(failure)) if is_gone(&failure) => return self.lost(&failure.to_string()),
                 Ok(Err(failure)) => {
                     if !std::mem::replace(&mut troubled, true) {
                         let left = end.saturating_duration_since(Instant::now()).as_secs_f64();
@@ -139,6 +139,20 @@ impl<'a> Hold<'a> {
         }
     }
 
+    /// Renews it, and tries that for as long as it may last.
+    ///
+    /// # Errors
+    /// What the last endpoint said. Unless [`is_gone`], it may be ours still.
+    pub(crate) async fn confirm(&mut self) -> Outcome<()> {
+        let end = Instant::now() + self.ttl;
+        loop {
+            match self.renew().await {
+                Err(failure) if !is_gone(&failure) && Instant::now() + PAUSE < end => sleep(PAUSE).await,
+                confirmed => return confirmed,
+            }
+        }
+    }
+
     /// It is ours anew: the server carried that out after the moment `since`.
     pub(crate) fn begin_anew(&mut self, since: Instant) {
         self.since = since;
@@ -147,7 +161,7 @@ impl<'a> Hold<'a> {
     /// Asks every endpoint once at most to set what is left back to the whole time.
     ///
     /// # Errors
-    /// What the last endpoint said. With [`GONE`] it is ours no longer.
+    /// What the last endpoint said. When [`is_gone`], it is ours no longer.
     pub(crate) async fn renew(&mut self) -> Outcome<()> {
         let request = Request::plain(Method::POST, self.keepalive.clone(), Bytes::new());
         let patience = (self.ttl / 6).clamp(SHORTEST_ANSWER, LONGEST_ANSWER);
@@ -169,7 +183,7 @@ impl<'a> Hold<'a> {
                     self.since = sent;
                     return Ok(());
                 }
-                Ok(Err(failure)) if GONE.contains(&failure.code()) => return Err(failure),
+                Ok(Err(failure)) if is_gone(&failure) => return Err(failure),
                 Ok(Err(failure)) => last = Some(failure),
                 Err(_) => {
                     let message = format!("{endpoint} gave no answer in {patience:?}");
@@ -200,4 +214,9 @@ impl<'a> Hold<'a> {
             }
         }
     }
+}
+
+/// Whether the server says that it is ours no longer.
+pub(crate) fn is_gone(failure: &Failure) -> bool {
+    GONE.contains(&failure.code())
 }

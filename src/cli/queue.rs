@@ -6,13 +6,13 @@ use std::time::Duration;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method};
 use serde_json::{Map, Value};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
 use super::args::{Grace, Terms};
 use super::child::{Signals, ended_by};
 use super::client::{Answer, Client, Request};
 use super::exit::{Exit, Outcome};
-use super::hold::{Hold, Task};
+use super::hold::{Hold, Task, is_gone};
 use super::item;
 use super::output::{Output, member};
 use super::route::Route;
@@ -64,12 +64,7 @@ impl Queue<'_> {
     /// [`Exit::Precondition`] when others were first for as long as the terms say; those of [`Hold`].
     pub(crate) async fn stay(&self, client: &Client, out: &Output, stay: Stay<'_>) -> Outcome<()> {
         let mut signals = Signals::new()?;
-        let (hold, answer) = tokio::select! {
-            biased;
-            entered = self.enter(client, &stay) => entered?,
-            // The connection is closed, and the server gives the place up.
-            signal = signals.next() => return Err(ended_by(signal)),
-        };
+        let (hold, answer) = self.enter(client, &stay, &mut signals).await?;
         let place: Value = item::read(&answer.body)?;
         if stay.command.is_empty() {
             let told = if out.is_json() { out.line(&answer.body) } else { out.line(member(&place, "fencingToken")) };
@@ -90,8 +85,13 @@ impl Queue<'_> {
         hold.run(out, Task { command: stay.command, variables, grace: stay.grace }, &mut signals).await
     }
 
-    /// Waits to be the first. Dropped before that, it leaves no place behind.
-    async fn enter<'c>(&self, client: &'c Client, stay: &Stay<'_>) -> Outcome<(Hold<'c>, Answer)> {
+    /// Waits to be the first. A signal ends that, and leaves no place behind.
+    async fn enter<'c>(
+        &self,
+        client: &'c Client,
+        stay: &Stay<'_>,
+        signals: &mut Signals,
+    ) -> Outcome<(Hold<'c>, Answer)> {
         let ttl = stay.terms.ttl;
         let until = stay.terms.wait().map(|wait| Instant::now() + wait);
         let mut reached = false;
@@ -100,9 +100,16 @@ impl Queue<'_> {
             let wait =
                 until.map_or(LONGEST_WAIT, |until| until.saturating_duration_since(Instant::now())).min(LONGEST_WAIT);
             let sent = Instant::now();
-            let failure = match client.send(&self.request(stay, wait)?).await {
+            let request = self.request(stay, wait)?;
+            let answered = tokio::select! {
+                biased;
+                answered = client.send(&request) => answered,
+                // The connection is closed, and the server gives the place up.
+                signal = signals.next() => return Err(ended_by(signal)),
+            };
+            let failure = match answered {
                 Ok(answer) => {
-                    if let Some(hold) = self.hold(client, &answer, ttl, sent).await? {
+                    if let Some(hold) = self.hold(client, &answer, ttl, sent, signals).await? {
                         return Ok((hold, answer));
                     }
                     reached = true;
@@ -118,7 +125,10 @@ impl Queue<'_> {
                     if !std::mem::replace(&mut troubled, true) {
                         eprintln!("vardr: {failure}; it is tried again");
                     }
-                    sleep(PAUSE).await;
+                    tokio::select! {
+                        () = sleep(PAUSE) => {}
+                        signal = signals.next() => return Err(ended_by(signal)),
+                    }
                 }
                 _ => return Err(failure),
             }
@@ -136,24 +146,41 @@ impl Queue<'_> {
         Ok(request)
     }
 
-    /// The place that the server answered with; `None` where it is lost already.
+    /// The place that the server answered with; `None` where it is lost already, or given back because no server confirms it.
     ///
     /// While a request waits, the server keeps its place alive. How long ago it did so last is not known here, so that after
-    /// a longer wait the place is renewed first.
+    /// a longer wait the place is renewed first. A signal meanwhile gives it back.
     async fn hold<'c>(
         &self,
         client: &'c Client,
         answer: &Answer,
         ttl: Duration,
         sent: Instant,
+        signals: &mut Signals,
     ) -> Outcome<Option<Hold<'c>>> {
         let place = member(&item::read(&answer.body)?, self.face.place);
         let routes = [self.route(&format!("/{place}:keepalive"))?, self.route(&format!("/{place}"))?];
         let mut hold = Hold::new(client, format!("{} `{}`", self.face.what, self.name), routes, ttl, sent);
-        if sent.elapsed() < ttl / 3 || matches!(timeout(ttl, hold.renew()).await, Ok(Ok(()))) {
+        if sent.elapsed() < ttl / 3 {
             return Ok(Some(hold));
         }
-        Ok(None)
+        let confirmed = tokio::select! {
+            biased;
+            confirmed = hold.confirm() => confirmed,
+            signal = signals.next() => {
+                hold.give_back().await;
+                return Err(ended_by(signal));
+            }
+        };
+        match confirmed {
+            Ok(()) => Ok(Some(hold)),
+            Err(failure) if is_gone(&failure) => Ok(None),
+            Err(_) => {
+                // It may be there, and whoever asks again would wait behind it.
+                hold.give_back().await;
+                Ok(None)
+            }
+        }
     }
 }
 

@@ -1,11 +1,18 @@
 //! `vardr lock`: one command at a time, a token that rises, and nothing left behind however it ends.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use vardr::api::v1::schema::{LockObject, LockQueue};
 
 use super::support::Server;
+use super::support::http::Client;
 use super::{Running, client, eventually, is_alive, run, text};
 
 /// Says its number and its token, and lives until it is told to end.
@@ -104,6 +111,116 @@ fn a_signal_while_it_waits_leaves_no_place() {
         assert_eq!(second.wait().code(), Some(code));
         eventually("its place is gone", || queue(&server).queue.is_empty());
     }
+}
+
+/// What stands before a server, passes requests on to it and answers back, and has its own way with renewals.
+struct Front {
+    address: String,
+    /// Renewals that have come.
+    renewals: Arc<AtomicUsize>,
+}
+
+impl Front {
+    /// Renewals are answered with what this makes of their number, from 0; `None` passes them on.
+    fn before(server: &Server, renewal: fn(usize) -> Option<&'static str>) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let renewals = Arc::new(AtomicUsize::new(0));
+        let (client, count) = (client(server), Arc::clone(&renewals));
+        thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                let (client, count) = (client.clone(), Arc::clone(&count));
+                thread::spawn(move || {
+                    pass(stream, &client, |path| {
+                        let is_renewal = path.ends_with(":keepalive");
+                        is_renewal.then(|| renewal(count.fetch_add(1, Ordering::SeqCst))).flatten()
+                    })
+                });
+            }
+        });
+        Self { address, renewals }
+    }
+
+    fn renewals(&self) -> usize {
+        self.renewals.load(Ordering::SeqCst)
+    }
+}
+
+/// Passes one request on, and its answer back, unless there is an answer of one's own to its path: empty to keep silent.
+fn pass(mut stream: TcpStream, server: &Client, answer: impl Fn(&str) -> Option<&'static str>) {
+    let mut reader = BufReader::new(stream.try_clone().unwrap());
+    let (mut first, mut length) = (String::new(), 0);
+    reader.read_line(&mut first).unwrap();
+    let Some((method, rest)) = first.split_once(' ') else { return };
+    let path = rest.split(' ').next().unwrap();
+    for line in reader.by_ref().lines().map_while(Result::ok).take_while(|line| !line.is_empty()) {
+        if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+            length = value.trim().parse().unwrap();
+        }
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).unwrap();
+    let written = match answer(path) {
+        // Until it hangs up.
+        Some("") => reader.read(&mut [0]).map(drop),
+        Some(own) => write!(stream, "HTTP/1.1 {own}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"),
+        None => {
+            let passed = server.send(method, path, &[], &body);
+            let (status, length) = (passed.status, passed.body.len());
+            write!(stream, "HTTP/1.1 {status} X\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n")
+                .and_then(|()| stream.write_all(&passed.body))
+        }
+    };
+    // Whoever asked may be gone.
+    drop(written);
+}
+
+/// A command that waits at the front for longer than a third of its time, and the token of its place.
+fn waits_long(server: &Server, front: &Front) -> (Running, u64) {
+    let mut first = Running::start(server, &lock(&[], STAYS));
+    first.next();
+    let began = Instant::now();
+    let second = Running::start(server, &lock(&["--ttl", "3s", "--endpoint", &front.address], STAYS));
+    eventually("it waits", || queue(server).queue.len() == 1);
+    let token = queue(server).queue[0].fencing_token;
+    eventually("it waits long", || began.elapsed() > Duration::from_secs(2));
+    first.end();
+    (second, token)
+}
+
+#[test]
+fn a_place_that_a_server_does_not_confirm_at_first_is_kept() {
+    let server = Server::start();
+    let front = Front::before(&server, |number| (number < 2).then_some("503 Service Unavailable"));
+    let (mut second, token) = waits_long(&server, &front);
+    assert_eq!(seen(&second.next()).1, token);
+    assert!(front.renewals() > 2);
+    assert_eq!(queue(&server).queue, []);
+    assert_eq!(second.end(), Some(143));
+    assert_eq!(holder(&server), None);
+}
+
+#[test]
+fn a_signal_while_a_place_is_confirmed_gives_it_back() {
+    let server = Server::start();
+    let front = Front::before(&server, |_| Some(""));
+    let (mut second, token) = waits_long(&server, &front);
+    eventually("it is to be confirmed", || front.renewals() > 0);
+    assert_eq!(holder(&server).unwrap().fencing_token, token);
+    second.signal(Signal::TERM);
+    assert_eq!(second.wait().code(), Some(143));
+    assert_eq!(holder(&server), None);
+}
+
+#[test]
+fn a_place_that_no_server_confirms_is_given_back_before_it_is_asked_for_again() {
+    let server = Server::start();
+    let front = Front::before(&server, |_| Some("500 Internal Server Error"));
+    let (second, token) = waits_long(&server, &front);
+    // Asked for again, it is had at once and not confirmed.
+    let (_, again) = seen(&second.next());
+    assert!(again > token);
+    assert_eq!(queue(&server).queue, [], "it waits behind nobody");
 }
 
 #[test]
