@@ -534,7 +534,8 @@ struct Taken {
     replayed: bool,
 }
 
-/// A place whose request is under way. When that ends without holding, however it ends, the place is given up.
+/// A place whose request is under way. When that ends without holding, however it ends, the place is given up, unless its
+/// client had it before.
 #[derive(Debug)]
 struct Stay {
     service: Service,
@@ -542,8 +543,10 @@ struct Stay {
     attach: Attach,
     /// How long the place would last by itself.
     lasts: Duration,
-    /// Whether there may be a place that goes with the request.
-    gives_up: bool,
+    /// The revision before the first try. A place that is older was the client's before; `None` until that is known.
+    before: Option<Revision>,
+    /// Where there may be a place that goes with the request: what it is newer than.
+    gives_up: Option<Revision>,
     /// Whether it is not known of a try what came of it.
     unknown: bool,
     /// Whether a retry may find the place that a cut-off request left.
@@ -559,8 +562,10 @@ impl Stay {
             }
             Life::Lease(id) => (id, Attach::Lease(id), STEP),
         };
-        let (service, key) = (service.clone(), entry.name.place(lease)?);
-        Ok(Self { service, key, attach, lasts, gives_up: false, unknown: false, retried: call.idempotency.is_some() })
+        let (service, key, retried) = (service.clone(), entry.name.place(lease)?, call.idempotency.is_some());
+        // Under a lease of its own there was nothing before; a retry goes on with what its first try took.
+        let before = (retried || matches!(entry.life, Life::Own(_))).then_some(Revision::ZERO);
+        Ok(Self { service, key, attach, lasts, before, gives_up: None, unknown: false, retried })
     }
 
     /// Takes the place, however many leaders die over it.
@@ -582,7 +587,11 @@ impl Stay {
             attach: self.attach,
             previous: false,
         };
-        self.gives_up = true;
+        let before = match self.before {
+            Some(before) => before,
+            None => self.service.reader(call, Consistency::Linearizable).await?.revision(),
+        };
+        (self.before, self.gives_up) = (Some(before), Some(before));
         match self.service.write(call, Command::Put { put, condition: absent() }).await {
             Ok(done) => {
                 let Outcome::Written { now, .. } = done.outcome else { return Err(odd(&done.outcome)) };
@@ -594,7 +603,9 @@ impl Stay {
                 Err(Error::OutcomeUnknown)
             }
             Err(error) => {
-                self.gives_up = self.unknown;
+                if !self.unknown {
+                    self.gives_up = None;
+                }
                 match error {
                     Error::Refused { refusal, revision } => match *refusal {
                         Refusal::PreconditionFailed { current: Some(now) } => {
@@ -609,22 +620,29 @@ impl Stay {
     }
 
     fn keep(&mut self) {
-        self.gives_up = false;
+        self.gives_up = None;
     }
 
     /// Gives the place up, and says when it is gone. Goes on if nobody waits for it.
     async fn leave(&mut self) {
-        if std::mem::take(&mut self.gives_up) {
+        if let Some(before) = self.gives_up.take() {
             // It ends by itself, and a panic in it would have ended the process.
-            drop(tokio::spawn(self.give_up()).await);
+            drop(tokio::spawn(self.give_up(before)).await);
         }
     }
 
-    fn give_up(&self) -> impl Future<Output = ()> + Send + 'static {
-        let (service, key, until) = (self.service.clone(), self.key.clone(), Instant::now() + self.lasts);
+    fn give_up(&self, before: Revision) -> impl Future<Output = ()> + Send + 'static {
+        let (service, until) = (self.service.clone(), Instant::now() + self.lasts);
+        let is_newer = Compare {
+            range: KeyRange::single(&self.key),
+            operator: Operator::Greater,
+            target: CompareTarget::CreateRevision(before),
+        };
+        let delete = Delete { target: DeleteTarget::Key(self.key.clone()), previous: false };
+        let txn = Txn { compares: vec![is_newer], then: vec![Op::Delete(delete)], otherwise: Vec::new() };
         async move {
             loop {
-                match service.write(&Call::new(Instant::now() + STEP), delete(key.clone())).await {
+                match service.write(&Call::new(Instant::now() + STEP), Command::Txn(txn.clone())).await {
                     Err(error) if (passes(&error) || error == Error::OutcomeUnknown) && Instant::now() < until => {
                         sleep(RETRY).await;
                     }
@@ -637,8 +655,8 @@ impl Stay {
 
 impl Drop for Stay {
     fn drop(&mut self) {
-        if self.gives_up && !self.retried {
-            drop(tokio::spawn(self.give_up()));
+        if let Some(before) = self.gives_up.take().filter(|_| !self.retried) {
+            drop(tokio::spawn(self.give_up(before)));
         }
     }
 }
@@ -693,27 +711,4 @@ fn odd(outcome: &Outcome) -> Error {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_place_is_named_after_its_lease_and_nothing_else_is_one() {
-        let name = QueueName::new("jobs").unwrap();
-        let key = name.place(LeaseId(0x694d)).unwrap();
-        assert_eq!(key.as_bytes(), b"jobs/694d");
-        assert_eq!(name.lease(&key), Some(LeaseId(0x694d)));
-        for other in ["jobs/694D", "jobs/0694d", "jobs/x", "jobs/", "jobs/a/694d", "job/694d", "jobs694d", "jobs/+1"] {
-            assert_eq!(name.lease(&Key::new(other).unwrap()), None, "{other}");
-        }
-    }
-
-    #[test]
-    fn a_name_may_have_slashes_anywhere_and_leaves_room_for_a_lease() {
-        let name = QueueName::new("/my-lock/").unwrap();
-        assert_eq!(name.place(LeaseId(1)).unwrap().as_bytes(), b"/my-lock//1");
-        assert_eq!(QueueName::new(""), None);
-        assert_eq!(QueueName::new("x".repeat(QueueName::MAX_BYTES + 1)), None);
-        let longest = QueueName::new("x".repeat(QueueName::MAX_BYTES)).unwrap();
-        assert_eq!(longest.place(LeaseId(u64::MAX)).unwrap().as_bytes().len(), MAX_KEY_BYTES);
-    }
-}
+mod tests;
