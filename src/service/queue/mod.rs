@@ -415,6 +415,7 @@ pub struct Observation {
     /// Who was said last to be first: token and revision of the value.
     said: Option<(Revision, Revision)>,
     ready: VecDeque<Observed>,
+    ended: bool,
 }
 
 /// What an [`Observation`] says.
@@ -424,7 +425,8 @@ pub enum Observed {
     First { revision: Revision, place: Option<Place> },
     /// Nothing has changed for a while.
     Alive,
-    /// The stream ends: it was read too slowly, the server drains, or the member has stopped.
+    /// The stream ends: it was read too slowly, the server drains, the member has stopped, or the queue has more than
+    /// [`MAX_QUEUE_PLACES`].
     End(Option<Error>),
 }
 
@@ -454,6 +456,7 @@ impl Service {
             begun: false,
             said: None,
             ready: VecDeque::new(),
+            ended: false,
         })
     }
 }
@@ -470,6 +473,9 @@ impl Observation {
         loop {
             if let Some(said) = self.ready.pop_front() {
                 return Some(said);
+            }
+            if self.ended {
+                return None;
             }
             match self.stream.next().await? {
                 WatchItem::State(items) => items.into_iter().for_each(|item| self.put(item)),
@@ -498,6 +504,12 @@ impl Observation {
                 WatchItem::Compacted { .. } | WatchItem::Lagging { .. } | WatchItem::Closed => {
                     return Some(Observed::End(None));
                 }
+            }
+            if self.places.len() as u64 > MAX_QUEUE_PLACES {
+                self.ended = true;
+                self.places.clear();
+                self.tokens.clear();
+                self.ready.push_back(Observed::End(Some(too_long(&self.name))));
             }
         }
     }
