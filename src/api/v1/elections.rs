@@ -194,7 +194,7 @@ async fn say(api: &State, parts: &Parts, body: Body) -> Result<Answer, Problem> 
     }
     let found = api.service().queue(&call, Consistency::Linearizable, &name).await?;
     let problem = Problem::new(Code::NotLeader, format!("the candidate {lease} does not lead")).at(found.revision);
-    Err(problem.with_json("leader", queue::first(&name, &found.places, Show::Election)))
+    Err(problem.with_json("leader", queue::first(&name, found.places.first(), Show::Election)))
 }
 
 async fn observe(api: &State, parts: &Parts, raw: &str) -> Result<Response, Problem> {

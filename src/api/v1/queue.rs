@@ -198,11 +198,11 @@ where
         Entered::First { place, revision, replayed } => {
             Ok(answer(revision, &name, &place, show).with_replayed(replayed))
         }
-        Entered::Behind(behind) => {
+        Entered::Behind { revision, first: place } => {
             let (code, what) = show.behind();
             let waited = if wait.is_zero() { String::new() } else { format!(" for {} s", wait.as_secs_f64()) };
-            let problem = Problem::new(code, format!("{what}{waited}")).at(behind.revision);
-            Err(problem.with_json(show.first(), first(&name, &behind.places, show)))
+            let problem = Problem::new(code, format!("{what}{waited}")).at(revision);
+            Err(problem.with_json(show.first(), first(&name, place.as_ref(), show)))
         }
     }
 }
@@ -220,7 +220,7 @@ pub async fn look(api: &State, parts: &Parts, raw: &str, show: Show) -> Result<A
     let mut object = Object::begin(&mut out);
     object.number("revision", found.revision.get());
     object.string("name", &text(&name));
-    object.raw(show.first(), &first(&name, &found.places, show));
+    object.raw(show.first(), &first(&name, found.places.first(), show));
     object.array("queue", found.places.iter().skip(1), |out, place| write_place(out, &name, place, show));
     object.end();
     Ok(Answer::json(found.revision, out))
@@ -298,9 +298,9 @@ pub fn write_place(out: &mut Vec<u8>, name: &QueueName, place: &Place, show: Sho
 
 /// The first place as an object, or null.
 #[must_use]
-pub fn first(name: &QueueName, places: &[Place], show: Show) -> Vec<u8> {
+pub fn first(name: &QueueName, place: Option<&Place>, show: Show) -> Vec<u8> {
     let mut out = Vec::with_capacity(192);
-    match places.first() {
+    match place {
         Some(place) => write_place(&mut out, name, place, show),
         None => out.extend_from_slice(b"null"),
     }

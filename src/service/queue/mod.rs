@@ -132,7 +132,11 @@ pub enum Entered {
         replayed: bool,
     },
     /// Others were first for as long as the request would wait. It left no place behind.
-    Behind(Queue),
+    Behind {
+        /// Who is first at this revision, if anybody still is.
+        revision: Revision,
+        first: Option<Place>,
+    },
 }
 
 impl Service {
@@ -154,11 +158,10 @@ impl Service {
     pub async fn enter(&self, call: &Call, entry: Entry) -> Result<Entered, Error> {
         let until = Instant::now() + entry.wait;
         if entry.wait.is_zero() && call.idempotency.is_none() {
-            let queue = self.queue(call, Consistency::Linearizable, &entry.name).await?;
-            let mine =
-                matches!((entry.life, queue.places.first()), (Life::Lease(lease), Some(first)) if first.lease == lease);
-            if !queue.places.is_empty() && !mine {
-                return Ok(Entered::Behind(queue));
+            let (revision, first) = self.first(call, &entry.name, None).await?;
+            let is_mine = |first: &Place| matches!(entry.life, Life::Lease(lease) if first.lease == lease);
+            if first.as_ref().is_some_and(|first| !is_mine(first)) {
+                return Ok(Entered::Behind { revision, first });
             }
         }
         let mut stay = Stay::new(self, call, &entry)?;
@@ -166,9 +169,8 @@ impl Service {
         let taken = stay.take(call, &entry).await?;
         let Some((place, revision)) = self.wait_first(call, &entry, &taken, began, until).await? else {
             stay.leave().await;
-            let mut queue = self.queue(call, Consistency::Linearizable, &entry.name).await?;
-            queue.places.retain(|place| place.key != taken.key);
-            return Ok(Entered::Behind(queue));
+            let (revision, first) = self.first(call, &entry.name, Some(&taken.key)).await?;
+            return Ok(Entered::Behind { revision, first });
         };
         let (place, revision) = match entry.life {
             // Whoever has waited begins with all of its time. The lease was there, and after that the place.
@@ -233,8 +235,8 @@ impl Service {
         lease: LeaseId,
         value: Bytes,
     ) -> Result<Option<(Place, bool)>, Error> {
-        let queue = self.queue(call, Consistency::Linearizable, name).await?;
-        let Some(place) = queue.places.into_iter().next().filter(|first| first.lease == lease) else { return Ok(None) };
+        let (_, first) = self.first(call, name, None).await?;
+        let Some(place) = first.filter(|first| first.lease == lease) else { return Ok(None) };
         // Whoever is first stays first while the place lasts.
         let lasts = Compare {
             range: KeyRange::single(&place.key),
@@ -362,6 +364,27 @@ impl Service {
         self.each_place(reader, name, false, |place| places.push(place)).await?;
         places.sort_by_key(|place| place.token);
         Ok(Queue { revision: reader.revision(), places })
+    }
+
+    /// The first place of a queue but for one, and the revision at which it is. Only its own value is read: of those that
+    /// wait there may be many.
+    async fn first(
+        &self,
+        call: &Call,
+        name: &QueueName,
+        besides: Option<&Key>,
+    ) -> Result<(Revision, Option<Place>), Error> {
+        let reader = self.reader(call, Consistency::Linearizable).await?;
+        let mut first: Option<(Revision, Key)> = None;
+        let take = |place: Place| {
+            let place = (place.token, place.key);
+            if besides != Some(&place.1) && first.as_ref().is_none_or(|first| place < *first) {
+                first = Some(place);
+            }
+        };
+        self.each_place(&reader, name, true, take).await?;
+        let item = first.map(|(_, key)| reader.get(&key, None)).transpose()?.flatten();
+        Ok((reader.revision(), item.and_then(|item| self.place(name, item))))
     }
 
     /// Gives every place of a queue to `take`, in order of key; without their values, if `keys_only`.
