@@ -5,7 +5,7 @@
 //! times come to be renewed together and stay so. Keepalives and heartbeats of clients do not come through here: each is a
 //! request of its own, to be answered at once, and those that come together share an entry of the log all the same.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -55,7 +55,7 @@ impl Drop for Keeping {
     fn drop(&mut self) {
         let renewals = &self.service.0.renewals;
         let mut book = renewals.book.lock();
-        book.kept.remove(&self.number);
+        book.remove(self.number);
         if book.kept.is_empty() {
             renewals.changed.notify_one();
         }
@@ -68,12 +68,16 @@ impl Service {
         let renewals = &self.0.renewals;
         let (tell, lost) = oneshot::channel();
         let mut book = renewals.book.lock();
+        let earliest = book.earliest();
         let number = book.add(lease, every(ttl), due, tell);
+        let is_sooner = book.earliest() != earliest;
         if !std::mem::replace(&mut book.runs, true) {
             tokio::spawn(self.clone().run_renewals());
         }
         drop(book);
-        renewals.changed.notify_one();
+        if is_sooner {
+            renewals.changed.notify_one();
+        }
         Keeping { service: self.clone(), number, lost }
     }
 
@@ -110,8 +114,11 @@ impl Service {
                 }
             }
             Err(error) if passes(&error) || error == Error::OutcomeUnknown => {
+                let earliest = book.earliest();
                 book.hasten(&batch, Instant::now() + RETRY);
-                renewals.changed.notify_one();
+                if book.earliest() != earliest {
+                    renewals.changed.notify_one();
+                }
             }
             Err(error) => batch.places.iter().for_each(|(number, _)| book.lose(*number, error.clone())),
         }
@@ -125,6 +132,8 @@ struct Book {
     /// Whether somebody looks at what comes due.
     runs: bool,
     kept: BTreeMap<u64, Kept>,
+    /// When which of them is due.
+    due: BTreeSet<(Instant, u64)>,
 }
 
 #[derive(Debug)]
@@ -143,15 +152,25 @@ struct Batch {
     within: Duration,
 }
 
+impl Kept {
+    /// Becomes due at another time.
+    fn move_to(&mut self, at: Instant, number: u64, due: &mut BTreeSet<(Instant, u64)>) {
+        due.remove(&(self.due, number));
+        self.due = at;
+        due.insert((at, number));
+    }
+}
+
 impl Book {
     fn add(&mut self, lease: LeaseId, every: Duration, due: Instant, tell: oneshot::Sender<Error>) -> u64 {
         self.next += 1;
         self.kept.insert(self.next, Kept { lease, every, due, tell });
+        self.due.insert((due, self.next));
         self.next
     }
 
     fn earliest(&self) -> Option<Instant> {
-        self.kept.values().map(|kept| kept.due).min()
+        self.due.first().map(|(due, _)| *due)
     }
 
     /// Once something is due: that, and with it what is in the second half of its wait.
@@ -162,7 +181,7 @@ impl Book {
         let soon = self.kept.iter_mut().filter(|(_, kept)| kept.due <= now + kept.every / 2);
         let taken: Vec<_> = soon
             .map(|(number, kept)| {
-                kept.due = now + kept.every;
+                kept.move_to(now + kept.every, *number, &mut self.due);
                 (*number, kept.lease, kept.every)
             })
             .collect();
@@ -177,13 +196,19 @@ impl Book {
     fn hasten(&mut self, batch: &Batch, at: Instant) {
         for (number, _) in &batch.places {
             if let Some(kept) = self.kept.get_mut(number) {
-                kept.due = kept.due.min(at);
+                kept.move_to(kept.due.min(at), *number, &mut self.due);
             }
         }
     }
 
+    fn remove(&mut self, number: u64) -> Option<Kept> {
+        let kept = self.kept.remove(&number)?;
+        self.due.remove(&(kept.due, number));
+        Some(kept)
+    }
+
     fn lose(&mut self, number: u64, error: Error) {
-        if let Some(kept) = self.kept.remove(&number) {
+        if let Some(kept) = self.remove(number) {
             // Whoever does not wait any more need not know.
             drop(kept.tell.send(error));
         }
@@ -261,5 +286,18 @@ mod tests {
         assert_eq!(lost.try_recv(), Ok(Error::NoLeader));
         book.lose(1, Error::NoLeader);
         assert_eq!(book.earliest(), None);
+    }
+
+    #[test]
+    fn what_is_due_first_is_known_whatever_comes_moves_and_goes() {
+        let (mut book, start) = (Book::default(), Instant::now());
+        let _lost = [(1, 30), (2, 20), (3, 10)].map(|(lease, every)| add(&mut book, lease, every * SECOND, start));
+        let batches = book.take(start + 10 * SECOND);
+        assert_eq!(leases(&batches), [2, 3]);
+        for (gone, earliest) in [(0, Some(20)), (3, Some(30)), (1, Some(30)), (2, None)] {
+            book.remove(gone);
+            assert_eq!(book.earliest(), earliest.map(|seconds| start + seconds * SECOND), "after {gone}");
+            assert_eq!(book.due.len(), book.kept.len());
+        }
     }
 }
