@@ -53,7 +53,7 @@ async fn carry_out(api: &State, parts: &Parts, key: &[u8], body: Body) -> Result
         Method::PUT => ask.put(lease),
         Method::POST => ask.post(lease),
         Method::DELETE => ask.delete(),
-        _ if ask.wait && !ask.quorum => return wait(api, path, &ask).await,
+        _ if ask.wait && !ask.quorum => return wait(api, path, &ask),
         _ => return get(api, &call, path, &ask).await,
     };
     let (revision, event) = api.service().write_node(&call, NodeWrite { path, change }).await?;
@@ -137,10 +137,10 @@ async fn get(api: &State, call: &Call, path: NodePath, ask: &Ask) -> Result<Resp
 }
 
 /// Answers at once with the headers, and with changes as they come: one, or all of a stream.
-async fn wait(api: &State, path: NodePath, ask: &Ask) -> Result<Response, Error> {
+fn wait(api: &State, path: NodePath, ask: &Ask) -> Result<Response, Error> {
     let since = (ask.wait_index > 0).then_some(Revision(ask.wait_index));
     let request = NodeWatchRequest { path, recursive: ask.recursive, since, stream: ask.stream };
-    let watch = api.service().watch_node(request).await?;
+    let watch = api.service().watch_node(request)?;
     let revision = watch.revision();
     Ok(respond(api, StatusCode::OK, revision, changes(watch, ask.stream)))
 }
