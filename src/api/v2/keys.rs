@@ -15,8 +15,9 @@ use super::ask::Ask;
 use super::form::{self, Form, Kind};
 use super::{Error, ErrorCode, show};
 use crate::api::State;
+use crate::model::limits::MAX_SHOWN_BYTES;
 use crate::model::{Action, NodeEvent, NodePath, NodeWrite, Revision};
-use crate::service::{Call, Consistency, NodeWatch, NodeWatchRequest};
+use crate::service::{self, Call, Consistency, NodeWatch, NodeWatchRequest, ShownNode};
 
 /// What the paths of keys begin with.
 pub(super) const PATH: &str = "/v2/keys";
@@ -133,7 +134,20 @@ async fn read_body(body: Body, limit: usize) -> Result<Bytes, String> {
 async fn get(api: &State, call: &Call, path: NodePath, ask: &Ask) -> Result<Response, Error> {
     let consistency = if ask.quorum { Consistency::Linearizable } else { Consistency::Serializable };
     let (revision, shown) = api.service().node(call, consistency, path, ask.recursive).await?;
-    Ok(respond(api, StatusCode::OK, revision, show::read(&shown).into()))
+    Ok(respond(api, StatusCode::OK, revision, Body::from(shown_bytes(shown).await?)))
+}
+
+/// What is read, as it is answered. A directory takes long to write and is long to let go of.
+async fn shown_bytes(shown: ShownNode) -> Result<Vec<u8>, service::Error> {
+    let is_directory = shown.node.is_directory();
+    let write = move || show::read(&shown, MAX_SHOWN_BYTES).ok_or_else(ShownNode::too_large);
+    if !is_directory {
+        return write();
+    }
+    match tokio::task::spawn_blocking(write).await {
+        Ok(written) => written,
+        Err(error) => Err(service::Error::Storage(format!("an answer was cut off: {error}").into())),
+    }
 }
 
 /// Answers at once with the headers, and with changes as they come: one, or all of a stream.

@@ -28,6 +28,17 @@ pub struct ShownNode {
     pub nodes: Vec<ShownNode>,
 }
 
+impl ShownNode {
+    /// What is said of a directory with more in it than is shown at once.
+    #[must_use]
+    pub fn too_large() -> Error {
+        Error::InvalidArgument(format!(
+            "the directory has more than {MAX_SHOWN_NODES} nodes or {MAX_SHOWN_BYTES} bytes to show: ask for the \
+             directories in it one by one"
+        ))
+    }
+}
+
 /// Why a directory is not shown.
 enum Unshown {
     Read(ReadError),
@@ -70,10 +81,7 @@ impl Service {
         match reader.run(false, read).await? {
             Ok(Some(shown)) => Ok((revision, shown)),
             Ok(None) => Err(Error::Storage("a directory was lost while it was read".into())),
-            Err(()) => Err(Error::InvalidArgument(format!(
-                "the directory has more than {MAX_SHOWN_NODES} nodes or {MAX_SHOWN_BYTES} bytes to show: ask for \
-                 the directories in it one by one"
-            ))),
+            Err(()) => Err(ShownNode::too_large()),
         }
     }
 
