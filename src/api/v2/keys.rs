@@ -15,7 +15,7 @@ use super::ask::Ask;
 use super::form::{self, Form, Kind};
 use super::{Error, ErrorCode, show};
 use crate::api::State;
-use crate::model::limits::MAX_SHOWN_BYTES;
+use crate::model::limits::{MAX_DRAINED_BYTES, MAX_SHOWN_BYTES};
 use crate::model::{Action, NodeEvent, NodePath, NodeWrite, Revision};
 use crate::service::{self, Call, Consistency, NodeWatch, NodeWatchRequest, ShownNode};
 
@@ -25,8 +25,6 @@ pub(super) const PATH: &str = "/v2/keys";
 pub(super) const PATTERN: &str = "/v2/keys/{*key}";
 /// How long a request may take, as etcd has it with its default election timeout. What is waited for is not counted.
 const TIMEOUT: Duration = Duration::from_secs(7);
-/// How much of a body is read, at most. A larger one ends the connection.
-const DRAINED_BYTES: usize = 16 * 1024 * 1024;
 /// What Go says of a form that is larger than allowed.
 const TOO_LARGE: &str = "http: POST too large";
 
@@ -105,7 +103,7 @@ async fn read_form(api: &State, parts: &Parts, body: Body, call: &Call) -> Resul
 /// The bytes of a body within a limit. Of one that is larger, the rest is read and thrown away up to a point, since many clients
 /// listen for no answer before they have sent everything.
 async fn read_body(body: Body, limit: usize) -> Result<Bytes, String> {
-    let mut body = Limited::new(body, DRAINED_BYTES);
+    let mut body = Limited::new(body, limit.max(MAX_DRAINED_BYTES));
     let (mut first, mut rest) = (Bytes::new(), Vec::new());
     let mut size = 0;
     while let Some(frame) = body.frame().await {
