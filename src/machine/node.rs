@@ -256,7 +256,7 @@ impl<S: Snapshot> Work<'_, S> {
         let cause = self.cause(Operation::CreateDirectory, telling.action);
         let write = Write { value: Bytes::new(), content_type: None, lease, anew: true };
         let event = told(Some(self.put_as(marker_of(path)?, write, &cause, telling.part())?))?;
-        Ok(NodeEvent { previous: replaced.or(event.previous), ..event })
+        Ok(event.in_place_of(replaced))
     }
 
     /// Puts another value in the place of a file's, or the same where its life alone begins anew.

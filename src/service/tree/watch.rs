@@ -185,11 +185,10 @@ impl Teller {
                 (std::mem::replace(&mut self.gone, gone.clone()) != gone).then_some(told)
             }
             Part::Own => {
-                let mut told = NodeEvent::of(event)?;
+                let told = NodeEvent::of(event)?;
                 let replaced =
                     self.replaced.take().filter(|(at, node)| *at == event.revision && node.path == told.node.path);
-                told.previous = replaced.map(|(_, node)| node).or(told.previous);
-                Some(told)
+                Some(told.in_place_of(replaced.map(|(_, node)| node)))
             }
         }
     }
