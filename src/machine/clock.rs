@@ -15,7 +15,8 @@
 //! A leader that has nothing to propose for long proposes a `Noop` now and then, well within the bound: then the first
 //! write after a quiet night carries the right time.
 //!
-//! What depends on it: the times that history shows, and how long answers are kept. Leases do not.
+//! What depends on it: the times that history shows, how long answers are kept, and the dates that leases show. When a lease ends does
+//! not.
 
 use borsh::{BorshDeserialize, BorshSerialize};
 

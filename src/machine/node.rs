@@ -8,8 +8,8 @@ use bytes::Bytes;
 use super::tree::Removed;
 use super::work::{Stop, Work, lost};
 use crate::model::{
-    Action, Content, Event, EventKind, Key, KeyRange, LeaseId, Life, NodeChange, NodeCompare, NodeEvent, NodePath,
-    NodeRefusal, NodeWrite, Operation, Outcome, Part, Record, Refusal,
+    Action, Content, ContentType, Event, EventKind, Key, KeyRange, LeaseId, Life, NodeChange, NodeCompare, NodeEvent,
+    NodePath, NodeRefusal, NodeWrite, Operation, Outcome, Part, Record, Refusal,
 };
 use crate::mvcc::{ReadError, Write};
 use crate::storage::Snapshot;
@@ -81,14 +81,7 @@ impl<S: Snapshot> Work<'_, S> {
             }
             self.make_markers(markers)?;
         }
-        match content {
-            Content::File(value) => {
-                let lease = self.live(life);
-                let write = Write { value, content_type, lease, anew: true };
-                self.put_node(file, write, telling)
-            }
-            Content::Directory => self.put_directory(path, &file, present.is_some(), life, telling),
-        }
+        self.make_node(path, file, content, content_type, life, telling)
     }
 
     fn create_node(&mut self, path: &NodePath, content: Content, life: Option<Life>) -> Result<NodeEvent, Stop> {
@@ -100,13 +93,7 @@ impl<S: Snapshot> Work<'_, S> {
         let markers = self.missing_above(path)?;
         self.make_markers(markers)?;
         let telling = Telling { action: Action::Create, refresh: false };
-        match content {
-            Content::File(value) => {
-                let lease = self.live(life);
-                self.put_node(file, Write { value, content_type: None, lease, anew: true }, telling)
-            }
-            Content::Directory => self.put_directory(path, &file, false, life, telling),
-        }
+        self.make_node(path, file, content, None, life, telling)
     }
 
     fn update_node(
@@ -120,16 +107,14 @@ impl<S: Snapshot> Work<'_, S> {
         self.check_life(life)?;
         let telling = Telling { action: Action::Update, refresh };
         match self.must_find(path)? {
-            Found::File(record) => self.rewrite_node(file, record, value, life, telling),
+            Found::File(record) => {
+                self.rewrite_node(file, Some(record), Some(value).filter(|_| !refresh), life, telling)
+            }
             Found::Directory if !value.is_empty() => Err(NodeRefusal::NotAFile(path.clone()).into()),
             Found::Directory => {
                 let marker = marker_of(path)?;
-                let (value, content_type) = match self.load(&marker)? {
-                    Some(record) => (record.value.clone(), record.content_type.clone()),
-                    None => (Bytes::new(), None),
-                };
-                let lease = self.live(life);
-                self.put_node(marker, Write { value, content_type, lease, anew: false }, telling)
+                let record = self.load(&marker)?.cloned();
+                self.rewrite_node(marker, record, None, life, telling)
             }
         }
     }
@@ -146,7 +131,8 @@ impl<S: Snapshot> Work<'_, S> {
         self.check_life(life)?;
         let record = self.must_be_file(path)?;
         check(compare, &record)?;
-        self.rewrite_node(file, record, value, life, Telling { action: Action::CompareAndSwap, refresh })
+        let value = Some(value).filter(|_| !refresh);
+        self.rewrite_node(file, Some(record), value, life, Telling { action: Action::CompareAndSwap, refresh })
     }
 
     fn delete_node(&mut self, path: &NodePath, directory: bool, recursive: bool) -> Result<NodeEvent, Stop> {
@@ -231,46 +217,52 @@ impl<S: Snapshot> Work<'_, S> {
     fn make_markers(&mut self, markers: Vec<Key>) -> Result<(), Stop> {
         let cause = self.cause(Operation::CreateDirectory, Action::Create);
         for marker in markers {
-            let write = Write { value: Bytes::new(), content_type: None, lease: None, anew: true };
-            self.put_as(marker, write, &cause, Part::Silent)?;
+            self.put_as(marker, new_marker(None), &cause, Part::Silent)?;
         }
         Ok(())
     }
 
-    /// Makes a directory, in the place of a file where there is one.
-    fn put_directory(
+    /// Makes a node with a new life, in the place of a file where there is one.
+    fn make_node(
         &mut self,
         path: &NodePath,
-        file: &Key,
-        over_file: bool,
+        file: Key,
+        content: Content,
+        content_type: Option<ContentType>,
         life: Option<Life>,
         telling: Telling,
     ) -> Result<NodeEvent, Stop> {
-        let replaced = if over_file {
-            let cause = self.cause(Operation::CreateDirectory, telling.action);
-            told(self.delete_as(file, EventKind::Delete, &cause, Part::Replaced)?)?.previous
-        } else {
-            None
-        };
-        let lease = self.live(life);
-        let cause = self.cause(Operation::CreateDirectory, telling.action);
-        let write = Write { value: Bytes::new(), content_type: None, lease, anew: true };
-        let event = told(Some(self.put_as(marker_of(path)?, write, &cause, telling.part())?))?;
-        Ok(NodeEvent { previous: replaced.or(event.previous), ..event })
+        match content {
+            Content::File(value) => {
+                let lease = self.live(life);
+                self.put_node(file, Write { value, content_type, lease, anew: true }, telling)
+            }
+            Content::Directory => {
+                let cause = self.cause(Operation::CreateDirectory, telling.action);
+                let replaced = self.delete_as(&file, EventKind::Delete, &cause, Part::Replaced)?;
+                let replaced = replaced.map(|event| told(Some(event))).transpose()?.and_then(|told| told.previous);
+                let write = new_marker(self.live(life));
+                let event = told(Some(self.put_as(marker_of(path)?, write, &cause, telling.part())?))?;
+                Ok(event.in_place_of(replaced))
+            }
+        }
     }
 
-    /// Puts another value in the place of a file's, or the same where its life alone begins anew.
+    /// Puts a value in the place of a record's; without one, the record's own, whose life alone begins anew.
     fn rewrite_node(
         &mut self,
-        file: Key,
-        record: Record,
-        value: Bytes,
+        key: Key,
+        record: Option<Record>,
+        value: Option<Bytes>,
         life: Option<Life>,
         telling: Telling,
     ) -> Result<NodeEvent, Stop> {
-        let (value, content_type) = if telling.refresh { (record.value, record.content_type) } else { (value, None) };
+        let (value, content_type) = match value {
+            Some(value) => (value, None),
+            None => record.map(|record| (record.value, record.content_type)).unwrap_or_default(),
+        };
         let lease = self.live(life);
-        self.put_node(file, Write { value, content_type, lease, anew: false }, telling)
+        self.put_node(key, Write { value, content_type, lease, anew: false }, telling)
     }
 
     fn put_node(&mut self, key: Key, write: Write, telling: Telling) -> Result<NodeEvent, Stop> {
@@ -297,6 +289,11 @@ fn file_of(path: &NodePath) -> Result<Key, NodeRefusal> {
 
 fn marker_of(path: &NodePath) -> Result<Key, NodeRefusal> {
     Key::new(path.marker()).ok_or(NodeRefusal::Root)
+}
+
+/// A directory's marker, which has no value.
+fn new_marker(lease: Option<LeaseId>) -> Write {
+    Write { value: Bytes::new(), content_type: None, lease, anew: true }
 }
 
 /// The change that an event is, as etcd's v2 API tells it.

@@ -51,9 +51,12 @@ pub const MAX_DELETE_BYTES: u64 = 256 * 1024 * 1024;
 /// The segments of the path of a node on `/v2`, each of which may need a marker: `400` with error 209, and left out of listings
 /// where another dialect made more. etcd has no such bound.
 pub const MAX_NODE_DEPTH: usize = 256;
+/// What is read of a form on `/v2` that is larger than allowed, or that largest form where it is more: the connection ends beyond.
+pub const MAX_DRAINED_BYTES: usize = 16 * 1024 * 1024;
 /// The nodes that one `GET` on `/v2` may show: `400` with error 209 and what to do.
 pub const MAX_SHOWN_NODES: usize = 500_000;
-/// The bytes of keys and values that one `GET` on `/v2` may show: as [`MAX_SHOWN_NODES`].
+/// The bytes of the answer to one `GET` of a directory on `/v2`: as [`MAX_SHOWN_NODES`]. Of what is read for it, the keys and values
+/// are as bounded.
 pub const MAX_SHOWN_BYTES: usize = 64 * 1024 * 1024;
 /// The events that one read of the past may walk over: `400` with a hint.
 pub const MAX_WALK_STEPS: u64 = 100_000;

@@ -282,6 +282,12 @@ impl NodeEvent {
         };
         Some(Self { action: event.action, node, previous, time: event.time })
     }
+
+    /// The change as it is told where a file made way for the node, by an event of its own: that was there before.
+    #[must_use]
+    pub fn in_place_of(self, replaced: Option<Node>) -> Self {
+        Self { previous: replaced.or(self.previous), ..self }
+    }
 }
 
 #[cfg(test)]

@@ -31,7 +31,7 @@ pub struct ListQuery {
     pub max_bytes: usize,
     /// Leave the values empty.
     pub keys_only: bool,
-    /// Give of each directory what comes first in it.
+    /// Give of each directory what comes first in it, without its value.
     pub heads: bool,
 }
 
@@ -42,7 +42,8 @@ pub struct Listing {
     pub items: Vec<KeyValue>,
     /// The directories directly in it, each ending in `/`.
     pub directories: Vec<Key>,
-    /// Of each of these directories its marker or, where there is none, the first key below it; empty unless asked for.
+    /// Of each of these directories its marker or, where there is none, the first key below it, with an empty value; none
+    /// unless asked for.
     pub heads: Vec<KeyValue>,
     /// Where the next page begins, when there is one.
     pub next: Option<Bytes>,
@@ -137,8 +138,8 @@ impl<'a, 'b, S: Snapshot> Level<'a, 'b, S> {
         }
         let head = if self.query.heads {
             let Some(record) = self.resolve(key, found)? else { return Ok(None) };
-            let value = if self.query.keys_only { Bytes::new() } else { record.value };
-            Some(KeyValue { key: user_key(key.clone())?, record: Record { value, ..record } })
+            // Nobody asks for the value, and one for each directory would be far more than a page.
+            Some(KeyValue { key: user_key(key.clone())?, record: Record { value: Bytes::new(), ..record } })
         } else if self.is_there(key, found)? {
             None
         } else {
@@ -147,8 +148,8 @@ impl<'a, 'b, S: Snapshot> Level<'a, 'b, S> {
         if self.is_full() {
             return Ok(Some(Stop::Full(directory.bytes().clone())));
         }
+        self.bytes += directory.as_bytes().len() + head.as_ref().map_or(0, |head| head.key.as_bytes().len());
         self.listing.heads.extend(head);
-        self.bytes += directory.as_bytes().len();
         self.inside = Some((directory.clone(), 0));
         self.listing.directories.push(directory);
         Ok(None)

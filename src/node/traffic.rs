@@ -12,7 +12,7 @@ use crate::model::MemberId;
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Sent {
     pub delivered: u64,
-    /// Connections that ended while there was something to send.
+    /// Connections that were lost, whether or not there was something to send.
     pub failed: u64,
     /// How long the last one took to be handed to the system, in milliseconds.
     pub latest_ms: f64,

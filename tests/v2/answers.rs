@@ -181,3 +181,21 @@ fn a_path_has_its_bounds() {
     fails(&keys.put(&long, "value=1"), 400, 209, "the key has 4097 bytes; the longest key has 4096", 0);
     keys.put(long.get(..4095).unwrap(), "value=1").expect(201);
 }
+
+#[test]
+fn a_directory_whose_answer_is_too_long_is_refused_and_each_file_in_it_read() {
+    let (_server, keys) = start();
+    // Each byte becomes six.
+    let value = "%01".repeat(1536 * 1024);
+    for number in 0..8 {
+        keys.put(&format!("/large/{number}"), &format!("value={value}")).expect(201);
+    }
+    let cause =
+        "the directory has more than 500000 nodes or 67108864 bytes to show: ask for the directories in it one by one";
+    for path in ["/large", "/?recursive=true"] {
+        fails(&keys.get(path), 400, 209, cause, 0);
+    }
+    keys.get("/large/7").expect(200);
+    keys.delete("/large/7").expect(200);
+    assert!(keys.get("/large").expect(200).text().len() > 60 * 1024 * 1024);
+}

@@ -6,6 +6,17 @@ fn put_v1(keys: &Keys, path: &str, value: &str) -> u64 {
     keys.0.put(&format!("/v1/keys{path}"), value).value()["modRevision"].as_u64().unwrap()
 }
 
+/// A directory and what is below it, each level asked for by itself.
+fn levels(keys: &Keys, path: &str) -> Value {
+    let mut node = keys.get(path).expect(200).value()["node"].clone();
+    for below in node.get_mut("nodes").and_then(Value::as_array_mut).into_iter().flatten() {
+        if below["dir"] == true {
+            *below = levels(keys, below["key"].as_str().unwrap());
+        }
+    }
+    node
+}
+
 #[test]
 fn a_file_is_the_same_key_to_both() {
     let (_server, keys) = start();
@@ -139,10 +150,27 @@ fn what_is_too_deep_for_a_tree_is_read_by_its_path_alone() {
     put_v1(&keys, &deep, "1");
     put_v1(&keys, &"/a".repeat(256), "2");
     let all = keys.get("/?recursive=true").expect(200).text();
-    // The root, and the directories on the way to the one file.
-    assert_eq!(all.matches("\"dir\":true").count(), 256);
+    // The root, the directories on the way to the one file, and that of the same name, which what is deeper is in.
+    assert_eq!(all.matches("\"dir\":true").count(), 257);
     assert!(all.contains("\"value\":\"2\"") && !all.contains("\"value\":\"1\""));
+    let level = keys.get(&"/a".repeat(255)).expect(200).text();
+    assert_eq!((level.matches("\"dir\":true").count(), level.matches("\"value\":\"2\"").count()), (2, 1), "{level}");
     assert_eq!(keys.get(&deep).expect(200).value()["node"]["value"], "1");
+}
+
+#[test]
+fn a_directory_with_nothing_in_it_to_be_shown_is_shown_alike_alone_and_with_what_is_below() {
+    let (_server, keys) = start();
+    for key in ["/app/_h", "/b/_h/x", "/b/y"] {
+        put_v1(&keys, key, "1");
+    }
+    for key in ["%2Fs%2F%2Ft", "%2Fs%2Fu%2F..%2Ft", "%2Fs%2Fu%2Fv"] {
+        keys.0.put(&format!("/v1/keys?key={key}"), "1").expect(201);
+    }
+    let node = levels(&keys, "/");
+    let names: Vec<_> = node["nodes"].as_array().unwrap().iter().map(|node| node["key"].as_str().unwrap()).collect();
+    assert_eq!(names, ["/app", "/b", "/s"]);
+    assert_eq!(keys.get("/?recursive=true").expect(200).value()["node"], node);
 }
 
 #[test]

@@ -73,3 +73,11 @@ fn a_form_that_is_too_large_is_read_and_refused() {
     fails(&keys.put("/larger", &"x".repeat(11_000_000)), 400, 210, "http: POST too large", 0);
     keys.get("/large").expect(404);
 }
+
+#[test]
+fn a_form_is_as_large_as_the_server_allows() {
+    let server = Server::with_flags(&["--max-request-bytes", "20971520"]);
+    let keys = Keys(Client::new(server.address()));
+    keys.put("/large", &format!("value={}", "%2B".repeat(6 * 1024 * 1024))).expect(201);
+    assert_eq!(value(&keys, "/large").len(), 6 * 1024 * 1024);
+}

@@ -166,3 +166,27 @@ fn only_compaction_ends_what_can_be_looked_back_at() {
     let cleared = keys.get("/many?wait=true&waitIndex=999");
     fails(&cleared, 400, 401, "the requested history has been cleared [1000/999]", 1102);
 }
+
+#[test]
+fn a_long_history_is_looked_through_to_its_end_and_gone_on_from() {
+    // Together more than is looked at in one turn.
+    const WRITES: u64 = 150;
+    const KEYS: u64 = 128;
+    let (_server, keys) = start();
+    let puts = (0..KEYS).map(|key| format!(r#"{{"put":{{"key":"/many/{key}","value":"x"}}}}"#)).collect::<Vec<_>>();
+    let write = format!(r#"{{"then":[{}]}}"#, puts.join(","));
+    for _ in 0..WRITES {
+        keys.0.send("POST", "/v1/txn", &[("Content-Type", "application/json")], write.as_bytes()).expect(200);
+    }
+    let after = WRITES + 1;
+    keys.put("/late", "value=1").expect(201);
+    for index in [1, 2, after, after + 1] {
+        let change = keys.wait(&format!("/late?wait=true&waitIndex={index}")).change();
+        assert_eq!(brief(&change), format!("set /late {}", after + 1));
+    }
+    let mut quiet = keys.wait("/quiet?wait=true&stream=true&waitIndex=2");
+    keys.put("/quiet", "value=1").expect(201);
+    keys.put("/quiet", "value=2").expect(200);
+    let expected = [after + 2, after + 3].map(|index| format!("set /quiet {index}"));
+    assert_eq!(briefs(&quiet.changes(2)), expected);
+}

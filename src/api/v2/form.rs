@@ -6,6 +6,8 @@ use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 use percent_encoding::percent_decode;
 
+use super::path::bad_escape;
+
 /// The media type whose body is a form.
 const FORM: &str = "application/x-www-form-urlencoded";
 
@@ -62,13 +64,9 @@ impl Form {
 
 /// Go's `url.QueryUnescape`.
 fn unescape(text: &[u8]) -> Result<Vec<u8>, String> {
-    let mut rest = text;
-    while let Some(at) = rest.iter().position(|byte| *byte == b'%') {
-        let from = rest.get(at..).unwrap_or_default();
-        match from.get(1..3) {
-            Some(digits) if digits.iter().all(u8::is_ascii_hexdigit) => rest = from.get(3..).unwrap_or_default(),
-            _ => return Err(invalid_escape(from.get(..3).unwrap_or(from))),
-        }
+    if let Some(escape) = bad_escape(text) {
+        // Go quotes what it could not read.
+        return Err(format!("invalid URL escape {:?}", String::from_utf8_lossy(escape)));
     }
     let spaced: Cow<'_, [u8]> = if text.contains(&b'+') {
         text.iter().map(|byte| if *byte == b'+' { b' ' } else { *byte }).collect::<Vec<u8>>().into()
@@ -76,11 +74,6 @@ fn unescape(text: &[u8]) -> Result<Vec<u8>, String> {
         text.into()
     };
     Ok(percent_decode(&spaced).collect())
-}
-
-fn invalid_escape(escape: &[u8]) -> String {
-    // Go quotes what it could not read.
-    format!("invalid URL escape {:?}", String::from_utf8_lossy(escape))
 }
 
 /// What the headers say of the body.

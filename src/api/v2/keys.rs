@@ -15,8 +15,9 @@ use super::ask::Ask;
 use super::form::{self, Form, Kind};
 use super::{Error, ErrorCode, show};
 use crate::api::State;
+use crate::model::limits::{MAX_DRAINED_BYTES, MAX_SHOWN_BYTES};
 use crate::model::{Action, NodeEvent, NodePath, NodeWrite, Revision};
-use crate::service::{Call, Consistency, NodeWatch, NodeWatchRequest};
+use crate::service::{self, Call, Consistency, NodeWatch, NodeWatchRequest, ShownNode};
 
 /// What the paths of keys begin with.
 pub(super) const PATH: &str = "/v2/keys";
@@ -24,8 +25,6 @@ pub(super) const PATH: &str = "/v2/keys";
 pub(super) const PATTERN: &str = "/v2/keys/{*key}";
 /// How long a request may take, as etcd has it with its default election timeout. What is waited for is not counted.
 const TIMEOUT: Duration = Duration::from_secs(7);
-/// How much of a body is read, at most. A larger one ends the connection.
-const DRAINED_BYTES: usize = 16 * 1024 * 1024;
 /// What Go says of a form that is larger than allowed.
 const TOO_LARGE: &str = "http: POST too large";
 
@@ -53,7 +52,7 @@ async fn carry_out(api: &State, parts: &Parts, key: &[u8], body: Body) -> Result
         Method::PUT => ask.put(lease),
         Method::POST => ask.post(lease),
         Method::DELETE => ask.delete(),
-        _ if ask.wait && !ask.quorum => return wait(api, path, &ask).await,
+        _ if ask.wait && !ask.quorum => return wait(api, path, &ask),
         _ => return get(api, &call, path, &ask).await,
     };
     let (revision, event) = api.service().write_node(&call, NodeWrite { path, change }).await?;
@@ -104,7 +103,7 @@ async fn read_form(api: &State, parts: &Parts, body: Body, call: &Call) -> Resul
 /// The bytes of a body within a limit. Of one that is larger, the rest is read and thrown away up to a point, since many clients
 /// listen for no answer before they have sent everything.
 async fn read_body(body: Body, limit: usize) -> Result<Bytes, String> {
-    let mut body = Limited::new(body, DRAINED_BYTES);
+    let mut body = Limited::new(body, limit.max(MAX_DRAINED_BYTES));
     let (mut first, mut rest) = (Bytes::new(), Vec::new());
     let mut size = 0;
     while let Some(frame) = body.frame().await {
@@ -133,14 +132,27 @@ async fn read_body(body: Body, limit: usize) -> Result<Bytes, String> {
 async fn get(api: &State, call: &Call, path: NodePath, ask: &Ask) -> Result<Response, Error> {
     let consistency = if ask.quorum { Consistency::Linearizable } else { Consistency::Serializable };
     let (revision, shown) = api.service().node(call, consistency, path, ask.recursive).await?;
-    Ok(respond(api, StatusCode::OK, revision, show::read(&shown).into()))
+    Ok(respond(api, StatusCode::OK, revision, Body::from(shown_bytes(shown).await?)))
+}
+
+/// What is read, as it is answered. A directory takes long to write and is long to let go of.
+async fn shown_bytes(shown: ShownNode) -> Result<Vec<u8>, service::Error> {
+    let is_directory = shown.node.is_directory();
+    let write = move || show::read(&shown, MAX_SHOWN_BYTES).ok_or_else(ShownNode::too_large);
+    if !is_directory {
+        return write();
+    }
+    match tokio::task::spawn_blocking(write).await {
+        Ok(written) => written,
+        Err(error) => Err(service::Error::Storage(format!("an answer was cut off: {error}").into())),
+    }
 }
 
 /// Answers at once with the headers, and with changes as they come: one, or all of a stream.
-async fn wait(api: &State, path: NodePath, ask: &Ask) -> Result<Response, Error> {
+fn wait(api: &State, path: NodePath, ask: &Ask) -> Result<Response, Error> {
     let since = (ask.wait_index > 0).then_some(Revision(ask.wait_index));
     let request = NodeWatchRequest { path, recursive: ask.recursive, since, stream: ask.stream };
-    let watch = api.service().watch_node(request).await?;
+    let watch = api.service().watch_node(request)?;
     let revision = watch.revision();
     Ok(respond(api, StatusCode::OK, revision, changes(watch, ask.stream)))
 }

@@ -182,7 +182,7 @@ fn failed(error: &service::Error, id: &str) -> Response {
     }
 }
 
-/// A call that takes as long as one of the dialect may.
+/// A call that takes as long as one may that does not say, of any dialect: etcd's time is kept for keys alone.
 fn deadline(api: &State) -> Call {
     Call::new(Instant::now() + api.settings().timeout)
 }

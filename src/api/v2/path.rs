@@ -2,6 +2,8 @@
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_encode};
 
+use crate::model::node::is_segment;
+
 /// What `url.URL` escapes in a path.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
@@ -20,15 +22,20 @@ const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
 
 /// The bytes of a path; `None` when it is badly percent-encoded.
 pub(super) fn decode(raw: &str) -> Option<Vec<u8>> {
-    let mut rest = raw.as_bytes();
+    bad_escape(raw.as_bytes()).is_none().then(|| percent_decode_str(raw).collect())
+}
+
+/// The first `%` in a text that no two hexadecimal digits follow, with as many bytes as an escape would have.
+pub(super) fn bad_escape(text: &[u8]) -> Option<&[u8]> {
+    let mut rest = text;
     while let Some(at) = rest.iter().position(|byte| *byte == b'%') {
-        let digits = rest.get(at + 1..at + 3)?;
-        if !digits.iter().all(u8::is_ascii_hexdigit) {
-            return None;
+        let from = rest.get(at..)?;
+        match from.get(1..3) {
+            Some(digits) if digits.iter().all(u8::is_ascii_hexdigit) => rest = from.get(3..)?,
+            _ => return Some(from.get(..3).unwrap_or(from)),
         }
-        rest = rest.get(at + 3..).unwrap_or_default();
     }
-    Some(percent_decode_str(raw).collect())
+    None
 }
 
 /// A path that begins with a slash without empty, `.` and `..` segments. A slash at its end stays.
@@ -58,7 +65,7 @@ pub(super) fn clean(path: &[u8]) -> Vec<u8> {
 pub(super) fn is_clean(path: &[u8]) -> bool {
     let Some(inner) = path.strip_prefix(b"/") else { return false };
     let inner = inner.strip_suffix(b"/").unwrap_or(inner);
-    path == b"/" || (inner.split(|byte| *byte == b'/')).all(|segment| !matches!(segment, b"" | b"." | b".."))
+    path == b"/" || inner.split(|byte| *byte == b'/').all(is_segment)
 }
 
 /// A path and query as they stand in `Location`.

@@ -37,13 +37,14 @@ pub(super) fn action_alone(action: Action) -> Vec<u8> {
     format!("{{\"action\":\"{}\"}}\n", name(action)).into_bytes()
 }
 
-/// What is read.
-pub(super) fn read(shown: &ShownNode) -> Vec<u8> {
+/// What is read; `None` where a directory comes to more bytes than this.
+pub(super) fn read(shown: &ShownNode, max_bytes: usize) -> Option<Vec<u8>> {
     let mut out = begin("get", &shown.node);
     out.extend_from_slice(b",\"node\":");
-    of_read(&mut out, shown);
+    let max_bytes = if shown.node.is_directory() { max_bytes } else { usize::MAX };
+    of_read(&mut out, shown, max_bytes);
     out.extend_from_slice(b"}\n");
-    out
+    (out.len() <= max_bytes).then_some(out)
 }
 
 fn begin(action: &str, node: &Node) -> Vec<u8> {
@@ -63,15 +64,19 @@ fn of_event(out: &mut Vec<u8>, node: &Node, time: Timestamp) {
     write(out, node, left, |_| {});
 }
 
-/// A directory that nothing is in to be shown has no `nodes`; nor has one below that was not asked for.
-fn of_read(out: &mut Vec<u8>, shown: &ShownNode) {
+/// A directory that nothing is in to be shown has no `nodes`; nor has one below that was not asked for. Once there are more bytes
+/// than are wanted, no further node is written.
+fn of_read(out: &mut Vec<u8>, shown: &ShownNode, max_bytes: usize) {
     let left = shown.remaining.map(i128::from);
     write(out, &shown.node, left, |out| {
         let mut separator = b",\"nodes\":[".as_slice();
         for node in &shown.nodes {
+            if out.len() > max_bytes {
+                return;
+            }
             out.extend_from_slice(separator);
             separator = b",";
-            of_read(out, node);
+            of_read(out, node, max_bytes);
         }
         if !shown.nodes.is_empty() {
             out.push(b']');
@@ -185,13 +190,27 @@ mod tests {
             modified: Revision::ZERO,
             created: Revision::ZERO,
         };
-        assert_eq!(text(read(&shown(root.clone(), Vec::new()))), "{\"action\":\"get\",\"node\":{\"dir\":true}}\n");
+        let read = |shown: &ShownNode| text(read(shown, usize::MAX).unwrap());
+        assert_eq!(read(&shown(root.clone(), Vec::new())), "{\"action\":\"get\",\"node\":{\"dir\":true}}\n");
         let inner = shown(node(Some(Content::File("".into())), None), Vec::new());
         assert_eq!(
-            text(read(&shown(root, vec![inner.clone(), inner]))),
+            read(&shown(root, vec![inner.clone(), inner])),
             "{\"action\":\"get\",\"node\":{\"dir\":true,\"nodes\":[\
              {\"key\":\"/a\\u003cb\",\"value\":\"\",\"modifiedIndex\":9,\"createdIndex\":7},\
              {\"key\":\"/a\\u003cb\",\"value\":\"\",\"modifiedIndex\":9,\"createdIndex\":7}]}}\n"
         );
+    }
+
+    #[test]
+    fn a_directory_is_not_shown_where_it_comes_to_more_bytes_than_that_and_a_file_always_is() {
+        let file = shown(node(Some(Content::File("\0".repeat(100).into())), None), Vec::new());
+        let directory = shown(node(Some(Content::Directory), None), vec![file.clone(); 100]);
+        let whole = read(&directory, usize::MAX).unwrap();
+        assert_eq!(read(&directory, whole.len()), Some(whole.clone()));
+        assert_eq!(read(&directory, whole.len() - 1), None);
+        let mut begun = Vec::new();
+        of_read(&mut begun, &directory, 0);
+        assert!(begun.len() < 1000, "{} bytes of {} were written in vain", begun.len(), whole.len());
+        assert!(read(&file, 1).is_some());
     }
 }

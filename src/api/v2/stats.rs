@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use super::{json, message, method_not_allowed, typed_json};
 use crate::api::State;
 use crate::node::Sent;
-use crate::service::{NodeCounts, Tally};
+use crate::service::{ByKind, NodeCounts, Tally};
 
 const SELF: &str = "/v2/stats/self";
 const LEADER: &str = "/v2/stats/leader";
@@ -115,7 +115,8 @@ fn follower(sent: &Sent) -> String {
 
 /// What came of requests to `/v2/keys`.
 fn store(counts: &NodeCounts) -> Response {
-    let NodeCounts { gets, sets, creates, updates, swaps, deletes, compared_deletes, expired, watchers } = *counts;
+    let NodeCounts { requests, expired, watchers } = *counts;
+    let ByKind { gets, sets, creates, updates, swaps, deletes, compared_deletes } = requests;
     let kinds = [
         ("gets", gets),
         ("sets", sets),

@@ -281,6 +281,7 @@ fn a_listing_costs_its_children_and_a_count_no_values() {
         let first: Vec<_> = listing.heads.iter().map(|head| head.key.clone()).collect();
         let expected = ["/d/0/00000", "/d/1/00001", "/d/2/00002"].map(key);
         assert_eq!(first, if heads { expected.to_vec() } else { Vec::new() });
+        assert!(listing.heads.iter().all(|head| head.record.value.is_empty()), "{:?}", listing.heads);
         assert_eq!(listing.items.len(), usize::from(revision.is_none()));
         let [_, _, items] = calls.take();
         assert!(items < 60, "{items} items looked at");

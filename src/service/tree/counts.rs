@@ -4,20 +4,24 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::model::NodeChange;
 
-/// The counts, which go on while they are read.
-#[derive(Debug, Default)]
-pub(in crate::service) struct Counts {
-    gets: Pair,
-    sets: Pair,
-    creates: Pair,
-    updates: Pair,
-    swaps: Pair,
-    deletes: Pair,
-    compared_deletes: Pair,
+/// One thing for each kind of request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ByKind<T> {
+    pub gets: T,
+    pub sets: T,
+    /// In-order nodes, too.
+    pub creates: T,
+    pub updates: T,
+    pub swaps: T,
+    pub deletes: T,
+    pub compared_deletes: T,
 }
 
+/// The counts, which go on while they are read.
+pub(in crate::service) type Counts = ByKind<Pair>;
+
 #[derive(Debug, Default)]
-struct Pair {
+pub(in crate::service) struct Pair {
     success: AtomicU64,
     failure: AtomicU64,
 }
@@ -32,42 +36,29 @@ pub struct Tally {
 /// The counts at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct NodeCounts {
-    pub gets: Tally,
-    pub sets: Tally,
-    /// In-order nodes, too.
-    pub creates: Tally,
-    pub updates: Tally,
-    pub swaps: Tally,
-    pub deletes: Tally,
-    pub compared_deletes: Tally,
+    pub requests: ByKind<Tally>,
     /// The keys that ran out, of any dialect.
     pub expired: u64,
     /// Open watches, of any dialect.
     pub watchers: u64,
 }
 
-impl Counts {
-    pub(in crate::service) fn read(&self, succeeded: bool) {
-        self.gets.add(succeeded);
-    }
-
-    pub(in crate::service) fn write(&self, kind: Kind, succeeded: bool) {
-        self.pair(kind).add(succeeded);
-    }
-
-    fn pair(&self, kind: Kind) -> &Pair {
-        match kind {
-            Kind::Set => &self.sets,
-            Kind::Create => &self.creates,
-            Kind::Update => &self.updates,
-            Kind::CompareAndSwap => &self.swaps,
-            Kind::Delete => &self.deletes,
-            Kind::CompareAndDelete => &self.compared_deletes,
+impl<T> ByKind<T> {
+    pub(super) fn of(&self, change: &NodeChange) -> &T {
+        match change {
+            NodeChange::Set { .. } => &self.sets,
+            NodeChange::Create { .. } | NodeChange::Append { .. } => &self.creates,
+            NodeChange::Update { .. } => &self.updates,
+            NodeChange::CompareAndSwap { .. } => &self.swaps,
+            NodeChange::Delete { .. } => &self.deletes,
+            NodeChange::CompareAndDelete(_) => &self.compared_deletes,
         }
     }
+}
 
-    pub(in crate::service) fn at_hand(&self, expired: u64, watchers: u64) -> NodeCounts {
-        NodeCounts {
+impl Counts {
+    pub(super) fn tally(&self) -> ByKind<Tally> {
+        ByKind {
             gets: self.gets.tally(),
             sets: self.sets.tally(),
             creates: self.creates.tally(),
@@ -75,38 +66,12 @@ impl Counts {
             swaps: self.swaps.tally(),
             deletes: self.deletes.tally(),
             compared_deletes: self.compared_deletes.tally(),
-            expired,
-            watchers,
-        }
-    }
-}
-
-/// A kind of change that is counted by itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::service) enum Kind {
-    Set,
-    Create,
-    Update,
-    CompareAndSwap,
-    Delete,
-    CompareAndDelete,
-}
-
-impl From<&NodeChange> for Kind {
-    fn from(change: &NodeChange) -> Self {
-        match change {
-            NodeChange::Set { .. } => Self::Set,
-            NodeChange::Create { .. } | NodeChange::Append { .. } => Self::Create,
-            NodeChange::Update { .. } => Self::Update,
-            NodeChange::CompareAndSwap { .. } => Self::CompareAndSwap,
-            NodeChange::Delete { .. } => Self::Delete,
-            NodeChange::CompareAndDelete(_) => Self::CompareAndDelete,
         }
     }
 }
 
 impl Pair {
-    fn add(&self, succeeded: bool) {
+    pub(super) fn add(&self, succeeded: bool) {
         let count = if succeeded { &self.success } else { &self.failure };
         count.fetch_add(1, Ordering::Relaxed);
     }

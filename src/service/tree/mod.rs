@@ -6,7 +6,7 @@ mod counts;
 mod read;
 mod watch;
 
-pub use counts::{NodeCounts, Tally};
+pub use counts::{ByKind, NodeCounts, Tally};
 pub use read::ShownNode;
 pub use watch::{NodeWatch, NodeWatchRequest};
 
@@ -21,9 +21,9 @@ impl Service {
     /// # Errors
     /// Those of [`Service::write`]; what the tree does not allow is a [`Refusal::Node`](crate::model::Refusal::Node).
     pub async fn write_node(&self, call: &Call, write: NodeWrite) -> Result<(Revision, NodeEvent), Error> {
-        let kind = counts::Kind::from(&write.change);
+        let count = self.0.nodes.of(&write.change);
         let written = self.write(call, Command::Node(write)).await;
-        self.0.nodes.write(kind, written.is_ok());
+        count.add(written.is_ok());
         let done = written?;
         match done.outcome {
             Outcome::Node(event) => Ok((done.revision, *event)),
@@ -44,7 +44,7 @@ impl Service {
         recursive: bool,
     ) -> Result<(Revision, ShownNode), Error> {
         let found = self.find_node(call, consistency, path, recursive).await;
-        self.0.nodes.read(found.is_ok());
+        self.0.nodes.gets.add(found.is_ok());
         found
     }
 
@@ -53,6 +53,6 @@ impl Service {
     pub fn node_counts(&self) -> NodeCounts {
         let metrics = self.metrics();
         let watchers = u64::try_from(metrics.watch.watchers.get()).unwrap_or(0);
-        self.0.nodes.at_hand(metrics.store.expired_keys.get(), watchers)
+        NodeCounts { requests: self.0.nodes.tally(), expired: metrics.store.expired_keys.get(), watchers }
     }
 }

@@ -28,6 +28,17 @@ pub struct ShownNode {
     pub nodes: Vec<ShownNode>,
 }
 
+impl ShownNode {
+    /// What is said of a directory with more in it than is shown at once.
+    #[must_use]
+    pub fn too_large() -> Error {
+        Error::InvalidArgument(format!(
+            "the directory has more than {MAX_SHOWN_NODES} nodes or {MAX_SHOWN_BYTES} bytes to show: ask for the \
+             directories in it one by one"
+        ))
+    }
+}
+
 /// Why a directory is not shown.
 enum Unshown {
     Read(ReadError),
@@ -70,10 +81,7 @@ impl Service {
         match reader.run(false, read).await? {
             Ok(Some(shown)) => Ok((revision, shown)),
             Ok(None) => Err(Error::Storage("a directory was lost while it was read".into())),
-            Err(()) => Err(Error::InvalidArgument(format!(
-                "the directory has more than {MAX_SHOWN_NODES} nodes or {MAX_SHOWN_BYTES} bytes to show: ask for \
-                 the directories in it one by one"
-            ))),
+            Err(()) => Err(ShownNode::too_large()),
         }
     }
 
@@ -176,17 +184,15 @@ impl<'a> Shelf<'a> {
             keys_only: false,
             heads: true,
         };
+        let from = query.directory.len();
         loop {
             let level = self.lives.view.list(&query)?;
             for item in &level.items {
-                if let Some((path, false)) = self.named(item) {
-                    let shown = self.lives.shown(path, false, &item.record)?;
-                    self.put(shown)?;
-                }
+                self.put_file(item, from)?;
             }
             for (marker, head) in level.directories.iter().zip(&level.heads) {
-                let named = NodePath::of_key(marker).filter(|(path, _)| is_shown(self.below_path(path.as_bytes())));
-                if let Some((path, _)) = named {
+                let marker = marker.bytes();
+                if let Some(path) = shown_path(marker, from, marker.len() - 1) {
                     let shown = self.directory(path, head)?;
                     self.put(shown)?;
                 }
@@ -210,45 +216,31 @@ impl<'a> Shelf<'a> {
         Ok(())
     }
 
-    /// Takes the next key below the directory, and opens and closes those on the way to it.
+    /// Takes the next key below the directory, and opens and closes those on the way to it: the first key in a directory makes it
+    /// one that is shown, whether or not that key is itself.
     fn take(&mut self, item: &KeyValue) -> Result<(), Unshown> {
-        let Some((path, is_marker)) = self.named(item) else { return Ok(()) };
-        while self.open.len() > 1
-            && !self.open.last().is_some_and(|open| contains(&open.node.path, item.key.as_bytes()))
-        {
+        let key = item.key.bytes();
+        while self.open.len() > 1 && !self.open.last().is_some_and(|open| contains(&open.node.path, key)) {
             self.close();
         }
-        let key = item.key.bytes();
         let mut from = self.open.last().map_or(0, |open| open.node.path.as_bytes().len() + 1);
         while let Some(slash) = key.get(from..).and_then(|rest| rest.iter().position(|byte| *byte == b'/')) {
             let end = from + slash;
-            let Some(directory) = NodePath::new(key.slice(..end)) else { return Ok(()) };
-            let shown = self.directory(directory, item)?;
+            let Some(path) = shown_path(key, from, end) else { return Ok(()) };
+            let shown = self.directory(path, item)?;
             self.count(&shown)?;
             self.open.push(shown);
             from = end + 1;
         }
-        if !is_marker {
-            let shown = self.lives.shown(path, false, &item.record)?;
-            self.put(shown)?;
-        }
-        Ok(())
+        self.put_file(item, from)
     }
 
-    /// The node of a key below the directory, unless it is hidden, nameless or too deep, or the directory itself.
-    fn named(&self, item: &KeyValue) -> Option<(NodePath, bool)> {
-        let key: &Bytes = item.key.bytes();
-        let rest = self.below_path(key);
-        let inner = rest.strip_suffix(b"/").unwrap_or(rest);
-        let named = !inner.is_empty() && inner.get(1..)?.split(|byte| *byte == b'/').all(is_segment);
-        let named = (named && is_shown(inner)).then(|| NodePath::of_key(&item.key)).flatten();
-        // What is deeper than nodes are made here came another way, and is too deep to be shown as a tree.
-        named.filter(|(path, _)| path.depth() <= MAX_NODE_DEPTH)
-    }
-
-    /// What follows the directory's path, with the slash.
-    fn below_path<'b>(&self, key: &'b [u8]) -> &'b [u8] {
-        key.get(self.path.as_bytes().len()..).unwrap_or_default()
+    /// Puts a file, whose name begins at `from`, into the directory that is open. A marker leaves no name.
+    fn put_file(&mut self, item: &KeyValue, from: usize) -> Result<(), Unshown> {
+        let key = item.key.bytes();
+        let Some(path) = shown_path(key, from, key.len()) else { return Ok(()) };
+        let shown = self.lives.shown(path, false, &item.record)?;
+        self.put(shown)
     }
 
     fn put(&mut self, shown: ShownNode) -> Result<(), Unshown> {
@@ -289,6 +281,13 @@ fn contains(directory: &NodePath, key: &[u8]) -> bool {
     key.strip_prefix(directory.as_bytes()).is_some_and(|rest| rest.starts_with(b"/"))
 }
 
-fn is_shown(rest: &[u8]) -> bool {
-    !is_hidden(rest)
+/// The path of the node in a directory that is shown whose name is between these places of a key; `None` where it is hidden,
+/// no name of a node, or too deep.
+fn shown_path(key: &Bytes, from: usize, end: usize) -> Option<NodePath> {
+    let name = key.get(from..end)?;
+    if !is_segment(name) || is_hidden(key.get(from.checked_sub(1)?..end)?) {
+        return None;
+    }
+    // What is deeper than nodes are made here came another way, and is too deep to be shown as a tree.
+    NodePath::new(key.slice(..end)).filter(|path| path.depth() <= MAX_NODE_DEPTH)
 }

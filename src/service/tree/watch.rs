@@ -5,12 +5,10 @@
 
 use std::collections::VecDeque;
 
-use tokio_util::sync::CancellationToken;
-
 use super::super::kv::Reader;
 use super::super::{Error, Service, WatchItem, WatchStream};
 use crate::model::{Action, Event, Node, NodeEvent, NodePath, Part, Refusal, Revision};
-use crate::mvcc::{ReadError, Replay, ReplayBudget};
+use crate::mvcc::{Replay, ReplayBudget};
 use crate::node::StoreView;
 use crate::watch::Filter;
 
@@ -32,7 +30,10 @@ pub struct NodeWatchRequest {
 /// A running watch of a node.
 #[derive(Debug)]
 pub struct NodeWatch {
+    service: Service,
     request: NodeWatchRequest,
+    /// How far history has been looked through, until that has ended.
+    looking_back: Option<Revision>,
     source: Source,
     teller: Teller,
     ready: VecDeque<NodeEvent>,
@@ -41,8 +42,9 @@ pub struct NodeWatch {
 
 #[derive(Debug)]
 enum Source {
-    /// A change from history, given or not, and nothing after it.
-    Past(Option<Box<NodeEvent>>, CancellationToken),
+    /// A change was found in history, and nothing comes after it.
+    Past,
+    /// What comes after the revision that the watch began at.
     Live(Box<WatchStream>),
 }
 
@@ -52,32 +54,29 @@ impl Service {
     /// # Errors
     /// [`Refusal::Compacted`] where the first revision of interest is below the compacted one; [`Error::ShuttingDown`],
     /// [`Error::Stopped`], [`Error::NoState`].
-    pub async fn watch_node(&self, request: NodeWatchRequest) -> Result<NodeWatch, Error> {
+    pub fn watch_node(&self, request: NodeWatchRequest) -> Result<NodeWatch, Error> {
         let since = request.since.unwrap_or(Revision::ZERO);
         let after = Revision(since.get().saturating_sub(1));
         let (stream, state) = self.follow(Filter::node(&request.path, request.recursive), after)?;
         let registered_at = state.revision();
         let mut stream = Box::new(stream.with_patience());
-        let mut past = None;
         if after < registered_at {
             stream.begin_behind(&state);
         }
-        let reader = Reader { published: state };
-        if request.since.is_some() {
-            let compacted = reader.compacted();
-            if since < compacted {
-                return Err(Error::refused(Refusal::Compacted { asked: since, compacted }, registered_at));
-            }
-            if since <= registered_at {
-                let (path, recursive) = (request.path.clone(), request.recursive);
-                past = reader.run(false, move |view| find_past(view, &path, recursive, since)).await?;
-            }
+        let compacted = state.view.compacted();
+        if request.since.is_some() && since < compacted {
+            return Err(Error::refused(Refusal::Compacted { asked: since, compacted }, registered_at));
         }
-        let source = match past {
-            Some(event) => Source::Past(Some(Box::new(event)), self.0.shutdown.clone()),
-            None => Source::Live(stream),
-        };
-        Ok(NodeWatch { request, source, teller: Teller::default(), ready: VecDeque::new(), registered_at })
+        let looking_back = request.since.map(|_| after).filter(|after| *after < registered_at);
+        Ok(NodeWatch {
+            service: self.clone(),
+            request,
+            looking_back,
+            source: Source::Live(stream),
+            teller: Teller::default(),
+            ready: VecDeque::new(),
+            registered_at,
+        })
     }
 }
 
@@ -94,12 +93,13 @@ impl NodeWatch {
             if let Some(event) = self.ready.pop_front() {
                 return Some(event);
             }
+            if let Some(after) = self.looking_back {
+                self.look_back(after).await?;
+                continue;
+            }
             let item = match &mut self.source {
-                Source::Past(event, shutdown) => {
-                    if let Some(event) = event.take() {
-                        return Some(*event);
-                    }
-                    shutdown.cancelled().await;
+                Source::Past => {
+                    self.service.0.shutdown.cancelled().await;
                     return None;
                 }
                 Source::Live(stream) => stream.next().await?,
@@ -116,6 +116,37 @@ impl NodeWatch {
                 WatchItem::State(_) | WatchItem::Synced(_) | WatchItem::Progress(_) | WatchItem::Reset => {}
             }
         }
+    }
+
+    /// Looks for a change in the next piece of history. `None` when the server drains, or that piece cannot be read any more.
+    async fn look_back(&mut self, after: Revision) -> Option<()> {
+        if self.service.0.shutdown.is_cancelled() {
+            return None;
+        }
+        let Replay { events, through } = self.piece(after).await.ok()?;
+        let (path, recursive) = (self.request.path.as_bytes(), self.request.recursive);
+        // What came since the watch began comes from the stream, by its own rules.
+        let events = events.iter().take_while(|event| event.revision <= self.registered_at);
+        let mut told = events.filter_map(|event| self.teller.tell(event));
+        match told.find(|event| concerns(event, path, recursive)) {
+            Some(event) => {
+                self.ready.push_back(event);
+                self.source = Source::Past;
+                self.looking_back = None;
+            }
+            None => self.looking_back = Some(through).filter(|through| *through < self.registered_at),
+        }
+        Some(())
+    }
+
+    /// The events after a revision that could concern the watch. Of the state as it is by now: none is held from piece to piece.
+    async fn piece(&self, after: Revision) -> Result<Replay, Error> {
+        let reader = Reader { published: self.service.0.node.latest() };
+        let (path, recursive) = (self.request.path.clone(), self.request.recursive);
+        let read = move |view: &StoreView| {
+            view.events_where(&|key, is_put| may_concern(key, is_put, &path, recursive), after, HISTORY)
+        };
+        reader.run(false, read).await
     }
 
     fn tell(&mut self, event: &Event) {
@@ -154,41 +185,22 @@ impl Teller {
                 (std::mem::replace(&mut self.gone, gone.clone()) != gone).then_some(told)
             }
             Part::Own => {
-                let mut told = NodeEvent::of(event)?;
+                let told = NodeEvent::of(event)?;
                 let replaced =
                     self.replaced.take().filter(|(at, node)| *at == event.revision && node.path == told.node.path);
-                told.previous = replaced.map(|(_, node)| node).or(told.previous);
-                Some(told)
+                Some(told.in_place_of(replaced.map(|(_, node)| node)))
             }
         }
     }
 }
 
-/// The first change in history, from a revision on, that a watcher is told of.
-fn find_past(
-    view: &StoreView,
-    path: &NodePath,
-    recursive: bool,
-    since: Revision,
-) -> Result<Option<NodeEvent>, ReadError> {
-    let (file, marker) = (path.as_bytes(), path.marker());
-    let wanted = |key: &[u8], is_put: bool| {
-        key == file
-            || key == &*marker
-            || (recursive && key.starts_with(&marker))
-            || (!is_put && may_be_of_directory_above(key, file))
-    };
-    let mut teller = Teller::default();
-    let mut after = Revision(since.get().saturating_sub(1));
-    while after < view.revision() {
-        let Replay { events, through } = view.events_where(&wanted, after, HISTORY)?;
-        let mut told = events.iter().filter_map(|event| teller.tell(event));
-        if let Some(event) = told.find(|event| concerns(event, file, recursive)) {
-            return Ok(Some(event));
-        }
-        after = through;
-    }
-    Ok(None)
+/// Whether a change of a key could be one that a watcher of a path is told of from history.
+fn may_concern(key: &[u8], is_put: bool, path: &NodePath, recursive: bool) -> bool {
+    let file = path.as_bytes();
+    let below = key.strip_prefix(file).filter(|rest| rest.starts_with(b"/"));
+    key == file
+        || below.is_some_and(|rest| recursive || rest == b"/")
+        || (!is_put && may_be_of_directory_above(key, file))
 }
 
 /// Whether a key is in a directory whose path the other begins with. Beginning is of bytes, not of segments, as in etcd.
