@@ -134,7 +134,7 @@ impl Front {
                     pass(stream, &client, |path| {
                         let is_renewal = path.ends_with(":keepalive");
                         is_renewal.then(|| renewal(count.fetch_add(1, Ordering::SeqCst))).flatten()
-                    })
+                    });
                 });
             }
         });

@@ -2,7 +2,6 @@
 //! reads the keys of the one, reads those of the other.
 
 use std::io::{BufRead as _, BufReader};
-use std::net::{Ipv4Addr, TcpListener};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Instant;
@@ -10,11 +9,11 @@ use std::time::Instant;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
-use tempfile::TempDir;
 use vardr::api::v1::schema::List;
 
+use crate::support::etcd::Etcd;
 use crate::support::volume::not_run;
-use crate::{LIMIT, acquire, start, until, waiting};
+use crate::{LIMIT, acquire, start, waiting};
 
 /// A process that ends with the test.
 struct Ends(Child);
@@ -26,65 +25,33 @@ impl Drop for Ends {
     }
 }
 
-/// A member of etcd on ports of its own.
-struct Etcd {
-    url: String,
-    _process: Ends,
-    _data: TempDir,
+/// A call of etcd's own client, in its third API.
+fn ctl(etcd: &Etcd, args: &[&str]) -> Command {
+    let mut command = Command::new("etcdctl");
+    command.env("ETCDCTL_API", "3").args(["--endpoints", &etcd.url()]).args(args).stdin(Stdio::null());
+    command
 }
 
-impl Etcd {
-    /// `None` where etcd or its client is not installed.
-    fn start() -> Option<Self> {
-        let is_there = |program: &str| Command::new(program).arg("--help").output().is_ok();
-        if !is_there("etcd") || !is_there("etcdctl") {
-            return None;
-        }
-        let free = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        // Held at the same time, so that they differ.
-        let (client, peer) = (free(), free());
-        let [url, peer_url] = [&client, &peer].map(|listener| format!("http://{}", listener.local_addr().unwrap()));
-        drop((client, peer));
-        let data = tempfile::tempdir().unwrap();
-        let mut command = Command::new("etcd");
-        command.arg("--data-dir").arg(data.path().join("data"));
-        command.args(["--listen-client-urls", &url, "--advertise-client-urls", &url]);
-        command.args(["--listen-peer-urls", &peer_url, "--initial-advertise-peer-urls", &peer_url]);
-        command.args(["--initial-cluster", &format!("default={peer_url}")]);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let etcd = Self { url, _process: Ends(command.spawn().unwrap()), _data: data };
-        let is_healthy = || etcd.ctl(&["endpoint", "health"]).output().unwrap().status.success();
-        until("etcd does not become healthy", is_healthy);
-        Some(etcd)
-    }
+/// Takes a lock, or waits for it, until the process ends.
+fn lock(etcd: &Etcd, name: &str) -> Ends {
+    Ends(ctl(etcd, &["lock", name]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap())
+}
 
-    fn ctl(&self, args: &[&str]) -> Command {
-        let mut command = Command::new("etcdctl");
-        command.env("ETCDCTL_API", "3").args(["--endpoints", &self.url]).args(args).stdin(Stdio::null());
-        command
-    }
-
-    /// Takes a lock, or waits for it, until the process ends.
-    fn lock(&self, name: &str) -> Ends {
-        Ends(self.ctl(&["lock", name]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap())
-    }
-
-    fn keys(&self, prefix: &str) -> Vec<Stored> {
-        let output = self.ctl(&["get", prefix, "--prefix", "-w", "json"]).output().unwrap();
-        let found: Value = serde_json::from_slice(&output.stdout).unwrap();
-        let bytes = |value: &Value| STANDARD.decode(value.as_str().unwrap_or_default()).unwrap();
-        let text = |value: &Value| String::from_utf8(bytes(value)).unwrap();
-        let keys = found["kvs"].as_array().into_iter().flatten();
-        let keys = keys.map(|item| Stored {
-            key: text(&item["key"]),
-            value: text(&item["value"]),
-            lease: item["lease"].as_u64().unwrap_or_default(),
-            version: item["version"].as_u64().unwrap(),
-            create_revision: item["create_revision"].as_u64().unwrap(),
-            mod_revision: item["mod_revision"].as_u64().unwrap(),
-        });
-        keys.collect()
-    }
+fn keys(etcd: &Etcd, prefix: &str) -> Vec<Stored> {
+    let output = ctl(etcd, &["get", prefix, "--prefix", "-w", "json"]).output().unwrap();
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let bytes = |value: &Value| STANDARD.decode(value.as_str().unwrap_or_default()).unwrap();
+    let text = |value: &Value| String::from_utf8(bytes(value)).unwrap();
+    let keys = found["kvs"].as_array().into_iter().flatten();
+    let keys = keys.map(|item| Stored {
+        key: text(&item["key"]),
+        value: text(&item["value"]),
+        lease: item["lease"].as_u64().unwrap_or_default(),
+        version: item["version"].as_u64().unwrap(),
+        create_revision: item["create_revision"].as_u64().unwrap(),
+        mod_revision: item["mod_revision"].as_u64().unwrap(),
+    });
+    keys.collect()
 }
 
 /// A key as a server stores it.
@@ -129,21 +96,21 @@ fn layout(mut keys: Vec<Stored>, held: &str) -> (Option<usize>, Vec<Layout>) {
 
 /// The layout that etcd's client makes: one that holds, and one that waits.
 fn of_etcd(etcd: &Etcd, name: &str) -> (Option<usize>, Vec<Layout>) {
-    let mut holder = etcd.lock(name);
+    let mut holder = lock(etcd, name);
     let mut held = String::new();
     BufReader::new(holder.0.stdout.take().unwrap()).read_line(&mut held).unwrap();
     let prefix = format!("{name}/");
     let deadline = Instant::now() + LIMIT;
-    let waiter = etcd.lock(name);
-    let keys = loop {
-        let keys = etcd.keys(&prefix);
-        if keys.len() == 2 {
-            break keys;
+    let waiter = lock(etcd, name);
+    let both = loop {
+        let both = keys(etcd, &prefix);
+        if both.len() == 2 {
+            break both;
         }
-        assert!(Instant::now() < deadline, "nobody waits: {keys:?}");
+        assert!(Instant::now() < deadline, "nobody waits: {both:?}");
     };
     drop((waiter, holder));
-    layout(keys, held.trim_end())
+    layout(both, held.trim_end())
 }
 
 /// The same of a lock that is taken and waited for at `/v1`.
@@ -173,7 +140,10 @@ fn of_vardr(name: &str) -> (Option<usize>, Vec<Layout>) {
 
 #[test]
 fn a_lock_has_the_layout_of_one_that_etcds_client_takes_in_etcd() {
-    let Some(etcd) = Etcd::start() else { return not_run("etcd and etcdctl are not installed") };
+    if let Some(why) = Etcd::hindrance() {
+        return not_run(why);
+    }
+    let etcd = Etcd::start();
     for name in ["jobs", "/app/my-lock"] {
         let theirs = of_etcd(&etcd, name);
         let place = || Layout {

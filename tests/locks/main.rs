@@ -16,6 +16,7 @@ use serde_json::json;
 use support::Server;
 use support::http::{Client, Response};
 use support::sse::EventSource;
+use support::until;
 use vardr::api::v1::schema::{
     CandidateObject, ElectionObject, LeaseObject, List, LockObject, LockQueue, ProblemObject,
 };
@@ -39,15 +40,6 @@ fn queue(client: &Client, name: &str) -> LockQueue {
 
 fn release(client: &Client, lock: &LockObject) -> Response {
     client.delete(&format!("/v1/locks/{}/{}", lock.name, lock.holder))
-}
-
-/// Looks until something is so.
-fn until(what: &str, is_so: impl Fn() -> bool) {
-    let deadline = Instant::now() + LIMIT;
-    while !is_so() {
-        assert!(Instant::now() < deadline, "{what}");
-        thread::yield_now();
-    }
 }
 
 fn waiting(client: &Client, name: &str, count: usize) {

@@ -163,7 +163,7 @@ impl World {
             first_members,
             faults: Fault::repertoire(&mut chance, count),
             storming: true,
-            relays: count > 1 && seed % RELAYS == 0,
+            relays: count > 1 && seed.is_multiple_of(RELAYS),
             successor: None,
             clients_act: true,
             clients: (0..CLIENTS).map(Client::new).collect(),

@@ -25,15 +25,7 @@ impl Alone {
         let dir = tempfile::tempdir().unwrap();
         let peer_urls = vec!["http://localhost:2380".to_owned()];
         let id = member_id(&peer_urls, "etcd-cluster");
-        let member = Member {
-            id,
-            name: String::new(),
-            peer_urls: peer_urls.clone(),
-            client_urls: Vec::new(),
-            incarnation: None,
-            learner: false,
-            becomes_voter: false,
-        };
+        let member = Member::voter(id, peer_urls.clone());
         let options = Options {
             data_dir: dir.path().join("data"),
             identity: Some(Identity { cluster: cluster_id([id]), member: id }),
