@@ -7,7 +7,7 @@
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
 use super::{attached, lease};
-use crate::model::{Event, KeyRange, RangeQuery, codec};
+use crate::model::{Event, KeyRange, RangeQuery, Revision, codec};
 use crate::mvcc::{ReadError, View};
 use crate::storage::Snapshot;
 
@@ -25,6 +25,28 @@ pub(super) fn chain(digest: u128, event: &Event, scratch: &mut Vec<u8>) -> u128 
     let previous = previous.as_ref().map(|record| record.mod_revision);
     codec::encode_into(scratch, &(previous, previous_revision, time, author, operation, action, view));
     xxh3_128(scratch)
+}
+
+/// A digest over every record as it was at a revision, that revision and the compacted one.
+///
+/// # Errors
+/// The refusals of a read of the past, and when the store cannot be read.
+pub fn keys<S: Snapshot>(view: &View<S>, revision: Revision) -> Result<u128, ReadError> {
+    let mut hasher = Xxh3::new();
+    let mut scratch = Vec::new();
+    codec::encode_into(&mut scratch, &(revision, view.compacted()));
+    hasher.update(&scratch);
+    let mut rest = Some(KeyRange::prefix(""));
+    while let Some(range) = rest {
+        let page = view.page(&RangeQuery { revision: Some(revision), ..RangeQuery::all(range) }, PAGE_BYTES)?;
+        for item in &page.items {
+            scratch.clear();
+            codec::encode_into(&mut scratch, item);
+            hasher.update(&scratch);
+        }
+        rest = page.rest;
+    }
+    Ok(hasher.digest128())
 }
 
 /// A digest over every record, every lease and its keys, the revision and the compacted revision.

@@ -30,7 +30,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-pub use digest::content as content_digest;
+pub use digest::{content as content_digest, keys as keys_digest};
 pub use lease::{LeaseChange, all as leases, attached, find as find_lease};
 pub use restore::Restore;
 pub use rollback::{Pages, Restored, RollbackError, RollbackPlan, plan as plan_rollback};

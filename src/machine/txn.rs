@@ -61,7 +61,8 @@ impl<S: Snapshot> Work<'_, S> {
         {
             return Err(Refusal::LeaseExists(id).into());
         }
-        if self.load(&put.key)?.is_none() && put.value.is_none() {
+        let keeps = put.value.is_none() || put.attach == Attach::KeepPresent;
+        if keeps && self.load(&put.key)?.is_none() {
             return Err(Refusal::KeyNotFound.into());
         }
         Ok(())
@@ -130,7 +131,10 @@ fn compare_record(record: Option<&Record>, operator: Operator, target: &CompareT
         CompareTarget::Version(version) => record.map_or(0, |record| record.version).cmp(version),
         CompareTarget::CreateRevision(revision) => zero(|record| record.create_revision).cmp(revision),
         CompareTarget::ModRevision(revision) => zero(|record| record.mod_revision).cmp(revision),
-        CompareTarget::Lease(lease) => record.and_then(|record| record.lease).unwrap_or(LeaseId::ZERO).cmp(lease),
+        CompareTarget::Lease(lease) => {
+            let present = record.and_then(|record| record.lease).unwrap_or(LeaseId::ZERO);
+            present.get().cast_signed().cmp(&lease.get().cast_signed())
+        }
     };
     match operator {
         Operator::Equal => ordering.is_eq(),

@@ -129,7 +129,7 @@ impl<S: Snapshot> Work<'_, S> {
         match attach {
             Attach::Lease(id) if self.leases.get(id).is_none() => Err(Refusal::LeaseNotFound(id)),
             Attach::Own { id, .. } if self.leases.get(id).is_some() => Err(Refusal::LeaseExists(id)),
-            Attach::Detach | Attach::Keep | Attach::Lease(_) | Attach::Own { .. } => Ok(()),
+            Attach::Detach | Attach::Keep | Attach::KeepPresent | Attach::Lease(_) | Attach::Own { .. } => Ok(()),
         }
     }
 
@@ -137,7 +137,7 @@ impl<S: Snapshot> Work<'_, S> {
     pub(super) fn attach(&mut self, attach: Attach, present: Option<LeaseId>) -> Option<LeaseId> {
         match attach {
             Attach::Detach => None,
-            Attach::Keep => present,
+            Attach::Keep | Attach::KeepPresent => present,
             Attach::Lease(id) => Some(id),
             Attach::Own { id, ttl } => Some(self.leases.grant(id, ttl, true, self.now).id),
         }

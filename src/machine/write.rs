@@ -7,7 +7,8 @@ use bytes::Bytes;
 use super::patch;
 use super::work::{Stop, Work, change_action, put_action};
 use crate::model::{
-    Action, Append, Condition, Increment, Key, Operation, Outcome, Patch, PatchKind, Put, Record, Refresh, Refusal,
+    Action, Append, Attach, Condition, Increment, Key, Operation, Outcome, Patch, PatchKind, Put, Record, Refresh,
+    Refusal,
 };
 use crate::mvcc::Write;
 use crate::storage::Snapshot;
@@ -21,6 +22,9 @@ impl<S: Snapshot> Work<'_, S> {
         self.check_attach(put.attach)?;
         let Put { key, value, content_type, attach, previous } = put;
         let present = self.load(&key)?;
+        if present.is_none() && attach == Attach::KeepPresent {
+            return Err(Refusal::KeyNotFound.into());
+        }
         let lease = present.and_then(|record| record.lease);
         let (value, content_type) = match (value, present) {
             (Some(value), _) => (value, content_type),

@@ -124,6 +124,8 @@ pub enum Attach {
     Lease(LeaseId),
     /// A lease of the key's own, made with it and gone with it. The id is the proposer's choice, unused so far.
     Own { id: LeaseId, ttl: Ttl },
+    /// As before the write (etcd v3's `ignore_lease`); then the key must exist.
+    KeepPresent,
 }
 
 /// What must hold of the key for the command to be carried out. An empty condition always holds.
@@ -256,7 +258,7 @@ pub enum Operator {
 }
 
 /// What is compared, and with what. An absent key has version, revisions and lease 0, and no value: comparing its
-/// value never holds.
+/// value never holds. Leases compare as signed numbers, which their ids are to etcd's clients.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub enum CompareTarget {
     Value(Bytes),

@@ -99,8 +99,8 @@ impl Limits {
                 ttl(refresh.ttl)
             }
             Command::Txn(asked) => {
-                let mut budget = Budget { ops: 0, bytes: 0 };
-                self.txn(asked, 1, &mut budget)
+                let mut bytes = 0;
+                self.txn(asked, 1, MAX_TXN_OPS, &mut bytes)
             }
             Command::Rollback(rollback) => range(&rollback.range),
             Command::Node(write) => self.node(write),
@@ -166,24 +166,26 @@ impl Limits {
         if actual > limit { Err(Error::TooLarge { what, actual, limit }) } else { Ok(()) }
     }
 
-    fn txn(&self, txn: &Txn, depth: usize, budget: &mut Budget) -> Result<(), Error> {
+    /// A transaction within another has as much room as that one leaves it.
+    fn txn(&self, txn: &Txn, depth: usize, room: usize, bytes: &mut usize) -> Result<(), Error> {
         at_most("levels of nested transactions", depth, MAX_TXN_DEPTH)?;
-        at_most("comparisons in a transaction", txn.compares.len(), MAX_TXN_OPS)?;
+        at_most("comparisons in a transaction", txn.compares.len(), room)?;
+        let operations = txn.then.len().max(txn.otherwise.len());
+        at_most("operations in a transaction", operations, room)?;
+        let left = room - operations.max(txn.compares.len());
         for compare in &txn.compares {
             range(&compare.range)?;
         }
         for op in txn.then.iter().chain(&txn.otherwise) {
-            budget.ops += 1;
-            at_most("operations in a transaction", budget.ops, MAX_TXN_OPS)?;
             match op {
                 Op::Put(put) => {
                     self.put(put)?;
-                    budget.bytes += put.value.as_ref().map_or(0, bytes::Bytes::len);
-                    self.size("a transaction", budget.bytes)?;
+                    *bytes += put.value.as_ref().map_or(0, bytes::Bytes::len);
+                    self.size("a transaction", *bytes)?;
                 }
                 Op::Delete(asked) => delete(asked)?,
                 Op::Get(query) => self.query(query)?,
-                Op::Txn(inner) => self.txn(inner, depth + 1, budget)?,
+                Op::Txn(inner) => self.txn(inner, depth + 1, left, bytes)?,
             }
         }
         Ok(())
@@ -193,12 +195,6 @@ impl Limits {
     pub(super) fn query(&self, query: &RangeQuery) -> Result<(), Error> {
         range(&query.range)
     }
-}
-
-/// What a transaction has used up so far.
-struct Budget {
-    ops: usize,
-    bytes: usize,
 }
 
 pub(super) fn key(key: &Key) -> Result<(), Error> {
@@ -245,7 +241,7 @@ fn delete(delete: &Delete) -> Result<(), Error> {
 
 fn attach(attach: &Attach) -> Result<(), Error> {
     match attach {
-        Attach::Detach | Attach::Keep | Attach::Lease(_) => Ok(()),
+        Attach::Detach | Attach::Keep | Attach::KeepPresent | Attach::Lease(_) => Ok(()),
         Attach::Own { id: _, ttl: asked } => ttl(*asked),
     }
 }

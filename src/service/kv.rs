@@ -258,6 +258,14 @@ impl Reader {
         self.run(false, machine::content_digest).await
     }
 
+    /// A digest of all keys as they were at a revision, alike on every member that has compacted as far.
+    ///
+    /// # Errors
+    /// As [`Reader::get`].
+    pub async fn keys_digest(&self, revision: Revision) -> Result<u128, Error> {
+        self.run(false, move |view| machine::keys_digest(view, revision)).await
+    }
+
     /// What a rollback would change.
     ///
     /// # Errors

@@ -54,6 +54,17 @@ pub struct Hash {
     pub digest: u128,
 }
 
+/// A digest of the keys at one revision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeysHash {
+    /// The store's revision when it was made.
+    pub revision: Revision,
+    /// The revision of the keys.
+    pub hashed: Revision,
+    pub compacted: Revision,
+    pub digest: u128,
+}
+
 /// The whole state at one moment, piece by piece: [`SnapshotSource`] knows the format.
 #[derive(Debug)]
 pub struct SnapshotStream {
@@ -124,6 +135,18 @@ impl Service {
         let reader = self.reader(call, consistency).await?;
         let digest = reader.digest().await?;
         Ok(Hash { revision: reader.revision(), compacted: reader.compacted(), digest })
+    }
+
+    /// A digest of the keys as they were at a revision; `None` for the present one. Members that have compacted as far have the
+    /// same.
+    ///
+    /// # Errors
+    /// The refusals of a read of the past, and the errors of a read.
+    pub async fn hash_keys(&self, call: &Call, revision: Option<Revision>) -> Result<KeysHash, Error> {
+        let reader = self.reader(call, Consistency::Serializable).await?;
+        let hashed = revision.unwrap_or(reader.revision());
+        let digest = reader.keys_digest(hashed).await?;
+        Ok(KeysHash { revision: reader.revision(), hashed, compacted: reader.compacted(), digest })
     }
 
     /// Forgets what was before `revision`.

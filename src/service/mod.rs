@@ -29,7 +29,7 @@ pub use guard::Limits;
 pub use health::{Check, Readiness};
 pub use kv::{Cursor, ListRequest, Listing, Reader};
 pub use lease::LeaseState;
-pub use maintenance::{Hash, Retention, SnapshotStream, Status};
+pub use maintenance::{Hash, KeysHash, Retention, SnapshotStream, Status};
 pub use queue::{Entered, Entry, Life, Observation, Observed, Place, Queue, QueueName};
 pub use tree::{ByKind, NodeCounts, NodeWatch, NodeWatchRequest, ShownNode, Tally};
 pub use watch::{OnCompacted, Start, WatchEvents, WatchItem, WatchRequest, WatchStream};
@@ -205,7 +205,7 @@ impl Service {
     }
 
     /// Resolves when the server begins to drain: long requests end then, in a way that their clients can resume.
-    pub fn shutdown_signal(&self) -> impl Future<Output = ()> + Send + 'static {
+    pub fn shutdown_signal(&self) -> impl Future<Output = ()> + Send + use<> {
         self.0.shutdown.clone().cancelled_owned()
     }
 }

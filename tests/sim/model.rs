@@ -233,7 +233,7 @@ impl Draft<'_> {
     fn attach(&mut self, attach: Attach, before: Option<LeaseId>) -> Result<Option<LeaseId>> {
         match attach {
             Attach::Detach => Ok(None),
-            Attach::Keep => Ok(before),
+            Attach::Keep | Attach::KeepPresent => Ok(before),
             Attach::Lease(id) if self.leases.contains_key(&id) => Ok(Some(id)),
             Attach::Lease(id) => Err(Refusal::LeaseNotFound(id)),
             Attach::Own { id, ttl } => self.grant(id, ttl, true).map(|lease| Some(lease.id)),
@@ -242,7 +242,7 @@ impl Draft<'_> {
 
     fn put(&mut self, put: &Put) -> Result<Outcome> {
         let before = self.keys.get(&put.key).cloned();
-        if before.is_none() && put.value.is_none() {
+        if before.is_none() && (put.value.is_none() || put.attach == Attach::KeepPresent) {
             return Err(Refusal::KeyNotFound);
         }
         let lease = self.attach(put.attach, before.as_ref().and_then(|record| record.lease))?;

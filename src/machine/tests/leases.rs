@@ -50,6 +50,7 @@ fn writes_attach_keep_and_detach() {
     bed.ok(put_with("/b", "", lease(7)));
     assert_eq!(bed.lease_keys(7), ["/a", "/b"]);
     bed.ok(put_with("/a", "2", Attach::Keep));
+    bed.ok(put_with("/a", "2", Attach::KeepPresent));
     assert_eq!(bed.record("/a").unwrap().lease, Some(LeaseId(7)));
     bed.ok(put_with("/a", "3", lease(8)));
     assert_eq!((bed.lease_keys(7), bed.lease_keys(8)), (vec!["/b".to_owned()], vec!["/a".to_owned()]));

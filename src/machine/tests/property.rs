@@ -26,6 +26,7 @@ fn any_attach() -> impl Strategy<Value = Attach> {
     prop_oneof![
         Just(Attach::Detach),
         Just(Attach::Keep),
+        Just(Attach::KeepPresent),
         (1..4_u64).prop_map(|id| Attach::Lease(LeaseId(id))),
         (10..20_u64).prop_map(own),
     ]

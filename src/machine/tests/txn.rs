@@ -239,3 +239,23 @@ fn a_key_may_take_over_an_own_lease_whose_last_key_goes_in_the_same_transaction(
     bed.ok(then(vec![keep]));
     assert_eq!(bed.record("/c").unwrap().lease, None);
 }
+
+#[test]
+fn a_put_that_keeps_what_must_be_there_creates_nothing() {
+    let mut bed = Bed::new();
+    let keep = Put { attach: Attach::KeepPresent, ..plain("/a", "1") };
+    assert_eq!(bed.refused(then(vec![Op::Put(keep.clone())])), Refusal::KeyNotFound);
+    assert_eq!(bed.refused(put_with("/a", "1", Attach::KeepPresent)), Refusal::KeyNotFound);
+    bed.ok(grant(5));
+    bed.ok(put_with("/a", "0", lease(5)));
+    bed.ok(then(vec![Op::Put(keep)]));
+    assert_eq!(bed.record("/a").unwrap().lease, Some(LeaseId(5)));
+}
+
+#[test]
+fn leases_compare_as_signed_numbers() {
+    let mut bed = Bed::new();
+    bed.ok(grant(u64::MAX));
+    bed.ok(put_with("/a", "", lease(u64::MAX)));
+    assert!(holds(&mut bed, compare(one("/a"), Operator::Less, CompareTarget::Lease(LeaseId::ZERO))));
+}
