@@ -165,7 +165,11 @@ fn api_settings(settings: &Settings, addresses: &[SocketAddr]) -> ApiSettings {
     let advertised = settings.advertised(addresses);
     hosts.extend(advertised.iter().filter_map(|url| Some(Url::parse(url).ok()?.host_str()?.to_ascii_lowercase())));
     let access = Access { origins: settings.cors.iter().cloned().collect(), hosts };
-    ApiSettings { access, slow: settings.slow_request_threshold, ..ApiSettings::default() }
+    // As etcd counts: one and a half election timeouts, in whole seconds.
+    let min_lease_seconds = (settings.election_timeout * 3 / 2).as_millis().div_ceil(1000);
+    let min_lease_seconds = u64::try_from(min_lease_seconds).unwrap_or(u64::MAX);
+    let slow = settings.slow_request_threshold;
+    ApiSettings { access, slow, min_lease_seconds, ..ApiSettings::default() }
 }
 
 fn retention(setting: AutoCompaction) -> Retention {

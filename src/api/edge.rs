@@ -22,7 +22,7 @@ use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
 
 use super::problem::{Code, Problem};
-use super::{Face, PREFERENCE_APPLIED, Route, VARDR_REVISION, v2};
+use super::{Face, PREFERENCE_APPLIED, Route, VARDR_REVISION, v2, v3};
 
 /// Smaller answers are not worth compressing.
 const COMPRESS_FROM_BYTES: u16 = 1024;
@@ -76,7 +76,13 @@ pub(super) async fn pass(face: Face, request: Request) -> Response {
     let origin = request.headers().get(ORIGIN).cloned();
     let allowed = origin.filter(|origin| access.lists(origin));
     let accepted = request.headers().get(ACCEPT_ENCODING).cloned();
-    let admission = access.admit(request.method(), request.headers(), request.uri().authority());
+    // The names that a server goes by guard it against pages that browsers show, and no browser can send a request of gRPC: it
+    // would have to begin HTTP/2 without being asked to, and would say its Origin.
+    let admission = if v3::is_grpc(&request) {
+        Ok(Admission::Request)
+    } else {
+        access.admit(request.method(), request.headers(), request.uri().authority())
+    };
     let (route, mut response) = match admission {
         Err(problem) => (Route::None, problem.into_response()),
         Ok(Admission::Preflight) if !v2::is_addressed(&request) => {
@@ -104,6 +110,7 @@ pub(super) async fn pass(face: Face, request: Request) -> Response {
     let took = start.elapsed();
     match &route {
         Route::Counted(counters) => counters.observe(response.status(), took),
+        Route::Grpc(Some(method)) => method.observe(&response, took),
         route => state.metrics().http.observe(route.as_str(), &method, response.status(), took),
     }
     // A request that was held because it asked to be is not slow.

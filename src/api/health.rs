@@ -17,7 +17,7 @@ use crate::service::Readiness;
 
 /// The etcd that clients take this for, which switch features on by it. Behind those that lose data, which tools warn of,
 /// and before 3.5.13, from which on clients ask for the progress of all watches of a stream at once.
-const ETCD_VERSION: &str = "3.5.12";
+pub(super) const ETCD_VERSION: &str = "3.5.12";
 /// What all members of the cluster are like.
 const ETCD_CLUSTER_VERSION: &str = "3.5.0";
 

@@ -11,6 +11,7 @@ pub mod pages;
 pub mod problem;
 pub mod v1;
 pub mod v2;
+pub mod v3;
 
 use std::fmt;
 use std::pin::Pin;
@@ -60,11 +61,13 @@ pub struct ApiSettings {
     pub access: Access,
     /// Requests that take longer are logged; `None`: none are.
     pub slow: Option<Duration>,
+    /// The shortest time to live of a lease on etcd's v3 API, in seconds: longer than an election takes.
+    pub min_lease_seconds: u64,
 }
 
 impl Default for ApiSettings {
     fn default() -> Self {
-        Self { timeout: Duration::from_secs(5), access: Access::default(), slow: None }
+        Self { timeout: Duration::from_secs(5), access: Access::default(), slow: None, min_lease_seconds: 2 }
     }
 }
 
@@ -92,6 +95,7 @@ struct FaceParts {
     state: State,
     router: Router,
     keys: v1::keys::Counters,
+    grpc: v3::Services,
 }
 
 impl fmt::Debug for Face {
@@ -115,7 +119,8 @@ impl Face {
             .method_not_allowed_fallback(other_method)
             .layer(from_fn(tell_route))
             .with_state(state.clone());
-        Self(Arc::new(FaceParts { state, router, keys: v1::keys::Counters::default() }))
+        let grpc = v3::Services::new(&state);
+        Self(Arc::new(FaceParts { state, router, keys: v1::keys::Counters::default(), grpc }))
     }
 
     /// Answers a request. On the heap: a connection keeps room for its request's future for as long as it lives, and
@@ -133,6 +138,10 @@ impl Face {
     async fn route(&self, request: Request) -> (Route<'_>, Response) {
         if let Some(counters) = self.0.keys.of(self.state(), &request) {
             return (Route::Counted(counters), v1::keys::answer(self.state(), request).await);
+        }
+        if v3::is_grpc(&request) {
+            let (method, response) = self.0.grpc.answer(request).await;
+            return (Route::Grpc(method), response);
         }
         if v2::is_addressed(&request) {
             let (pattern, response) = v2::answer(self.state(), request).await;
@@ -157,6 +166,8 @@ enum Route<'a> {
     Matched(MatchedPath),
     /// A handler of etcd's v2 API, or none there, by the pattern of its paths.
     Etcd(&'static str),
+    /// A method of etcd's v3 API; `None` for one that there is not.
+    Grpc(Option<&'a v3::Method>),
 }
 
 impl Route<'_> {
@@ -166,12 +177,13 @@ impl Route<'_> {
             Self::Counted(_) => v1::keys::PATTERN,
             Self::Matched(path) => path.as_str(),
             Self::Etcd(pattern) => pattern,
+            Self::Grpc(method) => method.map_or("unmatched", v3::Method::path),
         }
     }
 
     /// Whether the answer has to be what etcd's would be, headers included.
     fn is_etcd(&self) -> bool {
-        matches!(self, Self::Etcd(_))
+        matches!(self, Self::Etcd(_) | Self::Grpc(_))
     }
 }
 

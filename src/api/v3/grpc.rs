@@ -1,0 +1,176 @@
+//! The generated services, each method of which calls the function that carries it out. Nothing is decided here.
+
+use std::pin::Pin;
+
+use futures_util::Stream;
+use tonic::{Request, Response, Status, Streaming, async_trait};
+
+use super::ask::Ask;
+use super::pb::cluster_server::Cluster;
+use super::pb::health::health_server::Health;
+use super::pb::health::{HealthCheckRequest, HealthCheckResponse};
+use super::pb::kv_server::Kv;
+use super::pb::lease_server::Lease;
+use super::pb::maintenance_server::Maintenance;
+use super::{cluster, health, kv, lease, maintenance, methods, pb, txn};
+use crate::api::State;
+
+type Answer<T> = Result<Response<T>, Status>;
+type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// All services, over one state.
+#[derive(Debug, Clone)]
+pub(super) struct Grpc(pub(super) State);
+
+/// What a request asks for, and what surrounds it.
+fn taken<T>(request: Request<T>) -> (Ask, T) {
+    let (metadata, _, message) = request.into_parts();
+    (Ask::of(metadata.as_ref()), message)
+}
+
+#[async_trait]
+impl Kv for Grpc {
+    async fn range(&self, request: Request<pb::RangeRequest>) -> Answer<pb::RangeResponse> {
+        let (ask, request) = taken(request);
+        kv::range(&self.0, &ask, request).await.map(Response::new)
+    }
+
+    async fn put(&self, request: Request<pb::PutRequest>) -> Answer<pb::PutResponse> {
+        let (ask, request) = taken(request);
+        kv::put(&self.0, &ask, request).await.map(Response::new)
+    }
+
+    async fn delete_range(&self, request: Request<pb::DeleteRangeRequest>) -> Answer<pb::DeleteRangeResponse> {
+        let (ask, request) = taken(request);
+        kv::delete_range(&self.0, &ask, request).await.map(Response::new)
+    }
+
+    async fn txn(&self, request: Request<pb::TxnRequest>) -> Answer<pb::TxnResponse> {
+        let (ask, request) = taken(request);
+        txn::txn(&self.0, &ask, request).await.map(Response::new)
+    }
+
+    async fn compact(&self, request: Request<pb::CompactionRequest>) -> Answer<pb::CompactionResponse> {
+        let (ask, request) = taken(request);
+        kv::compact(&self.0, &ask, request).await.map(Response::new)
+    }
+}
+
+#[async_trait]
+impl Lease for Grpc {
+    async fn lease_grant(&self, request: Request<pb::LeaseGrantRequest>) -> Answer<pb::LeaseGrantResponse> {
+        let (ask, request) = taken(request);
+        lease::grant(&self.0, &ask, request).await.map(Response::new)
+    }
+
+    async fn lease_revoke(&self, request: Request<pb::LeaseRevokeRequest>) -> Answer<pb::LeaseRevokeResponse> {
+        let (ask, request) = taken(request);
+        lease::revoke(&self.0, &ask, request).await.map(Response::new)
+    }
+
+    type LeaseKeepAliveStream = Answers<pb::LeaseKeepAliveResponse>;
+
+    async fn lease_keep_alive(
+        &self,
+        request: Request<Streaming<pb::LeaseKeepAliveRequest>>,
+    ) -> Answer<Self::LeaseKeepAliveStream> {
+        let answers = lease::keep_alive(self.0.clone(), request.into_inner());
+        Ok(Response::new(Box::pin(answers)))
+    }
+
+    async fn lease_time_to_live(
+        &self,
+        request: Request<pb::LeaseTimeToLiveRequest>,
+    ) -> Answer<pb::LeaseTimeToLiveResponse> {
+        let (ask, request) = taken(request);
+        lease::time_to_live(&self.0, &ask, request).await.map(Response::new)
+    }
+
+    async fn lease_leases(&self, request: Request<pb::LeaseLeasesRequest>) -> Answer<pb::LeaseLeasesResponse> {
+        let (ask, request) = taken(request);
+        lease::leases(&self.0, &ask, request).await.map(Response::new)
+    }
+}
+
+#[async_trait]
+impl Cluster for Grpc {
+    async fn member_add(&self, request: Request<pb::MemberAddRequest>) -> Answer<pb::MemberAddResponse> {
+        let (ask, request) = taken(request);
+        cluster::add(&self.0, &ask, request).await.map(Response::new)
+    }
+
+    async fn member_remove(&self, request: Request<pb::MemberRemoveRequest>) -> Answer<pb::MemberRemoveResponse> {
+        let (ask, request) = taken(request);
+        cluster::remove(&self.0, &ask, request).await.map(Response::new)
+    }
+
+    async fn member_update(&self, request: Request<pb::MemberUpdateRequest>) -> Answer<pb::MemberUpdateResponse> {
+        let (ask, request) = taken(request);
+        cluster::update(&self.0, &ask, request).await.map(Response::new)
+    }
+
+    async fn member_list(&self, request: Request<pb::MemberListRequest>) -> Answer<pb::MemberListResponse> {
+        let (ask, request) = taken(request);
+        cluster::list(&self.0, &ask, request).await.map(Response::new)
+    }
+
+    async fn member_promote(&self, request: Request<pb::MemberPromoteRequest>) -> Answer<pb::MemberPromoteResponse> {
+        let (ask, request) = taken(request);
+        cluster::promote(&self.0, &ask, request).await.map(Response::new)
+    }
+}
+
+#[async_trait]
+impl Maintenance for Grpc {
+    async fn alarm(&self, request: Request<pb::AlarmRequest>) -> Answer<pb::AlarmResponse> {
+        maintenance::alarm(&self.0, request.get_ref()).map(Response::new)
+    }
+
+    async fn status(&self, _request: Request<pb::StatusRequest>) -> Answer<pb::StatusResponse> {
+        Ok(Response::new(maintenance::status(&self.0)))
+    }
+
+    async fn defragment(&self, _request: Request<pb::DefragmentRequest>) -> Answer<pb::DefragmentResponse> {
+        Ok(Response::new(maintenance::defragment()))
+    }
+
+    async fn hash(&self, request: Request<pb::HashRequest>) -> Answer<pb::HashResponse> {
+        let (ask, _) = taken(request);
+        maintenance::hash(&self.0, &ask).await.map(Response::new)
+    }
+
+    async fn hash_kv(&self, request: Request<pb::HashKvRequest>) -> Answer<pb::HashKvResponse> {
+        let (ask, request) = taken(request);
+        maintenance::hash_kv(&self.0, &ask, request).await.map(Response::new)
+    }
+
+    type SnapshotStream = Answers<pb::SnapshotResponse>;
+
+    async fn snapshot(&self, request: Request<pb::SnapshotRequest>) -> Answer<Self::SnapshotStream> {
+        // Not among the methods that are served, so that no request comes here.
+        let _ = request;
+        Err(methods::unknown("/etcdserverpb.Maintenance/Snapshot"))
+    }
+
+    async fn move_leader(&self, request: Request<pb::MoveLeaderRequest>) -> Answer<pb::MoveLeaderResponse> {
+        let (ask, request) = taken(request);
+        maintenance::move_leader(&self.0, &ask, request).await.map(Response::new)
+    }
+
+    async fn downgrade(&self, request: Request<pb::DowngradeRequest>) -> Answer<pb::DowngradeResponse> {
+        maintenance::downgrade(request.get_ref()).map(Response::new)
+    }
+}
+
+#[async_trait]
+impl Health for Grpc {
+    async fn check(&self, request: Request<HealthCheckRequest>) -> Answer<HealthCheckResponse> {
+        health::check(&self.0, request.get_ref()).map(Response::new)
+    }
+
+    type WatchStream = Answers<HealthCheckResponse>;
+
+    async fn watch(&self, request: Request<HealthCheckRequest>) -> Answer<Self::WatchStream> {
+        Ok(Response::new(Box::pin(health::watch(self.0.clone(), request.into_inner()))))
+    }
+}

@@ -1,0 +1,107 @@
+//! The dialect of etcd's v3 API: which requests are of gRPC, and who answers which method.
+//!
+//! Each method is a function of a state and a message (`kv`, `txn`, `lease`, `cluster`, `maintenance`), whatever
+//! carries the message; `grpc` calls them for gRPC. What a request asks for is carried out by the service; what etcd answers,
+//! codes and texts of errors included, is the contract.
+
+mod ask;
+mod body;
+mod cluster;
+mod convert;
+mod errors;
+mod grpc;
+mod health;
+mod kv;
+mod lease;
+mod maintenance;
+mod methods;
+mod pb;
+mod reflection;
+mod txn;
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::response::Response;
+use http::header::{CONTENT_TYPE, ORIGIN};
+use http::{Method as HttpMethod, Version};
+use tower::Service as _;
+
+pub(crate) use methods::Method;
+
+use super::State;
+use body::Bounded;
+use grpc::Grpc;
+use methods::Home;
+use pb::cluster_server::ClusterServer;
+use pb::health::health_server::HealthServer;
+use pb::kv_server::KvServer;
+use pb::lease_server::LeaseServer;
+use pb::maintenance_server::MaintenanceServer;
+
+/// What the message of a request may have beyond the command in it, as in etcd.
+const OVERHEAD_BYTES: usize = 512 * 1024;
+
+/// Whether a request is one of gRPC, of a program: browsers name the origin of what they send, and are answered over HTTP alone.
+#[must_use]
+pub(crate) fn is_grpc(request: &Request) -> bool {
+    let is_type = |value: &http::HeaderValue| {
+        let rest = value.as_bytes().strip_prefix(b"application/grpc");
+        rest.is_some_and(|rest| matches!(rest, [] | [b'+' | b';', ..]))
+    };
+    request.version() == Version::HTTP_2
+        && request.method() == HttpMethod::POST
+        && request.headers().get(CONTENT_TYPE).is_some_and(is_type)
+        && !request.headers().contains_key(ORIGIN)
+}
+
+/// The services, ready to answer.
+pub(crate) struct Services {
+    state: State,
+    methods: Vec<Method>,
+    kv: KvServer<Grpc>,
+    lease: LeaseServer<Grpc>,
+    cluster: ClusterServer<Grpc>,
+    maintenance: MaintenanceServer<Grpc>,
+    health: HealthServer<Grpc>,
+    reflection: reflection::Reflection,
+}
+
+impl Services {
+    /// All services over a state.
+    pub(crate) fn new(state: &State) -> Self {
+        let grpc = Grpc(state.clone());
+        // The body of a request bounds its messages, in etcd's words.
+        Self {
+            state: state.clone(),
+            methods: Method::all(state),
+            kv: KvServer::new(grpc.clone()).max_decoding_message_size(usize::MAX),
+            lease: LeaseServer::new(grpc.clone()).max_decoding_message_size(usize::MAX),
+            cluster: ClusterServer::new(grpc.clone()).max_decoding_message_size(usize::MAX),
+            maintenance: MaintenanceServer::new(grpc.clone()).max_decoding_message_size(usize::MAX),
+            health: HealthServer::new(grpc).max_decoding_message_size(usize::MAX),
+            reflection: reflection::Reflection::new(),
+        }
+    }
+
+    /// Answers a request, and says of which method it was.
+    pub(crate) async fn answer(&self, request: Request) -> (Option<&Method>, Response) {
+        let path = request.uri().path();
+        let Some(method) = self.methods.iter().find(|method| method.path() == path) else {
+            return (None, methods::unknown(path).into_http());
+        };
+        let limit = self.state.service().limits().max_request_bytes.saturating_add(OVERHEAD_BYTES);
+        let request = request.map(|body| Bounded::new(body, limit));
+        let answered = match method.home() {
+            Home::Kv => self.kv.clone().call(request),
+            Home::Lease => self.lease.clone().call(request),
+            Home::Cluster => self.cluster.clone().call(request),
+            Home::Maintenance => self.maintenance.clone().call(request),
+            Home::Health => self.health.clone().call(request),
+            Home::Reflection => self.reflection.answer(&self.state, request),
+            Home::OldReflection => self.reflection.answer_old(&self.state, request),
+        };
+        match answered.await {
+            Ok(response) => (Some(method), response.map(Body::new)),
+        }
+    }
+}
