@@ -234,6 +234,57 @@ fn what_is_no_etcd_is_said_to_be_none() {
     assert_eq!(import(&server, &["/tmp"]).status.code(), Some(2), "files need to know where to");
 }
 
+/// A source that is no etcd but answers as one: what `answer` gives for each path, and 404 for nothing.
+fn pretender(answer: impl Fn(&str) -> Option<String> + Send + 'static) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        for mut client in listener.incoming().flatten() {
+            let mut request = vec![0; 16 * 1024];
+            let length = client.read(&mut request).unwrap_or(0);
+            let request = String::from_utf8_lossy(&request[..length]).into_owned();
+            let path = request.split(' ').nth(1).unwrap_or_default();
+            let (status, body) = match answer(path) {
+                _ if path == "/version" => ("200 OK", r#"{"etcdserver":"3.4.23","etcdcluster":"3.4.0"}"#.to_owned()),
+                Some(body) => ("200 OK", body),
+                None => ("404 Not Found", json!({"errorCode": 100, "message": "Key not found"}).to_string()),
+            };
+            let head = format!("HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
+            let _ = client.write_all(&[head.as_bytes(), body.as_bytes()].concat());
+        }
+    });
+    url
+}
+
+#[test]
+fn what_ran_out_in_a_v2_cluster_and_is_still_shown_does_not_live_for_ever_here() {
+    let ended = "2026-01-01T00:00:00Z";
+    let url = pretender(move |path| {
+        let nodes = match path {
+            "/v2/keys/?quorum=true" => json!([
+                {"key": "/ending", "value": "0", "expiration": ended},
+                {"key": "/late", "value": "1", "expiration": ended, "ttl": -3},
+                {"key": "/gone", "dir": true, "expiration": ended},
+                {"key": "/soon", "value": "2", "expiration": ended, "ttl": 300},
+                {"key": "/stays", "value": "3"},
+            ]),
+            "/v2/keys/gone" => json!([{"key": "/gone/below", "value": "4"}]),
+            _ => return None,
+        };
+        Some(json!({"action": "get", "node": {"dir": true, "nodes": nodes}}).to_string())
+    });
+    let server = Server::start();
+    let vardr = Client::new(server.address());
+    let told = report(&server, &["--from-etcd-v2", &url], 0);
+    assert_eq!((&told["keys"], &told["directories"]), (&json!(2), &json!(0)), "{told}");
+    let skipped = |name: &str| json!({"name": name, "reason": "its time is over"});
+    assert_eq!(told["skipped"], json!([skipped("/ending"), skipped("/late"), skipped("/gone/")]));
+    let names: Vec<_> = items(&vardr).iter().map(|item| item["key"].clone()).collect();
+    assert_eq!(names, ["/soon", "/stays"]);
+    assert!(is_about(&found(&vardr, "/soon")["ttl"], 300.0));
+    assert_eq!(found(&vardr, "/stays").get("ttl"), None);
+}
+
 /// Passes requests on, each on a connection of its own, until so many have been; then it is gone.
 fn relay(to: String, lives_for: usize) -> (String, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
