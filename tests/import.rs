@@ -171,13 +171,15 @@ fn a_v3_cluster_comes_over_byte_for_byte_and_keys_that_share_a_lease_share_it_he
     vardr.post("/v1/leases", r#"{"ttl":"1h","id":"4e"}"#).expect(201);
 
     let told = report(&server, &["--from-etcd-v3", &source.url()], 0);
-    assert_eq!((&told["keys"], &told["directories"], &told["leases"]), (&json!(718), &json!(1), &json!(2)), "{told}");
-    assert_eq!(told["notes"], json!(["1 leases have another id here: theirs was taken"]));
+    assert_eq!((&told["keys"], &told["directories"], &told["leases"]), (&json!(718), &json!(1), &json!(1)), "{told}");
+    let found_here =
+        "here already under the same id: each was renewed, for its time to live here, and has the keys now";
+    assert_eq!(told["notes"], json!([format!("1 lease was {found_here}")]));
     let shared = vardr.get("/v1/leases/4d").expect(200).value();
     assert_eq!(shared["keys"], json!(["/app/a", "/app/b"]));
     assert!(is_about(&shared["ttl"], 400.0), "{shared}");
     let other = found(&vardr, "/app/c");
-    assert!(other["lease"] != "4e" && is_about(&other["ttl"], 400.0), "{other}");
+    assert!(other["lease"] == "4e" && is_about(&other["ttl"], 3600.0), "{other}");
     let key64 = base64(&every_byte).replace('+', "-").replace('/', "_");
     let answer = vardr.get(&format!("/v1/keys?raw=true&key64={}", key64.trim_end_matches('='))).expect(200);
     assert_eq!(answer.body, every_byte);
@@ -188,7 +190,28 @@ fn a_v3_cluster_comes_over_byte_for_byte_and_keys_that_share_a_lease_share_it_he
 
     let told = report(&server, &["--from-etcd-v3", &source.url(), "/app/b", "--dry-run"], 0);
     assert_eq!(told["keys"], 1);
-    assert_eq!(vardr.get("/v1/leases").value()["items"].as_array().unwrap().len(), 3, "nothing is granted");
+    assert_eq!(vardr.get("/v1/leases").value()["items"].as_array().unwrap().len(), 2, "nothing is granted");
+
+    let told = report(&server, &["--from-etcd-v3", &source.url()], 0);
+    assert_eq!((&told["keys"], &told["leases"]), (&json!(718), &json!(0)), "{told}");
+    assert_eq!(told["notes"], json!([format!("2 leases were {found_here}")]));
+    let again = vardr.get("/v1/leases/4d").expect(200).value();
+    assert_eq!(again["keys"], shared["keys"], "whoever keeps the lease alive still keeps its keys alive");
+    assert_eq!(vardr.get("/v1/leases").value()["items"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn a_lease_whose_id_is_none_here_gets_another() {
+    if let Some(why) = Etcd::hindrance() {
+        return not_run(why);
+    }
+    let (source, server) = (Etcd::start(), Server::start());
+    let (etcd, vardr) = (source.http(), Client::new(server.address()));
+    ask(&etcd, "/lease/grant", &json!({"TTL": 400, "ID": -7}));
+    ask(&etcd, "/kv/put", &json!({"key": base64(b"/a"), "value": base64(b"1"), "lease": "-7"}));
+    let told = report(&server, &["--from-etcd-v3", &source.url()], 0);
+    assert_eq!(told["notes"], json!(["1 lease was given another id here: etcd's is negative"]));
+    assert!(is_about(&found(&vardr, "/a")["ttl"], 400.0));
 }
 
 #[test]
