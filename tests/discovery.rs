@@ -6,6 +6,7 @@
 mod support;
 
 use std::thread;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use support::Server;
@@ -124,6 +125,34 @@ fn three_etcds_find_each_other_through_a_vardr() {
     let mut late = launch("late");
     assert!(!late.wait().success());
     assert!(late.log().contains("cluster is full"), "{}", late.log());
+}
+
+#[test]
+fn a_member_that_waits_for_others_ends_when_it_is_told_to_and_may_come_again() {
+    let service = Server::start();
+    let url = roster(&service, 2);
+    let dir = tempfile::tempdir().unwrap();
+    let peer = format!("http://127.0.0.1:{}", free_port());
+    let peers = ["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer];
+    let flags = [&["--name", "n1", "--discovery", &url][..], &peers].concat();
+    let begin = || {
+        let flags = flags.iter().map(|&flag| flag.to_owned()).collect();
+        let waiting = Server::begin(&dir.path().join("data"), "127.0.0.1:0", flags);
+        support::until("it does not wait", || waiting.log().contains("1 of 2 members are there"));
+        waiting
+    };
+    for (signal, name) in [("-TERM", "SIGTERM"), ("-INT", "SIGINT")] {
+        let mut waiting = begin();
+        let sent = std::process::Command::new("kill").args([signal, &waiting.pid().to_string()]).status().unwrap();
+        assert!(sent.success());
+        assert_eq!(waiting.wait(Duration::from_secs(10)).code(), Some(0), "{}", waiting.log());
+        let why = format!("stopping: {name} came before this member served");
+        support::until("it does not say why", || waiting.log().contains(&why));
+    }
+    let again = begin();
+    let other = start_members(&url, &["n2"]);
+    assert_eq!(running(&other).len(), 1);
+    support::until("it does not serve", || again.log().contains("Vardr serves"));
 }
 
 #[test]
