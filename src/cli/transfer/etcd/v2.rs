@@ -15,6 +15,7 @@ use crate::cli::exit::{Exit, Failure, Outcome};
 use crate::cli::route::{self, Route};
 use crate::cli::transfer::batch::{Life, Step, Write};
 use crate::cli::transfer::document::Leaf;
+use crate::model::node::is_segment;
 
 const KEYS: &str = "/v2/keys";
 /// The directories that are read at once.
@@ -52,7 +53,7 @@ fn directory(prefix: Option<&OsStr>) -> Outcome<String> {
     if text.is_empty() {
         return Ok(String::new());
     }
-    if text.split('/').any(|name| matches!(name, "" | "." | "..")) {
+    if !text.split('/').all(|name| is_segment(name.as_bytes())) {
         return Err(refuse());
     }
     Ok(format!("/{text}"))

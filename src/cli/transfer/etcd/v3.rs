@@ -24,6 +24,7 @@ use crate::cli::output::member;
 use crate::cli::route::{self, Route};
 use crate::cli::transfer::batch::{CONCURRENCY, Life, Step, Write};
 use crate::cli::transfer::document::Leaf;
+use crate::model::KeyRange;
 
 /// Where the gateway is: in etcd 3.4 and later, in 3.3, and in 3.2.
 const GATEWAYS: [&str; 3] = ["/v3", "/v3beta", "/v3alpha"];
@@ -71,16 +72,9 @@ pub(crate) async fn v3<'a>(
     .flatten())
 }
 
-/// The end of the range of keys that begin with these bytes.
+/// The end of the range of keys that begin with these bytes, as etcd takes it.
 fn after(prefix: &[u8]) -> Vec<u8> {
-    let mut end = prefix.to_vec();
-    while let Some(last) = end.pop() {
-        if last < u8::MAX {
-            end.push(last + 1);
-            return end;
-        }
-    }
-    ZERO.to_vec()
+    KeyRange::prefix(prefix.to_vec()).end().map_or_else(|| ZERO.to_vec(), |end| end.to_vec())
 }
 
 #[derive(Debug, Deserialize)]
