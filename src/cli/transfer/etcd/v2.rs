@@ -1,4 +1,4 @@
-//! etcd's v2 API: one directory at a time, so that no answer holds more than the keys directly in it.
+//! etcd's v2 API: each directory by itself, so that no answer holds more than the keys directly in it, and a few at once.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -18,7 +18,7 @@ use crate::cli::transfer::document::Leaf;
 use crate::model::node::is_segment;
 
 const KEYS: &str = "/v2/keys";
-/// The directories that are read at once.
+/// The directories that are read at once. As many answers are held in memory, with what is made of them.
 const READS: usize = 4;
 /// The directories that are named where not all could be read.
 const NAMED: usize = 5;
