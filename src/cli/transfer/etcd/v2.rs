@@ -14,6 +14,7 @@ use super::{Answer, Read, Source, Trouble};
 use crate::cli::exit::{Exit, Failure, Outcome};
 use crate::cli::route::{self, Route};
 use crate::cli::transfer::batch::{Life, Step, Write};
+use crate::cli::transfer::counted;
 use crate::cli::transfer::document::Leaf;
 use crate::model::node::is_segment;
 
@@ -212,7 +213,7 @@ impl Reader {
         let named: Vec<_> = self.unread.iter().rev().take(NAMED).map(|name| format!("{name}/")).collect();
         let more = match self.unread.len() - named.len() {
             0 => String::new(),
-            more => format!(" and {more} more directories"),
+            more => format!(" and {}", counted(more as u64, "more directory", "more directories")),
         };
         format!(
             "can be read no longer ({why}); what is in {}{more} is missing; what was read is written",
@@ -231,8 +232,8 @@ impl Reader {
         }
         if self.unreadable > 0 {
             notes.push(Step::Note(format!(
-                "{} keys or values have U+FFFD, which is also what etcd v2 shows for bytes that are not UTF-8",
-                self.unreadable
+                "{} U+FFFD, which is also what etcd v2 shows for bytes that are not UTF-8",
+                counted(self.unreadable, "key or value has", "keys or values have")
             )));
         }
         notes

@@ -23,6 +23,7 @@ use crate::cli::lease::LEASES;
 use crate::cli::output::member;
 use crate::cli::route::{self, Route};
 use crate::cli::transfer::batch::{CONCURRENCY, Life, Step, Write};
+use crate::cli::transfer::counted;
 use crate::cli::transfer::document::Leaf;
 use crate::model::KeyRange;
 
@@ -256,12 +257,8 @@ impl Reader<'_> {
             ),
             (count(|fate| matches!(fate, Fate::Renamed(_))), "given another id here: etcd's is negative"),
         ];
-        let line = |(leases, what): (usize, &str)| match leases {
-            0 => None,
-            1 => Some(Step::Note(format!("1 lease was {what}"))),
-            _ => Some(Step::Note(format!("{leases} leases were {what}"))),
-        };
-        told.into_iter().filter_map(line).collect()
+        let note = |leases, what| Step::Note(format!("{} {what}", counted(leases as u64, "lease was", "leases were")));
+        told.into_iter().filter(|(leases, _)| *leases > 0).map(|(leases, what)| note(leases, what)).collect()
     }
 
     /// Reads a page: smaller where it was too large, anew where its revision is gone or the token.
