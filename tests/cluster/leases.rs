@@ -318,7 +318,7 @@ async fn a_leader_that_stood_still_and_leads_again_expires_nothing_that_was_rene
 async fn when_all_members_stood_still_renewals_are_heard_before_leases_are_ended() {
     let _alone = MACHINE.write().await;
     // So long clients have, once members run again, to be heard.
-    let election = Duration::from_secs(1);
+    let election = Duration::from_secs(3);
     let cluster = settled(Shape { election, ..Shape::default() }).await;
     let herd = Herd::grant(&cluster, 20, SHORT, 1_000..10_000, &mut StdRng::seed_from_u64(2)).await;
     let upsets = [pause_all(&cluster, 2 * SHORT).await];

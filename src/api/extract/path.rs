@@ -6,6 +6,7 @@ use percent_encoding::percent_decode_str;
 use super::query::{Literal, Literal64, is_percent_encoded, shortened};
 use crate::api::problem::{Code, Problem};
 use crate::model::Key;
+use crate::model::node::is_segment;
 
 /// What a request is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -116,7 +117,7 @@ fn from_path(raw: &str) -> Result<Target, Problem> {
     let inner = text.strip_prefix('/').ok_or_else(|| refuse("does not begin with a slash"))?;
     let segments = inner.strip_suffix('/').unwrap_or(inner);
     let is_root = inner.is_empty();
-    if !is_root && segments.split('/').any(|segment| matches!(segment, "" | "." | "..")) {
+    if !is_root && !segments.split('/').all(|segment| is_segment(segment.as_bytes())) {
         return Err(refuse("has an empty, `.` or `..` segment"));
     }
     let directory = text.ends_with('/');
