@@ -1,5 +1,7 @@
 //! From a path to a key: percent-decoded once, and refused where proxies and clients would disagree on what it names.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use percent_encoding::percent_decode_str;
 
@@ -110,7 +112,7 @@ fn from_path(raw: &str) -> Result<Target, Problem> {
     if !is_percent_encoded(raw) {
         return Err(refuse("is badly percent-encoded"));
     }
-    let decoded: Vec<u8> = percent_decode_str(raw).collect();
+    let decoded = Cow::from(percent_decode_str(raw)).into_owned();
     let Ok(text) = std::str::from_utf8(&decoded) else {
         return Err(refuse("is not UTF-8"));
     };
