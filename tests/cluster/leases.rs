@@ -158,7 +158,7 @@ impl Herd {
         for Left { key, ttl, granted: (before, after) } in &self.left {
             let allowed = |died: SystemTime| {
                 let lived = || upsets.iter().filter(|upset| upset.at > *before && upset.at < died);
-                let longer = lived().map(|upset| 2 * self.election + upset.all_away);
+                let longer = lived().map(|upset| 3 * self.election + upset.all_away);
                 // Each start gives back what was not recorded, all of them together no more than had passed by the last.
                 let starts = || lived().filter(|upset| upset.restarted);
                 let passed = starts().map(|upset| upset.at.duration_since(*before).unwrap_or_default()).max();
