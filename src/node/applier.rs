@@ -265,7 +265,8 @@ impl Applier {
     }
 
     fn show(&mut self, index: Index, term: Term) -> Result<Revision, Fault> {
-        let published = Published { view: self.machine.view()?, index, term, members: Arc::clone(&self.members) };
+        let (members, auth) = (Arc::clone(&self.members), Arc::clone(self.machine.auth()));
+        let published = Published { view: self.machine.view()?, index, term, members, auth };
         let revision = published.revision();
         self.sweeping |= published.view.compacted() > self.shared.published.read().view.compacted();
         *self.shared.published.write() = Arc::new(published);
