@@ -19,7 +19,7 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use url::Url;
@@ -350,24 +350,56 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
     // kernel refuses, memory is larger and nothing else.
     let _ = rustix::thread::disable_transparent_huge_pages(true);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no threads can be had")?;
-    runtime.block_on(async {
-        let running = start(settings).await?;
-        announce(&running);
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let failure = running.node.handle().failure_signal();
-        let failed = tokio::select! {
-            _ = terminate.recv() => None,
-            _ = interrupt.recv() => None,
-            reason = failure => Some(reason),
-        };
-        tracing::info!("stopping: streams end, requests under way finish");
-        running.stop().await?;
-        match failed {
-            None => Ok(()),
-            Some(reason) => bail!("{reason}"),
+    let ended = runtime.block_on(run_until_told(settings));
+    // A member that is told to stop while its data is opened is not waited for: that may take long, and a crash at any moment
+    // does the data no harm.
+    runtime.shutdown_background();
+    ended
+}
+
+async fn run_until_told(settings: Settings) -> anyhow::Result<()> {
+    // First of all: a member may wait for others before it serves.
+    let mut stops = Stops::new()?;
+    let running = tokio::select! {
+        started = start(settings) => started?,
+        name = stops.next() => {
+            tracing::info!("stopping: {name} came before this member served");
+            return Ok(());
         }
-    })
+    };
+    announce(&running);
+    let failure = running.node.handle().failure_signal();
+    let failed = tokio::select! {
+        _ = stops.next() => None,
+        reason = failure => Some(reason),
+    };
+    tracing::info!("stopping: streams end, requests under way finish");
+    running.stop().await?;
+    match failed {
+        None => Ok(()),
+        Some(reason) => bail!("{reason}"),
+    }
+}
+
+/// The signals that stop a server. From the time that this is made, none of them ends the process by itself.
+#[derive(Debug)]
+struct Stops {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Stops {
+    fn new() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// Waits for one; gives its name.
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
 }
 
 /// The lines that a person and a supervisor wait for.

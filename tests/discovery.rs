@@ -6,6 +6,7 @@
 mod support;
 
 use std::thread;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use support::Server;
@@ -127,6 +128,34 @@ fn three_etcds_find_each_other_through_a_vardr() {
 }
 
 #[test]
+fn a_member_that_waits_for_others_ends_when_it_is_told_to_and_may_come_again() {
+    let service = Server::start();
+    let url = roster(&service, 2);
+    let dir = tempfile::tempdir().unwrap();
+    let peer = format!("http://127.0.0.1:{}", free_port());
+    let peers = ["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer];
+    let flags = [&["--name", "n1", "--discovery", &url][..], &peers].concat();
+    let begin = || {
+        let flags = flags.iter().map(|&flag| flag.to_owned()).collect();
+        let waiting = Server::begin(&dir.path().join("data"), "127.0.0.1:0", flags);
+        support::until("it does not wait", || waiting.log().contains("1 of 2 members are there"));
+        waiting
+    };
+    for (signal, name) in [("-TERM", "SIGTERM"), ("-INT", "SIGINT")] {
+        let mut waiting = begin();
+        let sent = std::process::Command::new("kill").args([signal, &waiting.pid().to_string()]).status().unwrap();
+        assert!(sent.success());
+        assert_eq!(waiting.wait(Duration::from_secs(10)).code(), Some(0), "{}", waiting.log());
+        let why = format!("stopping: {name} came before this member served");
+        support::until("it does not say why", || waiting.log().contains(&why));
+    }
+    let again = begin();
+    let other = start_members(&url, &["n2"]);
+    assert_eq!(running(&other).len(), 1);
+    support::until("it does not serve", || again.log().contains("Vardr serves"));
+}
+
+#[test]
 fn a_url_that_is_no_roster_is_refused_in_words() {
     let service = Server::start();
     let client = Client::new(service.address());
@@ -140,6 +169,48 @@ fn a_url_that_is_no_roster_is_refused_in_words() {
         client.get(&format!("/new?size={size}")).refused(400, "invalid_argument");
     }
     client.send("HEAD", "/new", &[], b"").expect(405);
-    client.send("GET", "/new", &[("Sec-Fetch-Site", "cross-site")], b"").refused(403, "permission_denied");
     assert_eq!(client.revision(), 1, "nothing was made");
+}
+
+#[test]
+fn a_page_of_elsewhere_makes_no_roster_unless_its_origin_is_listed() {
+    let service = Server::with_flags(&["--cors", "http://console.example"]);
+    let client = Client::new(service.address());
+    let ask = |headers: &[(&str, &str)]| client.send("GET", "/new", headers, b"");
+    let foreign = [
+        ("Origin", "http://evil.example"),
+        ("Origin", "null"),
+        ("Origin", "http://127.0.0.1:1"),
+        ("Sec-Fetch-Site", "cross-site"),
+        ("Sec-Fetch-Site", "same-site"),
+    ];
+    for header in foreign {
+        ask(&[header]).refused(403, "permission_denied");
+    }
+    assert_eq!(client.revision(), 1, "nothing was made");
+    let own = service.url();
+    ask(&[("Origin", &own), ("Sec-Fetch-Site", "same-origin")]).expect(200);
+    ask(&[("Sec-Fetch-Site", "none")]).expect(200);
+    ask(&[("Origin", "http://console.example"), ("Sec-Fetch-Site", "cross-site")]).expect(200);
+}
+
+#[test]
+fn a_roster_goes_after_a_week_with_all_that_is_in_it() {
+    let service = Server::start();
+    let client = Client::new(service.address());
+    let url = roster(&service, 3);
+    let path = url.strip_prefix(&service.url()).unwrap();
+    let form = [("Content-Type", "application/x-www-form-urlencoded")];
+    client.send("PUT", &format!("{path}/1f?prevExist=false"), &form, b"value=n1=http://127.0.0.1:1").expect(201);
+    let week = 7 * 24 * 60 * 60;
+    let directory = client.get(path).expect(200).value();
+    let ttl = directory["node"]["ttl"].as_u64().unwrap();
+    assert!((week - 60..=week).contains(&ttl), "{directory}");
+
+    let leases = client.get("/v1/leases").expect(200).value();
+    let id = leases["items"][0]["id"].as_str().unwrap();
+    client.delete(&format!("/v1/leases/{id}")).expect(200);
+    let gone = client.get(&format!("{path}?recursive=true")).expect(404).value();
+    assert_eq!(gone["errorCode"], 100, "what members entered has gone along: {gone}");
+    client.get(&format!("{path}/1f")).expect(404);
 }

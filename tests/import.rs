@@ -171,13 +171,15 @@ fn a_v3_cluster_comes_over_byte_for_byte_and_keys_that_share_a_lease_share_it_he
     vardr.post("/v1/leases", r#"{"ttl":"1h","id":"4e"}"#).expect(201);
 
     let told = report(&server, &["--from-etcd-v3", &source.url()], 0);
-    assert_eq!((&told["keys"], &told["directories"], &told["leases"]), (&json!(718), &json!(1), &json!(2)), "{told}");
-    assert_eq!(told["notes"], json!(["1 leases have another id here: theirs was taken"]));
+    assert_eq!((&told["keys"], &told["directories"], &told["leases"]), (&json!(718), &json!(1), &json!(1)), "{told}");
+    let found_here =
+        "here already under the same id: each was renewed, for its time to live here, and has the keys now";
+    assert_eq!(told["notes"], json!([format!("1 lease was {found_here}")]));
     let shared = vardr.get("/v1/leases/4d").expect(200).value();
     assert_eq!(shared["keys"], json!(["/app/a", "/app/b"]));
     assert!(is_about(&shared["ttl"], 400.0), "{shared}");
     let other = found(&vardr, "/app/c");
-    assert!(other["lease"] != "4e" && is_about(&other["ttl"], 400.0), "{other}");
+    assert!(other["lease"] == "4e" && is_about(&other["ttl"], 3600.0), "{other}");
     let key64 = base64(&every_byte).replace('+', "-").replace('/', "_");
     let answer = vardr.get(&format!("/v1/keys?raw=true&key64={}", key64.trim_end_matches('='))).expect(200);
     assert_eq!(answer.body, every_byte);
@@ -188,7 +190,28 @@ fn a_v3_cluster_comes_over_byte_for_byte_and_keys_that_share_a_lease_share_it_he
 
     let told = report(&server, &["--from-etcd-v3", &source.url(), "/app/b", "--dry-run"], 0);
     assert_eq!(told["keys"], 1);
-    assert_eq!(vardr.get("/v1/leases").value()["items"].as_array().unwrap().len(), 3, "nothing is granted");
+    assert_eq!(vardr.get("/v1/leases").value()["items"].as_array().unwrap().len(), 2, "nothing is granted");
+
+    let told = report(&server, &["--from-etcd-v3", &source.url()], 0);
+    assert_eq!((&told["keys"], &told["leases"]), (&json!(718), &json!(0)), "{told}");
+    assert_eq!(told["notes"], json!([format!("2 leases were {found_here}")]));
+    let again = vardr.get("/v1/leases/4d").expect(200).value();
+    assert_eq!(again["keys"], shared["keys"], "whoever keeps the lease alive still keeps its keys alive");
+    assert_eq!(vardr.get("/v1/leases").value()["items"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn a_lease_whose_id_is_none_here_gets_another() {
+    if let Some(why) = Etcd::hindrance() {
+        return not_run(why);
+    }
+    let (source, server) = (Etcd::start(), Server::start());
+    let (etcd, vardr) = (source.http(), Client::new(server.address()));
+    ask(&etcd, "/lease/grant", &json!({"TTL": 400, "ID": -7}));
+    ask(&etcd, "/kv/put", &json!({"key": base64(b"/a"), "value": base64(b"1"), "lease": "-7"}));
+    let told = report(&server, &["--from-etcd-v3", &source.url()], 0);
+    assert_eq!(told["notes"], json!(["1 lease was given another id here: etcd's is negative"]));
+    assert!(is_about(&found(&vardr, "/a")["ttl"], 400.0));
 }
 
 #[test]
@@ -232,6 +255,57 @@ fn what_is_no_etcd_is_said_to_be_none() {
     }
     assert_eq!(import(&server, &["--from-etcd-v2", &closed, "/a", "/b"]).status.code(), Some(2));
     assert_eq!(import(&server, &["/tmp"]).status.code(), Some(2), "files need to know where to");
+}
+
+/// A source that is no etcd but answers as one: what `answer` gives for each path, and 404 for nothing.
+fn pretender(answer: impl Fn(&str) -> Option<String> + Send + 'static) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        for mut client in listener.incoming().flatten() {
+            let mut request = vec![0; 16 * 1024];
+            let length = client.read(&mut request).unwrap_or(0);
+            let request = String::from_utf8_lossy(&request[..length]).into_owned();
+            let path = request.split(' ').nth(1).unwrap_or_default();
+            let (status, body) = match answer(path) {
+                _ if path == "/version" => ("200 OK", r#"{"etcdserver":"3.4.23","etcdcluster":"3.4.0"}"#.to_owned()),
+                Some(body) => ("200 OK", body),
+                None => ("404 Not Found", json!({"errorCode": 100, "message": "Key not found"}).to_string()),
+            };
+            let head = format!("HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
+            let _ = client.write_all(&[head.as_bytes(), body.as_bytes()].concat());
+        }
+    });
+    url
+}
+
+#[test]
+fn what_ran_out_in_a_v2_cluster_and_is_still_shown_does_not_live_for_ever_here() {
+    let ended = "2026-01-01T00:00:00Z";
+    let url = pretender(move |path| {
+        let nodes = match path {
+            "/v2/keys/?quorum=true" => json!([
+                {"key": "/ending", "value": "0", "expiration": ended},
+                {"key": "/late", "value": "1", "expiration": ended, "ttl": -3},
+                {"key": "/gone", "dir": true, "expiration": ended},
+                {"key": "/soon", "value": "2", "expiration": ended, "ttl": 300},
+                {"key": "/stays", "value": "3"},
+            ]),
+            "/v2/keys/gone" => json!([{"key": "/gone/below", "value": "4"}]),
+            _ => return None,
+        };
+        Some(json!({"action": "get", "node": {"dir": true, "nodes": nodes}}).to_string())
+    });
+    let server = Server::start();
+    let vardr = Client::new(server.address());
+    let told = report(&server, &["--from-etcd-v2", &url], 0);
+    assert_eq!((&told["keys"], &told["directories"]), (&json!(2), &json!(0)), "{told}");
+    let skipped = |name: &str| json!({"name": name, "reason": "its time is over"});
+    assert_eq!(told["skipped"], json!([skipped("/ending"), skipped("/late"), skipped("/gone/")]));
+    let names: Vec<_> = items(&vardr).iter().map(|item| item["key"].clone()).collect();
+    assert_eq!(names, ["/soon", "/stays"]);
+    assert!(is_about(&found(&vardr, "/soon")["ttl"], 300.0));
+    assert_eq!(found(&vardr, "/stays").get("ttl"), None);
 }
 
 /// Passes requests on, each on a connection of its own, until so many have been; then it is gone.

@@ -69,6 +69,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("anyhow", &["src/main.rs", "src/server.rs", "src/cli/"]),
     ("axum", &["src/api/", "src/server.rs"]),
     ("base64", &["src/api/", "src/cli/"]),
+    ("bcrypt", &["src/service/"]),
     ("borsh", &["src/model/", "src/storage/", "src/wal/", "src/mvcc/", "src/machine/", "src/consensus/", "src/node/"]),
     ("bytes", &["src/"]),
     ("clap", &["src/main.rs", "src/config/", "src/cli/"]),

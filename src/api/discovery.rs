@@ -5,9 +5,9 @@ use axum::Router;
 use axum::extract::{Request, State as Extract};
 use axum::response::Response;
 use axum::routing::get;
-use http::header::{ALLOW, CONTENT_TYPE, HOST};
+use http::header::{ALLOW, CONTENT_TYPE, HOST, ORIGIN};
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, Method};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use super::extract::query::{parameters, query};
 use super::problem::{Code, Problem};
@@ -18,9 +18,17 @@ const DEFAULT_SIZE: u64 = 3;
 /// Says of browsers alone whether another site's page makes the request (W3C Fetch Metadata, section 2.3).
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
+/// Where it is.
+const PATH: &str = "/new";
+
 /// The route. It is not part of `/v1`.
 pub fn router() -> Router<State> {
-    Router::new().route("/new", get(new))
+    Router::new().route(PATH, get(new))
+}
+
+/// Whether a request changes something although it is a GET.
+pub(super) fn makes_roster(request: &Request) -> bool {
+    request.method() == Method::GET && request.uri().path() == PATH
 }
 
 parameters! {
@@ -43,8 +51,7 @@ async fn make(api: &State, parts: &Parts) -> Result<Answer, Problem> {
         let problem = Problem::new(Code::MethodNotAllowed, "only GET makes a roster");
         return Err(problem.with_header(ALLOW, HeaderValue::from_static("GET")));
     }
-    // It changes something although it is a GET, so that no check of the method guards it.
-    if parts.headers.get(SEC_FETCH_SITE).is_some_and(|site| site == "cross-site") {
+    if is_foreign(&parts.headers) {
         return Err(Problem::new(Code::PermissionDenied, "a page of another site may not make rosters"));
     }
     let asked: NewQuery = query(parts.uri.query())?;
@@ -57,4 +64,11 @@ async fn make(api: &State, parts: &Parts) -> Result<Answer, Problem> {
     let url = format!("http://{host}/v2/keys{directory}");
     let answer = Answer::json(api.service().header().revision, url.into_bytes());
     Ok(answer.with_header(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8")))
+}
+
+/// Whether a page of elsewhere has a browser make the request, as by an image. Such a GET has no `Origin`; one that has is
+/// let in by it, as any write is.
+fn is_foreign(headers: &HeaderMap) -> bool {
+    let site = headers.get(SEC_FETCH_SITE).filter(|_| !headers.contains_key(ORIGIN));
+    site.is_some_and(|site| site != "same-origin" && site != "none")
 }

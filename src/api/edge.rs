@@ -22,7 +22,7 @@ use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
 
 use super::problem::{Code, Problem};
-use super::{Face, PREFERENCE_APPLIED, Route, VARDR_REVISION, v2, v3};
+use super::{Face, PREFERENCE_APPLIED, Route, VARDR_REVISION, discovery, v2, v3};
 
 /// Smaller answers are not worth compressing.
 const COMPRESS_FROM_BYTES: u16 = 1024;
@@ -78,11 +78,7 @@ pub(super) async fn pass(face: Face, request: Request) -> Response {
     let accepted = request.headers().get(ACCEPT_ENCODING).cloned();
     // The names that a server goes by guard it against pages that browsers show, and no browser can send a request of gRPC: it
     // would have to begin HTTP/2 without being asked to, and would say its Origin.
-    let admission = if v3::is_grpc(&request) {
-        Ok(Admission::Request)
-    } else {
-        access.admit(request.method(), request.headers(), request.uri().authority())
-    };
+    let admission = if v3::is_grpc(&request) { Ok(Admission::Request) } else { access.admit(&request) };
     let (route, mut response) = match admission {
         Err(problem) => (Route::None, problem.into_response()),
         Ok(Admission::Preflight) if !v2::is_addressed(&request) => {
@@ -130,12 +126,14 @@ enum Admission {
 }
 
 impl Access {
-    fn admit(&self, method: &Method, headers: &HeaderMap, authority: Option<&Authority>) -> Result<Admission, Problem> {
-        let named = authority.map(Authority::as_str).or_else(|| headers.get(HOST)?.to_str().ok());
+    fn admit(&self, request: &Request) -> Result<Admission, Problem> {
+        let (method, headers) = (request.method(), request.headers());
+        let named = request.uri().authority().map(Authority::as_str).or_else(|| headers.get(HOST)?.to_str().ok());
         let host = named.and_then(Host::parse);
         self.check_host(headers, host)?;
         let Some(origin) = headers.get(ORIGIN) else { return Ok(Admission::Request) };
-        let changes = !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
+        let changes =
+            !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS) || discovery::makes_roster(request);
         let foreign = !is_own(origin, host) && !self.lists(origin);
         if foreign && (changes || headers.contains_key(UPGRADE)) {
             return Err(Problem::new(
@@ -237,9 +235,13 @@ mod tests {
     }
 
     fn admits(method: &Method, headers: &[(HeaderName, &str)]) -> bool {
-        let headers: HeaderMap =
-            headers.iter().map(|(name, value)| (name.clone(), HeaderValue::from_str(value).unwrap())).collect();
-        access().admit(method, &headers, None).is_ok()
+        admits_at("/v1/keys/a", method, headers)
+    }
+
+    fn admits_at(path: &str, method: &Method, headers: &[(HeaderName, &str)]) -> bool {
+        let request = http::Request::builder().method(method).uri(path);
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(name, *value));
+        access().admit(&request.body(Body::empty()).unwrap()).is_ok()
     }
 
     #[test]
@@ -285,6 +287,9 @@ mod tests {
         assert!(!admits(&Method::PUT, &[host.clone(), (ORIGIN, "http://127.0.0.1:8080")]));
         assert!(!admits(&Method::POST, &[host.clone(), (ORIGIN, "null")]));
         assert!(admits(&Method::GET, &[host.clone(), (ORIGIN, "https://evil.example")]));
-        assert!(!admits(&Method::GET, &[host, (ORIGIN, "https://evil.example"), (UPGRADE, "websocket")]));
+        assert!(!admits(&Method::GET, &[host.clone(), (ORIGIN, "https://evil.example"), (UPGRADE, "websocket")]));
+        let makes_roster = |origin| admits_at("/new?size=3", &Method::GET, &[host.clone(), (ORIGIN, origin)]);
+        assert!(!makes_roster("https://evil.example") && !makes_roster("http://127.0.0.1:8080"));
+        assert!(makes_roster("https://console.example") && makes_roster("http://127.0.0.1:2379"));
     }
 }

@@ -281,7 +281,7 @@ impl Answer {
     /// 200 with JSON.
     #[must_use]
     pub fn json(revision: Revision, json: Vec<u8>) -> Self {
-        let mut headers = HeaderMap::with_capacity(16);
+        let mut headers = HeaderMap::with_capacity(8);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         Self { status: StatusCode::OK, revision: Some(revision), headers, body: Body::from(json) }
     }

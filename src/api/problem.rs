@@ -390,8 +390,10 @@ fn refused(refusal: &Refusal, detail: String) -> Problem {
         Refusal::NotAVoter(_) => Problem::new(Code::NotAVoter, detail),
         Refusal::LastVoter(_) => Problem::new(Code::QuorumAtRisk, detail),
         Refusal::TooManyMembers | Refusal::TooManyVoters => Problem::new(Code::TooManyMembers, detail),
-        // Only members propose, and only `/v2` writes, what can be refused so; a client that sees it here found a bug.
-        Refusal::Stale | Refusal::MemberLostData(_) | Refusal::Node(_) => Problem::new(Code::Internal, detail),
+        // Only members propose, and only etcd's dialects write, what can be refused so; a client that sees it here found a bug.
+        Refusal::Stale | Refusal::MemberLostData(_) | Refusal::Node(_) | Refusal::Auth(_) => {
+            Problem::new(Code::Internal, detail)
+        }
         Refusal::IdempotencyMismatch => Problem::new(Code::IdempotencyMismatch, detail),
         Refusal::IdempotencyFull => {
             Problem::new(Code::Overloaded, detail).with_status(StatusCode::TOO_MANY_REQUESTS).retried_later()

@@ -14,6 +14,7 @@ use url::Url;
 
 use super::exit::{Exit, Failure, Outcome};
 use super::route::Route;
+use crate::cluster::cause;
 
 /// How long a request may take if the user does not say.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -279,15 +280,6 @@ fn lost(request: &Request, why: &str) -> Failure {
     } else {
         Failure::new(Exit::Unknown, format!("{why}; whether it was carried out is not known"))
     }
-}
-
-/// The innermost reason: the outer ones repeat the URL and say little.
-pub(crate) fn cause(error: &reqwest::Error) -> String {
-    let mut reason: &dyn std::error::Error = error;
-    while let Some(source) = reason.source() {
-        reason = source;
-    }
-    reason.to_string()
 }
 
 fn endpoint(text: &str) -> Outcome<Url> {

@@ -14,7 +14,8 @@ use super::output::{Output, member, table};
 use super::route::Route;
 use crate::config::duration_text;
 
-const LEASES: &str = "/v1/leases";
+/// Where leases are.
+pub(crate) const LEASES: &str = "/v1/leases";
 /// The shortest pause between renewals.
 const MIN_PAUSE: Duration = Duration::from_millis(100);
 

@@ -9,6 +9,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 
 use super::exit::{Failure, Outcome};
+use crate::model::node::is_segment;
 
 /// What stands as itself in a path (RFC 3986, section 2.3, and the slash). A colon never does: behind one, the
 /// server looks for a verb.
@@ -36,7 +37,7 @@ impl Route {
     /// # Errors
     /// A segment that no path can have.
     pub(crate) fn of_name(base: &str, name: &str, verb: &str) -> Outcome<Self> {
-        if matches!(name, "" | "." | "..") {
+        if !is_segment(name.as_bytes()) {
             return Err(Failure::usage(format!("`{name}` is no name: a path understands it as another place")));
         }
         Ok(Self::new(format!("{base}/{}{verb}", percent_encode(name.as_bytes(), SEGMENT))))
@@ -104,7 +105,7 @@ pub(crate) fn from_key64(text: &str) -> Outcome<Vec<u8>> {
 fn is_sayable(key: &[u8]) -> bool {
     let Some(inner) = std::str::from_utf8(key).ok().and_then(|text| text.strip_prefix('/')) else { return false };
     let segments = inner.strip_suffix('/').unwrap_or(inner);
-    inner.is_empty() || !segments.split('/').any(|segment| matches!(segment, "" | "." | ".."))
+    inner.is_empty() || segments.split('/').all(|segment| is_segment(segment.as_bytes()))
 }
 
 /// A key from the command line: its bytes, as they are.

@@ -243,7 +243,7 @@ impl<'a> Roster<'a> {
     /// Waits for a change in the directory, or for as long as is waited for one. Whatever comes, the directory is read anew.
     async fn listen(&self, index: u64) {
         let url = format!("{}?wait=true&recursive=true&waitIndex={index}", self.url);
-        let change = async { bounded(self.http.get(url).send().await.map_err(|error| innermost(&error))?).await };
+        let change = async { bounded(self.http.get(url).send().await.map_err(|error| cause(&error))?).await };
         if timeout(LOOK_AGAIN, change).await.is_ok_and(|changed| changed.is_err()) {
             sleep(PAUSE).await;
         }
@@ -280,7 +280,7 @@ impl<'a> Roster<'a> {
             }
             None => self.http.get(url),
         };
-        let response = request.send().await.map_err(|error| innermost(&error))?;
+        let response = request.send().await.map_err(|error| cause(&error))?;
         let status = response.status();
         let index = response.headers().get("x-etcd-index").and_then(|value| value.to_str().ok()?.parse().ok());
         let body = bounded(response).await?;
@@ -310,7 +310,7 @@ impl Answer {
 
 async fn bounded(mut response: Response) -> Result<Vec<u8>, String> {
     let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| innermost(&error))? {
+    while let Some(chunk) = response.chunk().await.map_err(|error| cause(&error))? {
         if body.len() + chunk.len() > MAX_DISCOVERY_BYTES {
             return Err(format!("its answer has more than {MAX_DISCOVERY_BYTES} bytes"));
         }
@@ -324,8 +324,9 @@ fn shown(status: StatusCode, body: &[u8]) -> String {
     format!("{}: {text}", status.as_u16())
 }
 
-/// The outer reasons repeat the URL and say little.
-fn innermost(error: &reqwest::Error) -> String {
+/// The innermost reason of a request that failed: the outer ones repeat the URL and say little.
+#[must_use]
+pub fn cause(error: &reqwest::Error) -> String {
     let mut reason: &dyn std::error::Error = error;
     while let Some(source) = reason.source() {
         reason = source;

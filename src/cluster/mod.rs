@@ -14,7 +14,7 @@ mod url;
 use std::fmt;
 
 pub use self::url::{ListenUrl, bare_url, discovery_url, http_url, peer_listen_url, peer_url};
-pub use discovery::DiscoveryError;
+pub use discovery::{DiscoveryError, cause};
 pub use join::{JoinError, join};
 pub use plan::{Peer, Plan, PlanError, Start};
 pub use srv::SrvError;

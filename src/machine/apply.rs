@@ -68,6 +68,7 @@ impl<S: Snapshot> Work<'_, S> {
                 self.describe_member(id, incarnation, name, client_urls)
             }
             Command::Node(write) => self.write_node(write),
+            Command::ChangeAuth(change) => self.change_auth(change),
         }
     }
 

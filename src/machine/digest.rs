@@ -1,12 +1,13 @@
 //! Digests: what two members compare to know that they hold the same.
 //!
-//! [`chain`] is carried along by every apply: a digest over all events ever, each taken in with the digest before it.
+//! [`chain`] is carried along by every apply: a digest over all events ever, and all changes of users and roles, each taken in
+//! with the digest before it.
 //! [`content`] reads all that is there at present. Neither sees blocks, sweeps or anything else that may differ between
 //! members that agree.
 
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
-use super::{attached, lease};
+use super::{attached, auth, lease};
 use crate::model::{Event, KeyRange, RangeQuery, Revision, codec};
 use crate::mvcc::{ReadError, View};
 use crate::storage::Snapshot;
@@ -49,7 +50,15 @@ pub fn keys<S: Snapshot>(view: &View<S>, revision: Revision) -> Result<u128, Rea
     Ok(hasher.digest128())
 }
 
-/// A digest over every record, every lease and its keys, the revision and the compacted revision.
+/// The digest that follows `digest` with what became of a user or a role.
+pub(super) fn chain_auth(digest: u128, entry: &auth::Entry, scratch: &mut Vec<u8>) -> u128 {
+    scratch.clear();
+    scratch.extend_from_slice(&digest.to_le_bytes());
+    codec::encode_into(scratch, entry);
+    xxh3_128(scratch)
+}
+
+/// A digest over every record, every lease and its keys, every user and role, the revision and the compacted revision.
 ///
 /// # Errors
 /// When the store cannot be read.
@@ -77,6 +86,14 @@ pub fn content<S: Snapshot>(view: &View<S>) -> Result<u128, ReadError> {
             let key = key?;
             take(&mut hasher, &|bytes| codec::encode_into(bytes, &key));
         }
+    }
+    for user in auth::users(view.snapshot()) {
+        let user = user?;
+        take(&mut hasher, &|bytes| codec::encode_into(bytes, &user));
+    }
+    for role in auth::roles(view.snapshot()) {
+        let role = role?;
+        take(&mut hasher, &|bytes| codec::encode_into(bytes, &role));
     }
     Ok(hasher.digest128())
 }

@@ -5,10 +5,11 @@
 //! the store, together with the index of the last entry in it, so that replaying entries is harmless.
 //!
 //! Never asks who proposed a command, never reads a setting, never waits. Reading order: `apply` picks the command,
-//! `work` has the primitives, `write`, `tree`, `txn`, `rollback`, `patch` and `node` the commands; `lease`, `idempotency` and `clock`
-//! the state besides keys.
+//! `work` has the primitives, `write`, `tree`, `txn`, `rollback`, `patch`, `node`, `member` and `auth` the commands;
+//! `lease`, `idempotency` and `clock` the state besides keys.
 
 mod apply;
+mod auth;
 mod clock;
 mod digest;
 mod idempotency;
@@ -38,11 +39,12 @@ pub use snapshot::{SnapshotCheck, SnapshotError, SnapshotHead, SnapshotSource};
 
 use crate::model::codec::CodecError;
 use crate::model::{
-    Block, Index, Lease, LogEntry, LogEntryKind, Members, Payload, ProposalId, Reply, Revision, Term, Timestamp,
+    Auth, Block, Index, Lease, LogEntry, LogEntryKind, Members, Payload, ProposalId, Reply, Revision, Term, Timestamp,
 };
 use crate::mvcc::{Overlay, Progress, Recent, Sweep, View};
 use crate::storage::schema::{self, Meta};
 use crate::storage::{Engine, Snapshot, StorageError, WriteBatch};
+use auth::Accounts;
 use clock::Clock;
 use idempotency::Kept;
 use lease::Leases;
@@ -117,6 +119,7 @@ pub struct StateMachine<E: Engine> {
     clock: Clock,
     digest: u128,
     members: Members,
+    accounts: Accounts,
     leases: Leases,
     kept: Kept,
     recent: Recent,
@@ -145,6 +148,7 @@ impl<E: Engine> StateMachine<E> {
         let clock = Meta::Clock.get(&snapshot)?.unwrap_or_default();
         let digest = Meta::Digest.get(&snapshot)?.unwrap_or_default();
         let members = Meta::Members.get(&snapshot)?.unwrap_or_default();
+        let accounts = Accounts::open(&snapshot)?;
         let leases = Leases::open(&snapshot)?;
         let kept = Kept::open(&snapshot)?;
         let view = View::open(snapshot)?;
@@ -158,6 +162,7 @@ impl<E: Engine> StateMachine<E> {
             clock,
             digest,
             members,
+            accounts,
             leases,
             kept,
             recent: Recent::default(),
@@ -183,7 +188,12 @@ impl<E: Engine> StateMachine<E> {
         &self.members
     }
 
-    /// The chained digest over all events so far: equal on all members at the same index.
+    /// The users and roles, as of the last entry applied.
+    pub fn auth(&self) -> &Arc<Auth> {
+        self.accounts.auth()
+    }
+
+    /// The chained digest over all events and all changes of users and roles so far: equal on all members at the same index.
     pub fn digest(&self) -> u128 {
         self.digest
     }
@@ -229,6 +239,7 @@ impl<E: Engine> StateMachine<E> {
             leases: &mut self.leases,
             kept: &mut self.kept,
             members: Changing::new(&mut self.members),
+            accounts: &mut self.accounts,
             now: self.clock.now(),
             term: self.applied.1,
             author: None,
@@ -267,20 +278,30 @@ impl<E: Engine> StateMachine<E> {
         if let Some(members) = &members {
             Meta::Members.put(&mut self.batch, members);
         }
-        self.finish(&blocks)?;
+        let auth_changes = self.accounts.finish(&mut self.batch);
+        self.finish(&blocks, &auth_changes)?;
         self.recent = recent;
         let ((index, term), revision, time) = (self.applied, self.revision, self.clock.now());
         Ok(Applied { index, term, revision, time, clock_clamped, replies, blocks, leases, membership, members })
     }
 
-    /// Takes the events into the digest, and commits with the marks that say how far the store is.
-    fn finish(&mut self, blocks: &[Arc<Block>]) -> Result<(), Fault> {
+    /// Takes what happened into the digest, and commits with the marks that say how far the store is.
+    fn finish(&mut self, blocks: &[Arc<Block>], auth_changes: &[(Revision, auth::Entry)]) -> Result<(), Fault> {
         let mut scratch = Vec::new();
+        // In the order of the log, however it is cut into batches: a change of users comes after the revision it was made at.
+        let mut auth_changes = auth_changes.iter().peekable();
+        let has_changed = !blocks.is_empty() || auth_changes.peek().is_some();
         for event in blocks.iter().flat_map(|block| &block.events) {
+            while let Some((_, entry)) = auth_changes.next_if(|(revision, _)| *revision < event.revision) {
+                self.digest = digest::chain_auth(self.digest, entry, &mut scratch);
+            }
             self.digest = digest::chain(self.digest, event, &mut scratch);
         }
+        for (_, entry) in auth_changes {
+            self.digest = digest::chain_auth(self.digest, entry, &mut scratch);
+        }
         Meta::Clock.put(&mut self.batch, &self.clock);
-        if !blocks.is_empty() {
+        if has_changed {
             Meta::Digest.put(&mut self.batch, &self.digest);
         }
         self.commit()

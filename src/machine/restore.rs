@@ -94,6 +94,16 @@ impl<E: Engine> Restore<E> {
                     self.leases.insert(lease.id);
                 }
             }
+            Piece::Users(users) => {
+                for user in users {
+                    batch.put(Keyspace::Meta, schema::auth_user(&user.name), schema::encode_user(&user));
+                }
+            }
+            Piece::Roles(roles) => {
+                for role in roles {
+                    batch.put(Keyspace::Meta, schema::auth_role(&role.name), schema::encode_role(&role));
+                }
+            }
             Piece::Records(items) => {
                 for item in items {
                     self.record(&item, batch)?;

@@ -12,14 +12,14 @@ use thiserror::Error;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::clock::Clock;
-use super::lease;
-use crate::model::{Event, Index, Key, KeyRange, KeyValue, Lease, Members, Revision, Term, codec};
+use super::{auth, lease};
+use crate::model::{Event, Index, Key, KeyRange, KeyValue, Lease, Members, Revision, Role, Term, User, codec};
 use crate::mvcc::{ReadError, ReplayBudget, View};
 use crate::storage::schema::{self, Meta};
 use crate::storage::{Keyspace, Snapshot, StorageError};
 
 /// What a stream begins with; the last byte is the version of the format.
-const MAGIC: [u8; 8] = *b"vardrsn\x03";
+const MAGIC: [u8; 8] = *b"vardrsn\x04";
 /// A frame's length and CRC.
 const FRAME_HEADER_BYTES: usize = 8;
 /// A frame is closed at about this many bytes; a larger item makes a larger frame.
@@ -50,6 +50,8 @@ pub struct SnapshotHead {
 pub(super) enum Piece {
     Head(SnapshotHead),
     Leases(Vec<Lease>),
+    Users(Vec<User>),
+    Roles(Vec<Role>),
     Records(Vec<KeyValue>),
     Deletions(Vec<(Key, Revision)>),
     /// In order, not cut between revisions.
@@ -95,6 +97,8 @@ impl<S: Snapshot> SnapshotSource<S> {
     pub fn chunks(&self) -> impl Iterator<Item = Result<Bytes, StorageError>> + '_ {
         let view = &self.view;
         let leases = Grouped::new(lease::all(view.snapshot()), |_| 0, Piece::Leases);
+        let users = Grouped::new(auth::users(view.snapshot()), user_bytes, Piece::Users);
+        let roles = Grouped::new(auth::roles(view.snapshot()), Role::range_bytes, Piece::Roles);
         let records = Grouped::new(
             view.records(),
             |item: &KeyValue| item.key.as_bytes().len() + item.record.value.len(),
@@ -106,12 +110,18 @@ impl<S: Snapshot> SnapshotSource<S> {
         let answers = Grouped::new(answers(view), |(name, value)| name.len() + value.len(), Piece::Answers);
         let pieces = std::iter::once(Ok(Piece::Head(self.head.clone())))
             .chain(leases)
+            .chain(users)
+            .chain(roles)
             .chain(records)
             .chain(deletions)
             .chain(events)
             .chain(answers);
         Frames { pieces, packer: Packer::default(), ended: false }
     }
+}
+
+fn user_bytes(user: &User) -> usize {
+    user.roles.iter().map(|role| role.as_str().len()).sum()
 }
 
 fn event_bytes(event: &Event) -> usize {
@@ -376,7 +386,13 @@ impl SnapshotCheck {
                 return Err(damaged("the digest of the whole does not match"));
             }
             Piece::End { .. } => self.ended = true,
-            Piece::Leases(_) | Piece::Records(_) | Piece::Deletions(_) | Piece::Events(_) | Piece::Answers(_) => {}
+            Piece::Leases(_)
+            | Piece::Users(_)
+            | Piece::Roles(_)
+            | Piece::Records(_)
+            | Piece::Deletions(_)
+            | Piece::Events(_)
+            | Piece::Answers(_) => {}
         }
         Ok(())
     }

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use super::Fault;
+use super::auth::Accounts;
 use super::idempotency::Kept;
 use super::lease::Leases;
 use super::member::Changing;
@@ -59,6 +60,7 @@ pub(super) struct Work<'a, S: Snapshot> {
     pub(super) leases: &'a mut Leases,
     pub(super) kept: &'a mut Kept,
     pub(super) members: Changing<'a>,
+    pub(super) accounts: &'a mut Accounts,
     pub(super) now: Timestamp,
     /// The term of the entry that carries the command.
     pub(super) term: Term,

@@ -9,8 +9,8 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use bytes::Bytes;
 
 use super::{
-    ContentType, Incarnation, Key, KeyRange, LeaseId, MemberChange, MemberId, NodeWrite, ProposalId, RangeQuery,
-    Revision, Term, Ttl,
+    AuthChange, ContentType, Incarnation, Key, KeyRange, LeaseId, MemberChange, MemberId, NodeWrite, ProposalId,
+    RangeQuery, Revision, Term, Ttl,
 };
 
 /// A command on its way through the log.
@@ -99,6 +99,8 @@ pub enum Command {
     },
     /// A write of etcd's v2 API.
     Node(NodeWrite),
+    /// Makes no revision.
+    ChangeAuth(AuthChange),
 }
 
 /// Replaces the record at a key.

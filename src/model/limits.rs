@@ -138,3 +138,23 @@ pub const MAX_NAME_CHARS: usize = 128;
 pub const MAX_MEMBERS: usize = 16;
 /// The records that a name of `--discovery-srv` may have: the member does not start beyond.
 pub const MAX_SRV_RECORDS: usize = 64;
+/// The name of a user or of a role, in bytes: `400` on `/v2/auth`.
+pub const MAX_AUTH_NAME_BYTES: usize = 256;
+/// A password, in bytes: `400` on `/v2/auth`. What is behind them would count for nothing: bcrypt reads no further.
+pub const MAX_PASSWORD_BYTES: usize = 72;
+/// The users: `409` on `/v2/auth`.
+pub const MAX_USERS: usize = 10_000;
+/// The roles: `409` on `/v2/auth`.
+pub const MAX_ROLES: usize = 1000;
+/// The roles of a user, and those granted or revoked at once: `409` and `400` on `/v2/auth`.
+pub const MAX_USER_ROLES: usize = 100;
+/// The ranges in which a role permits something, and those granted or revoked at once: `409` and `400` on `/v2/auth`.
+pub const MAX_ROLE_PERMISSIONS: usize = 1000;
+/// The bytes of the bounds of these ranges: `409` on `/v2/auth`.
+pub const MAX_ROLE_BYTES: usize = 64 * 1024;
+/// The bytes of the body of a request to `/v2/auth`: `400`.
+pub const MAX_AUTH_REQUEST_BYTES: usize = 256 * 1024;
+/// The passwords that are hashed at once: each takes a processor for a while. Others wait.
+pub const MAX_HASHING: usize = 2;
+/// The passwords that wait to be hashed, those that are being hashed included: as overloaded beyond.
+pub const MAX_HASHING_WAITING: usize = 64;

@@ -3,6 +3,7 @@
 //! Plain data. Nothing here performs I/O, reads a clock or knows a wire format; the `borsh` derives are
 //! the one binary encoding, used by the raft log, the store and snapshots alike.
 
+pub mod auth;
 pub mod codec;
 pub mod command;
 pub mod event;
@@ -16,6 +17,9 @@ pub mod outcome;
 pub mod query;
 pub mod record;
 
+pub use auth::{
+    Access, Auth, AuthChange, AuthRefusal, Listed, PasswordHash, RangeLists, Role, RoleName, User, UserName,
+};
 pub use command::{
     Append, Attach, Command, Compare, CompareTarget, Condition, CreateDirectory, Delete, DeleteTarget, Idempotency,
     Increment, LeaseCheckpoint, Op, Operator, Patch, PatchKind, Proposal, Put, Refresh, Rollback, Txn,

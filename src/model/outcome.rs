@@ -4,7 +4,10 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use thiserror::Error;
 
 use super::limits::{MAX_MEMBERS, MAX_VOTERS};
-use super::{KeyValue, Lease, LeaseId, Member, MemberId, NodeEvent, NodeRefusal, RangeResult, Record, Revision, Ttl};
+use super::{
+    AuthRefusal, KeyValue, Lease, LeaseId, Member, MemberId, NodeEvent, NodeRefusal, RangeResult, Record, Revision,
+    Role, Ttl, User,
+};
 
 /// What one command came to.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -65,6 +68,13 @@ pub enum Outcome {
     Member(Member),
     /// A write of etcd's v2 API: the change as its watchers are told of it.
     Node(Box<NodeEvent>),
+    /// A user as it is now.
+    User {
+        user: Box<User>,
+        created: bool,
+    },
+    /// A role as it is now.
+    Role(Box<Role>),
 }
 
 /// What one operation of a transaction did.
@@ -146,4 +156,7 @@ pub enum Refusal {
     /// A write of etcd's v2 API.
     #[error(transparent)]
     Node(NodeRefusal),
+    /// A change of users and roles.
+    #[error(transparent)]
+    Auth(AuthRefusal),
 }

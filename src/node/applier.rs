@@ -16,9 +16,10 @@ use crate::mvcc::Progress;
 use crate::storage::Engine as _;
 use crate::storage::fjall::FjallEngine;
 
-/// Entries applied in one engine batch at most, and the bytes in them.
-const MAX_BATCH_ENTRIES: usize = 64;
-const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;
+/// A batch of the store takes entries until it has so many, or so many bytes in them. What is applied first is answered while the
+/// rest is applied: with small batches, both cores have something to do.
+const BATCH_ENTRIES: usize = 64;
+const BATCH_BYTES: usize = 8 * 1024;
 /// The store is asked to write back when this much was applied: a few times as much is in its journal.
 const WRITE_BACK_BYTES: u64 = 512 * 1024;
 /// A quiet spell after which background removal goes on.
@@ -39,6 +40,24 @@ pub(super) struct Install {
     /// The name of its directory.
     pub(super) store: String,
     pub(super) engine: FjallEngine,
+}
+
+/// What is applied in one batch of the store.
+#[derive(Default)]
+struct Batch {
+    entries: Vec<LogEntry>,
+    bytes: usize,
+}
+
+impl Batch {
+    fn push(&mut self, entry: LogEntry) {
+        self.bytes += entry.data.len();
+        self.entries.push(entry);
+    }
+
+    fn is_full(&self) -> bool {
+        self.entries.len() >= BATCH_ENTRIES || self.bytes >= BATCH_BYTES
+    }
 }
 
 pub(super) struct Applier {
@@ -121,40 +140,41 @@ impl Applier {
         }
     }
 
-    /// Takes what waits, as much as one engine batch may hold. False when told to stop.
+    /// Takes what waits and applies it, a batch at a time. False when told to stop.
     fn drain(&mut self, first: Work) -> Result<bool, Fault> {
-        let mut entries = Vec::new();
-        let mut bytes = 0;
+        let mut batch = Batch::default();
         let mut next = Some(first);
         while let Some(work) = next {
             match work {
                 Work::Commit(committed) => {
-                    bytes += committed.iter().map(|entry| entry.data.len()).sum::<usize>();
-                    entries.extend(committed);
+                    for entry in committed {
+                        batch.push(entry);
+                        if batch.is_full() {
+                            self.apply(&mut batch)?;
+                        }
+                    }
                 }
                 Work::Install(install) => {
-                    self.apply(&entries, bytes)?;
+                    self.apply(&mut batch)?;
                     self.install(install)?;
                     return Ok(true);
                 }
                 Work::Stop => {
-                    self.apply(&entries, bytes)?;
+                    self.apply(&mut batch)?;
                     return Ok(false);
                 }
             }
-            if entries.len() >= MAX_BATCH_ENTRIES || bytes >= MAX_BATCH_BYTES {
-                break;
-            }
             next = self.works.try_recv().ok();
         }
-        self.apply(&entries, bytes)?;
+        self.apply(&mut batch)?;
         Ok(true)
     }
 
-    fn apply(&mut self, entries: &[LogEntry], bytes: usize) -> Result<(), Fault> {
+    fn apply(&mut self, batch: &mut Batch) -> Result<(), Fault> {
+        let Batch { entries, bytes } = std::mem::take(batch);
         let Some(last) = entries.last() else { return Ok(()) };
         let start = Instant::now();
-        let mut applied = self.machine.apply(entries)?;
+        let mut applied = self.machine.apply(&entries)?;
         if applied.clock_clamped {
             tracing::warn!(time = %applied.time, "the leader's clock has jumped ahead by over an hour: look at it");
         }
@@ -165,7 +185,7 @@ impl Applier {
         let expired = events.filter(|event| event.kind == EventKind::Expire).count();
         self.shared.metrics.store.expired_keys.inc_by(expired as u64);
         let replies = std::mem::take(&mut applied.replies);
-        self.tell(self.shared.waiters.applied(entries, replies));
+        self.tell(self.shared.waiters.applied(&entries, replies));
         self.shared.hub.publish(applied.revision, &applied.blocks);
         // Raft follows what became of the members before it hears that it was applied. A runner that is gone has stopped
         // already.
@@ -245,7 +265,8 @@ impl Applier {
     }
 
     fn show(&mut self, index: Index, term: Term) -> Result<Revision, Fault> {
-        let published = Published { view: self.machine.view()?, index, term, members: Arc::clone(&self.members) };
+        let (members, auth) = (Arc::clone(&self.members), Arc::clone(self.machine.auth()));
+        let published = Published { view: self.machine.view()?, index, term, members, auth };
         let revision = published.revision();
         self.sweeping |= published.view.compacted() > self.shared.published.read().view.compacted();
         *self.shared.published.write() = Arc::new(published);

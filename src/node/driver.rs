@@ -35,7 +35,9 @@ use crate::storage::fjall::FjallEngine;
 const MAX_UNPERSISTED: usize = 1;
 /// A batch of this size waits for no company: what it shares is then small beside what it costs by itself, and waiting
 /// would leave the disk idle.
-const LARGE_BATCH_BYTES: usize = 16 * 1024;
+const LARGE_BATCH_BYTES: usize = 8 * 1024;
+/// An entry takes proposals up to so many bytes. Entries are the grain in which the applier makes its batches.
+const ENTRY_BYTES: usize = 4 * 1024;
 /// Expiries proposed in one tick at most.
 const MAX_EXPIRIES: usize = 1000;
 /// What is left of a lease is recorded when this much has passed since it last was.
@@ -424,10 +426,10 @@ impl Driver {
         }
     }
 
-    /// Puts proposals into entries, as many into each as fit.
+    /// Puts proposals into entries.
     fn place(&mut self, proposals: Vec<Pending>) {
         self.last_proposal = Instant::now();
-        for batch in in_batches(proposals) {
+        for batch in in_batches(proposals, ENTRY_BYTES) {
             let data = Payload::assemble(now(), batch.iter().map(|pending| &*pending.encoded));
             let change = change_in(&batch);
             self.step_proposal(Proposed::Own(batch), data, change);
@@ -445,7 +447,7 @@ impl Driver {
     }
 
     fn forward(&mut self, leader: MemberId, term: Term, proposals: Vec<Pending>) {
-        for batch in in_batches(proposals) {
+        for batch in in_batches(proposals, MAX_ENTRY_BYTES) {
             let contents = Contents::of(&batch);
             let number = self.outgoing.send(leader, term, batch);
             if !self.send_forward(leader, term, number, contents)
@@ -715,14 +717,14 @@ fn change_in(batch: &[Pending]) -> Option<MembershipChange> {
     batch.first()?.change
 }
 
-/// Proposals in runs that fit an entry; a larger one alone.
-fn in_batches(proposals: Vec<Pending>) -> Vec<Vec<Pending>> {
+/// Proposals in runs of at most so many bytes; a larger one alone.
+fn in_batches(proposals: Vec<Pending>, max_bytes: usize) -> Vec<Vec<Pending>> {
     let mut batches: Vec<Vec<Pending>> = Vec::new();
     let mut size = 0;
     for pending in proposals {
         size += pending.encoded.len();
         match batches.last_mut() {
-            Some(batch) if size <= MAX_ENTRY_BYTES => batch.push(pending),
+            Some(batch) if size <= max_bytes => batch.push(pending),
             Some(_) | None => {
                 size = pending.encoded.len();
                 batches.push(vec![pending]);

@@ -49,26 +49,28 @@ pub(super) struct Expired {
 pub(super) struct Patience {
     last_tick: Instant,
     until: Instant,
+    /// Whether it was given because this member stood still.
+    stood_still: bool,
 }
 
 impl Patience {
     pub(super) fn new(now: Instant) -> Self {
-        Self { last_tick: now, until: now }
+        Self { last_tick: now, until: now, stood_still: false }
     }
 
     /// Follows the ticks. One that comes late by `limit` gives renewals as much time to be heard.
     pub(super) fn tick(&mut self, now: Instant, limit: Duration) {
         let stood_still = now.duration_since(self.last_tick) >= limit;
-        // Not again before leases could end: where every tick is late, none would.
-        if stood_still && self.until <= self.last_tick {
-            self.until = now + limit;
+        // For that not again before leases could end: where every tick is late, none would.
+        if stood_still && (!self.stood_still || self.until <= self.last_tick) {
+            (self.until, self.stood_still) = (now + limit, true);
         }
         self.last_tick = now;
     }
 
     /// This member leads from now on.
     pub(super) fn lead(&mut self, now: Instant, limit: Duration) {
-        self.until = now + limit;
+        (self.until, self.stood_still) = (now + limit, false);
     }
 
     pub(super) fn is_over(&self, now: Instant) -> bool {
@@ -258,6 +260,10 @@ mod tests {
         let mut patience = Patience::new(start);
         patience.lead(start, limit);
         assert!(!patience.is_over(start + Duration::from_millis(999)) && patience.is_over(start + limit));
+        // It stands still before that is over.
+        let late = start + 3 * limit;
+        patience.tick(late, limit);
+        assert!(!patience.is_over(late) && patience.is_over(late + limit));
     }
 
     #[test]

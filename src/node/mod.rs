@@ -57,7 +57,7 @@ pub use traffic::Sent;
 pub use transport::{ConnectionError, KnownMembers, ask_members};
 pub use watch::{Delivery, Watcher};
 
-use crate::model::{ClusterId, Incarnation, Index, MemberId, Members, ProposalId, Revision, Term};
+use crate::model::{Auth, ClusterId, Incarnation, Index, MemberId, Members, ProposalId, Revision, Term};
 use crate::mvcc::View;
 use crate::observe::Metrics;
 use crate::storage::fjall::{FjallEngine, FjallSnapshot};
@@ -118,6 +118,7 @@ pub struct Published {
     pub index: Index,
     pub term: Term,
     pub members: Arc<Members>,
+    pub auth: Arc<Auth>,
 }
 
 impl Published {

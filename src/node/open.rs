@@ -157,7 +157,8 @@ pub(super) fn open(options: &Options) -> Result<Opened, OpenError> {
     let replica = Replica::new(config, for_raft(recovered, hard_state, &machine))
         .map_err(|source| OpenError::Consensus { path: path.clone(), source })?;
     let members = Arc::new(machine.members().clone());
-    let published = Published { view, index: applied, term, members };
+    let auth = Arc::clone(machine.auth());
+    let published = Published { view, index: applied, term, members, auth };
     Ok(Opened { wal, machine, replica, engine, store, published, identity, start, incarnation, lock })
 }
 

@@ -3,12 +3,13 @@
 use super::Error;
 use crate::cluster::peer_url;
 use crate::model::limits::{
-    DEFAULT_MAX_REQUEST_BYTES, MAX_IDEMPOTENCY_KEY_BYTES, MAX_KEY_BYTES, MAX_NAME_CHARS, MAX_NODE_DEPTH, MAX_PEER_URLS,
-    MAX_RENEWED_LEASES, MAX_TTL_MS, MAX_TXN_DEPTH, MAX_TXN_OPS,
+    DEFAULT_MAX_REQUEST_BYTES, MAX_AUTH_NAME_BYTES, MAX_IDEMPOTENCY_KEY_BYTES, MAX_KEY_BYTES, MAX_NAME_CHARS,
+    MAX_NODE_DEPTH, MAX_PEER_URLS, MAX_RENEWED_LEASES, MAX_ROLE_PERMISSIONS, MAX_TTL_MS, MAX_TXN_DEPTH, MAX_TXN_OPS,
+    MAX_USER_ROLES,
 };
 use crate::model::{
-    Attach, Command, Content, Delete, DeleteTarget, Idempotency, Key, KeyRange, MemberChange, NodeChange, NodePath,
-    NodeWrite, Op, Put, RangeQuery, Ttl, Txn,
+    Attach, AuthChange, Command, Content, Delete, DeleteTarget, Idempotency, Key, KeyRange, MemberChange, NodeChange,
+    NodePath, NodeWrite, Op, Put, RangeQuery, RoleName, Ttl, Txn, UserName,
 };
 
 /// The bounds that an operator may set.
@@ -35,6 +36,7 @@ pub(super) fn grows(command: &Command) -> bool {
         | Command::Rollback(_)
         | Command::GrantLease { .. } => true,
         Command::Node(write) => !is_deletion(write),
+        Command::ChangeAuth(change) => auth_grows(change),
         Command::Txn(txn) => txn_grows(txn),
         Command::Noop
         | Command::Delete { .. }
@@ -60,6 +62,24 @@ pub(super) fn makes_events(command: &Command) -> bool {
 
 fn is_deletion(write: &NodeWrite) -> bool {
     matches!(write.change, NodeChange::Delete { .. } | NodeChange::CompareAndDelete(_))
+}
+
+fn auth_grows(change: &AuthChange) -> bool {
+    match change {
+        AuthChange::AddUser(_)
+        | AuthChange::PutUser { .. }
+        | AuthChange::AmendUser { .. }
+        | AuthChange::GrantRole { .. }
+        | AuthChange::AddRole(_)
+        | AuthChange::AmendRole { .. }
+        | AuthChange::GrantPermission { .. } => true,
+        // A password takes the place of another.
+        AuthChange::SetPassword { .. }
+        | AuthChange::DeleteUser(_)
+        | AuthChange::RevokeRole { .. }
+        | AuthChange::DeleteRole { .. }
+        | AuthChange::RevokePermission { .. } => false,
+    }
 }
 
 fn txn_grows(txn: &Txn) -> bool {
@@ -104,6 +124,7 @@ impl Limits {
             }
             Command::Rollback(rollback) => range(&rollback.range),
             Command::Node(write) => self.node(write),
+            Command::ChangeAuth(change) => auth(change),
             Command::GrantLease { id: _, ttl: asked } => ttl(*asked),
             Command::RenewLeases(leases) => at_most("leases renewed at once", leases.len(), MAX_RENEWED_LEASES),
             Command::ChangeMember(MemberChange::Add(member)) => {
@@ -229,6 +250,71 @@ fn directory(directory: &Key) -> Result<(), Error> {
         return Ok(());
     }
     Err(Error::InvalidArgument(format!("{directory} does not name a directory: it has to end with a slash")))
+}
+
+fn auth(change: &AuthChange) -> Result<(), Error> {
+    match change {
+        AuthChange::AddUser(user) => {
+            user_name(&user.name)?;
+            role_names(user.roles.iter())
+        }
+        AuthChange::AmendUser { name, password: _, grant, revoke } => {
+            user_name(name)?;
+            role_names(grant.iter())?;
+            role_names(revoke.iter())
+        }
+        AuthChange::PutUser { name, .. } | AuthChange::SetPassword { name, .. } | AuthChange::DeleteUser(name) => {
+            user_name(name)
+        }
+        AuthChange::GrantRole { user, role } | AuthChange::RevokeRole { user, role } => {
+            user_name(user)?;
+            role_name(role)
+        }
+        AuthChange::AddRole(role) => {
+            role_name(&role.name)?;
+            ranges(role.permissions.keys())
+        }
+        AuthChange::AmendRole { name, grant, revoke } => {
+            role_name(name)?;
+            ranges(grant.read.iter())?;
+            ranges(grant.write.iter())?;
+            ranges(revoke.read.iter())?;
+            ranges(revoke.write.iter())
+        }
+        AuthChange::DeleteRole { name, from_users: _ } => role_name(name),
+        AuthChange::GrantPermission { role, range: at, access: _ }
+        | AuthChange::RevokePermission { role, range: at } => {
+            role_name(role)?;
+            range(at)
+        }
+    }
+}
+
+fn user_name(name: &UserName) -> Result<(), Error> {
+    auth_name("user", name.as_str())
+}
+
+fn role_name(name: &RoleName) -> Result<(), Error> {
+    auth_name("role", name.as_str())
+}
+
+fn auth_name(whose: &str, name: &str) -> Result<(), Error> {
+    match name.len() {
+        1..=MAX_AUTH_NAME_BYTES => Ok(()),
+        actual => Err(Error::InvalidArgument(format!(
+            "the name of a {whose} has {actual} bytes; it has 1 to {MAX_AUTH_NAME_BYTES}"
+        ))),
+    }
+}
+
+fn role_names<'a>(mut names: impl ExactSizeIterator<Item = &'a RoleName>) -> Result<(), Error> {
+    at_most("roles of a user", names.len(), MAX_USER_ROLES)?;
+    names.try_for_each(role_name)
+}
+
+fn ranges<'a>(mut ranges: impl ExactSizeIterator<Item = &'a KeyRange>) -> Result<(), Error> {
+    at_most("ranges of a role", ranges.len(), MAX_ROLE_PERMISSIONS)?;
+    ranges.try_for_each(range)
 }
 
 fn delete(delete: &Delete) -> Result<(), Error> {

@@ -3,6 +3,7 @@
 //! A dialect parses, calls a method here, and formats the answer; what may be done, within which bounds and by when
 //! is decided here alone.
 
+mod auth;
 mod cluster;
 mod discovery;
 mod error;
@@ -109,6 +110,7 @@ struct Inner {
     renewals: queue::Renewals,
     /// What came of requests for nodes.
     nodes: tree::Counts,
+    hashing: auth::Hashing,
 }
 
 impl fmt::Debug for Service {
@@ -130,6 +132,7 @@ impl Service {
             lines: queue::Lines::default(),
             renewals: queue::Renewals::default(),
             nodes: tree::Counts::default(),
+            hashing: auth::Hashing::default(),
         }))
     }
 

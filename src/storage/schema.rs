@@ -14,6 +14,8 @@
 //! | leases | `a` lease, user key | nothing |
 //! | meta | `m` name | by [`Meta`] |
 //! | meta | `i` author, idempotency key | a kept answer |
+//! | meta | `r` name | [`Role`] |
+//! | meta | `u` name | [`User`] |
 //!
 //! Numbers are 8 bytes, big-endian, so that their order is that of their bytes.
 
@@ -24,10 +26,10 @@ use bytes::{BufMut, Bytes};
 
 use super::{Keyspace, Snapshot, StorageError, WriteBatch};
 use crate::model::codec;
-use crate::model::{Index, KeyRange, Lease, LeaseId, Revision, Term};
+use crate::model::{Index, KeyRange, Lease, LeaseId, Revision, Role, RoleName, Term, User, UserName};
 
 /// The version of the layout, stored under [`Meta::Format`].
-pub const FORMAT: u32 = 4;
+pub const FORMAT: u32 = 5;
 
 /// The version of the values written here, their first byte.
 const VERSION: u8 = 1;
@@ -41,6 +43,11 @@ const LEASE: u8 = b'l';
 const ATTACHED: u8 = b'a';
 const META: u8 = b'm';
 const ANSWER: u8 = b'i';
+const ROLE: u8 = b'r';
+const SOMEBODY: u8 = b'u';
+
+/// Where a stretch of a keyspace begins and ends.
+pub type Bounds = (Bound<Bytes>, Bound<Bytes>);
 
 /// The last log entry that the store holds the effects of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, BorshSerialize, BorshDeserialize)]
@@ -165,7 +172,7 @@ pub fn user_key(stored: &Bytes) -> Result<Bytes, StorageError> {
 
 /// The bounds in `kv` and `tombstones` of a range of user keys.
 #[must_use]
-pub fn user_bounds(range: &KeyRange) -> (Bound<Bytes>, Bound<Bytes>) {
+pub fn user_bounds(range: &KeyRange) -> Bounds {
     let end = range.end().map_or_else(|| Bytes::from_static(&[USER + 1]), |end| user(end));
     (Bound::Included(user(range.start())), Bound::Excluded(end))
 }
@@ -195,7 +202,7 @@ pub fn lease(id: LeaseId) -> Bytes {
 
 /// The bounds in `leases` of every lease, in order of id.
 #[must_use]
-pub fn leases() -> (Bound<Bytes>, Bound<Bytes>) {
+pub fn leases() -> Bounds {
     every(LEASE)
 }
 
@@ -225,7 +232,7 @@ pub fn attached(id: LeaseId, key: &[u8]) -> Bytes {
 
 /// The bounds in `leases` of the keys attached to one lease, in order of key.
 #[must_use]
-pub fn attachments(id: LeaseId) -> (Bound<Bytes>, Bound<Bytes>) {
+pub fn attachments(id: LeaseId) -> Bounds {
     let end =
         id.0.checked_add(1).map_or_else(|| Bytes::from_static(&[ATTACHED + 1]), |next| attached(LeaseId(next), &[]));
     (Bound::Included(attached(id, &[])), Bound::Excluded(end))
@@ -249,13 +256,65 @@ pub fn answer(author: Option<&str>, key: &str) -> Bytes {
 
 /// The bounds in `meta` of every kept answer.
 #[must_use]
-pub fn answers() -> (Bound<Bytes>, Bound<Bytes>) {
+pub fn answers() -> Bounds {
     every(ANSWER)
+}
+
+/// Where one who may sign in is in `meta`.
+#[must_use]
+pub fn auth_user(name: &UserName) -> Bytes {
+    tagged(SOMEBODY, name.as_str().as_bytes())
+}
+
+/// The bounds in `meta` of all of these, in order of name.
+#[must_use]
+pub fn auth_users() -> Bounds {
+    every(SOMEBODY)
+}
+
+/// The bytes of one of these.
+#[must_use]
+pub fn encode_user(user: &User) -> Bytes {
+    codec::encode(VERSION, user)
+}
+
+/// Reads the bytes of one of these back.
+///
+/// # Errors
+/// When they are of something else.
+pub fn decode_user(bytes: &[u8]) -> Result<User, StorageError> {
+    Ok(codec::decode("user", VERSION, bytes)?)
+}
+
+/// Where a role is in `meta`.
+#[must_use]
+pub fn auth_role(name: &RoleName) -> Bytes {
+    tagged(ROLE, name.as_str().as_bytes())
+}
+
+/// The bounds in `meta` of every role, in order of name.
+#[must_use]
+pub fn auth_roles() -> Bounds {
+    every(ROLE)
+}
+
+/// The bytes of a role.
+#[must_use]
+pub fn encode_role(role: &Role) -> Bytes {
+    codec::encode(VERSION, role)
+}
+
+/// Reads the bytes of a role back.
+///
+/// # Errors
+/// When they are of something else.
+pub fn decode_role(bytes: &[u8]) -> Result<Role, StorageError> {
+    Ok(codec::decode("role", VERSION, bytes)?)
 }
 
 /// Bounds as the engine takes them.
 #[must_use]
-pub fn as_slices(bounds: &(Bound<Bytes>, Bound<Bytes>)) -> (Bound<&[u8]>, Bound<&[u8]>) {
+pub fn as_slices(bounds: &Bounds) -> (Bound<&[u8]>, Bound<&[u8]>) {
     (bounds.0.as_ref().map(Bytes::as_ref), bounds.1.as_ref().map(Bytes::as_ref))
 }
 
@@ -278,7 +337,7 @@ fn tagged_into(bytes: &mut Vec<u8>, tag: u8, rest: &[u8]) {
     bytes.extend_from_slice(rest);
 }
 
-fn every(tag: u8) -> (Bound<Bytes>, Bound<Bytes>) {
+fn every(tag: u8) -> Bounds {
     (Bound::Included(tagged(tag, &[])), Bound::Excluded(tagged(tag + 1, &[])))
 }
 
@@ -302,7 +361,7 @@ mod tests {
 
     const MARK: Applied = Applied { index: Index(7), term: Term(2) };
 
-    fn inside(bounds: &(Bound<Bytes>, Bound<Bytes>), key: &Bytes) -> bool {
+    fn inside(bounds: &Bounds, key: &Bytes) -> bool {
         std::ops::RangeBounds::contains(bounds, key)
     }
 
@@ -371,6 +430,16 @@ mod tests {
         assert!(inside(&answers(), &answer(None, "")));
         assert!(inside(&answers(), &answer(Some("\u{10ffff}"), "\u{10ffff}")));
         assert!(!inside(&answers(), &Meta::Clock.key()));
+    }
+
+    #[test]
+    fn users_and_roles_are_apart_from_each_other_and_from_all_else() {
+        for name in ["", "a", "\u{10ffff}"] {
+            let (user, role) = (auth_user(&UserName::new(name)), auth_role(&RoleName::new(name)));
+            assert!(inside(&auth_users(), &user) && !inside(&auth_roles(), &user) && !inside(&answers(), &user));
+            assert!(inside(&auth_roles(), &role) && !inside(&auth_users(), &role) && !inside(&answers(), &role));
+        }
+        assert!(!inside(&auth_users(), &Meta::Clock.key()) && !inside(&auth_roles(), &Meta::Clock.key()));
     }
 
     #[test]

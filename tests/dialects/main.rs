@@ -2,7 +2,8 @@
 //!
 //! A seed is a sequence (`generate.rs`). Both servers play it (`pair.rs`), what they answer is compared (`answer.rs`), what was hit
 //! is counted (`coverage.rs`), and a sequence that shows a difference is made small (`shrink.rs`) and printed with both answers and
-//! a command line for each of its requests. Planted bugs sit in a faulty proxy before Vardr (`faulty.rs`).
+//! a command line for each of its requests. Planted bugs sit in a faulty proxy before Vardr (`faulty.rs`). Users and roles have a
+//! generator and a comparison of their own (`users.rs`): the order of requests is all that there is to them.
 //!
 //! `DIALECT_REQUESTS` says how many requests, `DIALECT_START` from which seed on. A seed that failed once stands in
 //! `regressions/seeds` and runs every time.
@@ -22,6 +23,7 @@ mod request;
 mod shrink;
 #[path = "../support/mod.rs"]
 mod support;
+mod users;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;

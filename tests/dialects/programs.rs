@@ -3,7 +3,8 @@
 //!
 //! Both servers begin at the same index, so that indices are compared as they are printed.
 
-use std::io::{BufRead as _, BufReader};
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::mpsc;
@@ -150,6 +151,71 @@ fn etcdctl_says_the_same_of_both() {
     }
     // It was no row of refusals.
     assert!(ended.contains(&Some(0)) && ended.contains(&Some(4)), "{ended:?}");
+}
+
+#[test]
+fn etcdctl_says_the_same_of_users_and_roles() {
+    let (_bench, pair) = bench();
+    let lines = "
+        user list
+        role list
+        role get root
+        user add ann:one
+        user add ann:two
+        user add --help
+        user get ann
+        user get none
+        role add dev
+        role add dev
+        role add root
+        role get dev
+        role grant dev --path /a --read
+        role grant dev --path /a* --readwrite
+        role grant dev --path /a* --write
+        role grant none --path /a --read
+        role grant dev --path word --read
+        role get dev
+        role revoke dev --path /a* --write
+        role revoke dev --path /none --read
+        role get dev
+        user grant ann --roles dev
+        user grant ann --roles dev
+        user grant ann --roles none,guest
+        user get ann
+        user revoke ann --roles none
+        user revoke ann --roles none
+        user revoke ann --roles guest
+        user get ann
+        user list
+        role list
+        role remove dev
+        role remove dev
+        role remove root
+        role get dev
+        user get ann
+        user remove ann
+        user remove ann
+        user list
+        auth enable
+        auth disable
+    ";
+    let mut ended = BTreeMap::<_, u64>::new();
+    for line in lines.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        *ended.entry(same(&pair, line).0).or_default() += 1;
+    }
+    assert!(ended.len() > 1 && ended[&Some(0)] > 15, "{ended:?}");
+    // The password is asked for.
+    let say = |address: &str| {
+        let mut command = etcdctl(address);
+        command.args(["user", "passwd", "bob"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let _ = child.stdin.take().unwrap().write_all(b"new\n");
+        said(&child.wait_with_output().unwrap(), address)
+    };
+    same(&pair, "user add bob:old");
+    let (left, right) = (say(&pair.left), say(&pair.right));
+    assert_eq!(left, right, "etcdctl user passwd bob: left is etcd's");
+    assert_eq!(left.0, Some(0), "{}", left.2);
 }
 
 /// Starts `etcdctl` and reads the lines it prints as they come.

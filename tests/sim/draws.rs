@@ -97,6 +97,7 @@ impl World {
                 let back = self.chance.below(60);
                 Command::Compact(Revision(self.truth.revision_seen.get().saturating_sub(back).max(1)))
             }
+            98 => Command::ChangeAuth(self.draw_auth_change()),
             _ => Command::Noop,
         }
     }

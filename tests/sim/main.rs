@@ -31,6 +31,7 @@ mod operator;
 mod report;
 mod snapshots;
 mod truth;
+mod users;
 mod watchers;
 mod world;
 

@@ -12,6 +12,8 @@ use vardr::model::{
     Record, Refresh, Refusal, Reply, Revision, Rollback, Term, Timestamp, Ttl,
 };
 
+use crate::users::People;
+
 /// How many revisions lie between two states that are remembered whole.
 const WAYPOINT: u64 = 50;
 
@@ -31,6 +33,7 @@ pub struct Model {
     pub compacted: Revision,
     pub keys: BTreeMap<Key, Record>,
     pub leases: BTreeMap<LeaseId, Lease>,
+    pub people: People,
     pub changes: Vec<Change>,
     /// The keys at some revisions, so that a past state is soon found.
     waypoints: BTreeMap<Revision, BTreeMap<Key, Record>>,
@@ -45,6 +48,7 @@ impl Default for Model {
             compacted: Revision::ZERO,
             keys: BTreeMap::new(),
             leases: BTreeMap::new(),
+            people: People::default(),
             changes: Vec::new(),
             waypoints: BTreeMap::new(),
             kept: BTreeMap::new(),
@@ -105,6 +109,10 @@ impl Model {
     fn command(&mut self, term: Term, command: &Command) -> Reply {
         if let Command::Compact(revision) = command {
             let result = self.compact(*revision);
+            return self.reply(result);
+        }
+        if let Command::ChangeAuth(change) = command {
+            let result = self.people.change(change);
             return self.reply(result);
         }
         let mut draft = Draft {

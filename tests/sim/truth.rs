@@ -13,6 +13,7 @@ use vardr::model::{
 
 use crate::leases::LeaseTruth;
 use crate::model::{Change, Model};
+use crate::users::People;
 use crate::world::{Checked, Violation, World, ensure};
 
 /// What an entry must come to, by the model.
@@ -33,6 +34,8 @@ pub struct Truth {
     digests: BTreeMap<Index, u128>,
     /// The members from an entry on.
     members: BTreeMap<Index, Members>,
+    /// The users and roles from an entry on.
+    people: BTreeMap<Index, People>,
     leaders: BTreeMap<Term, MemberId>,
     pub leases: BTreeMap<LeaseId, LeaseTruth>,
     /// When a client sent a proposal.
@@ -48,12 +51,17 @@ pub struct Truth {
 
 impl Truth {
     pub fn new(members: Members) -> Self {
-        Self { members: BTreeMap::from([(Index::ZERO, members)]), ..Self::default() }
+        let members = BTreeMap::from([(Index::ZERO, members)]);
+        Self { members, people: BTreeMap::from([(Index::ZERO, People::default())]), ..Self::default() }
     }
 
     /// The members, as of the last entry committed.
     pub fn members(&self) -> &Members {
         self.members.last_key_value().expect("there are members from the beginning").1
+    }
+
+    fn people_at(&self, index: Index) -> &People {
+        self.people.range(..=index).next_back().expect("there are users, or none, from the beginning").1
     }
 
     fn members_at(&self, index: Index) -> &Members {
@@ -112,8 +120,18 @@ impl World {
             }
         }
         let after = self.truth.model.revision;
+        self.note_people(entry.index);
         self.truth.expected.insert(entry.index, Expected { replies, before, after });
         Ok(())
+    }
+
+    /// Takes note of users and roles that have changed.
+    fn note_people(&mut self, index: Index) {
+        let people = &self.truth.model.people;
+        if self.truth.people_at(index) != people {
+            self.truth.people.insert(index, people.clone());
+            self.report.sight("changes of users");
+        }
     }
 
     fn change_members(&mut self, entry: &LogEntry, change: &MemberChange) -> Reply {
@@ -155,15 +173,18 @@ impl World {
         Ok(())
     }
 
-    /// The same index, the same digest and the same members, on every member and in every life of it.
+    /// The same index, the same digest, the same members and the same users and roles, on every member and in every life of it.
     pub fn check_digest(&mut self, place: usize) -> Checked {
         let machine = &self.alive(place).machine;
         let (index, digest) = (machine.applied().0, machine.digest());
         let members = machine.members().clone();
+        let people = People::from(&**machine.auth());
         let known = *self.truth.digests.entry(index).or_insert(digest);
         ensure!(known == digest, "digest {digest:?} at entry {index}; elsewhere it is {known:?}");
         let wanted = self.truth.members_at(index);
         ensure!(members == *wanted, "the members at entry {index} are {members:?}; they must be {wanted:?}");
+        let wanted = self.truth.people_at(index);
+        ensure!(people == *wanted, "the users at entry {index} are {people:?}; they must be {wanted:?}");
         Ok(())
     }
 

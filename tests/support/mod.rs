@@ -63,7 +63,8 @@ impl Server {
         Self::launch(data_dir, address, flags.iter().map(|&flag| flag.to_owned()).collect())
     }
 
-    fn launch(data_dir: &Path, address: &str, flags: Vec<String>) -> Result<Self, String> {
+    /// Starts a server that is not waited for, as it may never be ready. It has no address.
+    pub(crate) fn begin(data_dir: &Path, address: &str, flags: Vec<String>) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_vardr"))
             .arg("--data-dir")
             .arg(data_dir)
@@ -78,19 +79,23 @@ impl Server {
         let log = Arc::new(Mutex::new(String::new()));
         collect(child.stdout.take().unwrap(), Arc::clone(&log));
         collect(child.stderr.take().unwrap(), Arc::clone(&log));
+        Self { child, address: String::new(), data_dir: data_dir.to_owned(), flags, log, dir: None }
+    }
+
+    fn launch(data_dir: &Path, address: &str, flags: Vec<String>) -> Result<Self, String> {
+        let mut server = Self::begin(data_dir, address, flags);
         let deadline = Instant::now() + START_LIMIT;
         loop {
-            let printed = log.lock().unwrap().clone();
+            let printed = server.log();
             if let Some(address) = announced(&printed) {
-                let data_dir = data_dir.to_owned();
-                return Ok(Self { child, address, data_dir, flags, log, dir: None });
+                server.address = address;
+                return Ok(server);
             }
-            if child.try_wait().unwrap().is_some() || Instant::now() > deadline {
-                let _ = child.kill();
-                let _ = child.wait();
+            if server.child.try_wait().unwrap().is_some() || Instant::now() > deadline {
+                server.kill();
                 // The readers may be a moment behind the end of the process.
                 thread::sleep(Duration::from_millis(50));
-                return Err(log.lock().unwrap().clone());
+                return Err(server.log());
             }
             thread::sleep(Duration::from_millis(5));
         }

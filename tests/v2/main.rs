@@ -3,6 +3,7 @@
 #![cfg(test)]
 
 mod answers;
+mod auth;
 mod dialects;
 mod expiry;
 mod form;

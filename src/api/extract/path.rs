@@ -1,11 +1,14 @@
 //! From a path to a key: percent-decoded once, and refused where proxies and clients would disagree on what it names.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use percent_encoding::percent_decode_str;
 
 use super::query::{Literal, Literal64, is_percent_encoded, shortened};
 use crate::api::problem::{Code, Problem};
 use crate::model::Key;
+use crate::model::node::is_segment;
 
 /// What a request is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,14 +112,14 @@ fn from_path(raw: &str) -> Result<Target, Problem> {
     if !is_percent_encoded(raw) {
         return Err(refuse("is badly percent-encoded"));
     }
-    let decoded: Vec<u8> = percent_decode_str(raw).collect();
+    let decoded = Cow::from(percent_decode_str(raw)).into_owned();
     let Ok(text) = std::str::from_utf8(&decoded) else {
         return Err(refuse("is not UTF-8"));
     };
     let inner = text.strip_prefix('/').ok_or_else(|| refuse("does not begin with a slash"))?;
     let segments = inner.strip_suffix('/').unwrap_or(inner);
     let is_root = inner.is_empty();
-    if !is_root && segments.split('/').any(|segment| matches!(segment, "" | "." | "..")) {
+    if !is_root && !segments.split('/').all(|segment| is_segment(segment.as_bytes())) {
         return Err(refuse("has an empty, `.` or `..` segment"));
     }
     let directory = text.ends_with('/');

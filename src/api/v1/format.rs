@@ -6,6 +6,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 
+use crate::model::node::is_segment;
 use crate::model::{EventKind, Key, KeyValue, LeaseId, Operation, Record, Revision, Timestamp, Ttl};
 
 /// Whether records show their values.
@@ -289,8 +290,7 @@ pub fn time(time: Timestamp) -> String {
 pub fn location(key: &Key) -> String {
     let sayable = std::str::from_utf8(key.as_bytes()).ok().and_then(|text| {
         let segments = text.strip_prefix('/')?;
-        let odd = |segment: &str| segment.is_empty() || segment == "." || segment == "..";
-        (!segments.is_empty() && !segments.split('/').any(odd)).then_some(text)
+        segments.split('/').all(|segment| is_segment(segment.as_bytes())).then_some(text)
     });
     let Some(text) = sayable else {
         return format!("/v1/keys?key64={}", URL_SAFE_NO_PAD.encode(key.as_bytes()));

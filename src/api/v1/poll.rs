@@ -99,7 +99,8 @@ pub trait Look: Send + Sync {
 /// Those of the read.
 pub async fn answer(api: &State, mut request: impl Look, hold: Option<Hold>) -> Result<Answer, Problem> {
     let Some(hold) = hold else { return request.answer(api, &api.call(request.timeout())?).await };
-    let answer = held(api, &mut request, hold).await?;
+    // On the heap: what is answered at once needs no room for it.
+    let answer = Box::pin(held(api, &mut request, hold)).await?;
     if hold.preferred {
         return Ok(answer.with_header(PREFERENCE_APPLIED, HeaderValue::from_static("wait")));
     }

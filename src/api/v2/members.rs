@@ -3,8 +3,6 @@
 //! A member that is added here becomes a voter, as in etcd, but not at once: it comes as a learner, and is promoted without
 //! being asked for again once it has caught up. Until then it endangers no majority.
 
-use std::time::Instant;
-
 use axum::body::Body;
 use axum::response::Response;
 use http::header::CONTENT_TYPE;
@@ -12,12 +10,12 @@ use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode};
 use serde_json::Value;
 
-use super::{json, message, method_not_allowed, name_cluster, text, typed_json};
+use super::{deadline, empty, internal, json, message, method_not_allowed, name_cluster, text, typed_json};
 use crate::api::State;
 use crate::api::extract::body;
 use crate::cluster::peer_url;
 use crate::model::{Member, MemberId, Outcome, Refusal};
-use crate::service::{self, Call, Role};
+use crate::service::{self, Role};
 
 /// What the paths begin with.
 pub(super) const PATH: &str = "/v2/members";
@@ -102,7 +100,7 @@ async fn remove(api: &State, id: &[u8]) -> Response {
     let shown = String::from_utf8_lossy(id);
     let Some(member) = member_id(&shown) else { return no_member(&shown) };
     if api.service().cluster_at_hand().members.was_removed(member) {
-        return message(StatusCode::GONE, &format!("Member permanently removed: {shown}"));
+        return message(StatusCode::GONE, format!("Member permanently removed: {shown}"));
     }
     let call = deadline(api);
     match api.service().remove_member(&call, member).await {
@@ -165,7 +163,7 @@ fn member_id(text: &str) -> Option<MemberId> {
 }
 
 fn no_member(id: &str) -> Response {
-    message(StatusCode::NOT_FOUND, &format!("No such member: {id}"))
+    message(StatusCode::NOT_FOUND, format!("No such member: {id}"))
 }
 
 /// An error of the service as etcd answers it. Where etcd hides the reason, it is told.
@@ -175,26 +173,11 @@ fn failed(error: &service::Error, id: &str) -> Response {
             Refusal::MemberNotFound(_) => no_member(id),
             Refusal::PeerUrlTaken(_) => message(StatusCode::CONFLICT, "membership: peerURL exists"),
             Refusal::MemberExists(_) => message(StatusCode::CONFLICT, "membership: ID exists"),
-            other => message(StatusCode::CONFLICT, &other.to_string()),
+            other => message(StatusCode::CONFLICT, other.to_string()),
         },
         service::Error::InvalidArgument(what) => message(StatusCode::BAD_REQUEST, what),
         other => internal(&other.to_string()),
     }
-}
-
-/// A call that takes as long as one may that does not say, of any dialect: etcd's time is kept for keys alone.
-fn deadline(api: &State) -> Call {
-    Call::new(Instant::now() + api.settings().timeout)
-}
-
-fn internal(why: &str) -> Response {
-    message(StatusCode::INTERNAL_SERVER_ERROR, why)
-}
-
-fn empty(status: StatusCode) -> Response {
-    let mut response = Response::new(Body::empty());
-    *response.status_mut() = status;
-    response
 }
 
 /// `{"id":…,"name":…,"peerURLs":[…],"clientURLs":[…]}`.

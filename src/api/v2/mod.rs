@@ -4,6 +4,7 @@
 //! What a request asks for is carried out by the service; what etcd 3.4 answers is the contract, byte by byte.
 
 mod ask;
+mod auth;
 mod error;
 mod form;
 mod json;
@@ -12,6 +13,8 @@ mod members;
 mod path;
 mod show;
 mod stats;
+
+use std::time::Instant;
 
 use axum::body::Body;
 use axum::extract::Request;
@@ -24,6 +27,7 @@ pub use error::{Error, ErrorCode};
 
 use crate::api::State;
 use crate::model::Revision;
+use crate::service::Call;
 
 /// The cluster that answers, in hexadecimal.
 pub const X_ETCD_CLUSTER_ID: HeaderName = HeaderName::from_static("x-etcd-cluster-id");
@@ -73,6 +77,9 @@ async fn route(api: &State, parts: &Parts, path: &[u8], body: Body) -> (&'static
     if let Some(rest) = below(path, members::PATH) {
         return (members::PATTERN, members::answer(api, parts, rest, body).await);
     }
+    if let Some(rest) = below(path, auth::PATH) {
+        return auth::answer(api, parts, rest, body).await;
+    }
     if let Some(answer) = stats::answer(api, parts, path) {
         return answer;
     }
@@ -110,9 +117,9 @@ fn text(status: StatusCode, line: &'static str) -> Response {
 }
 
 /// `{"message":…}`: an error of any part of the dialect but the keys.
-fn message(status: StatusCode, message: &str) -> Response {
+fn message(status: StatusCode, message: impl AsRef<[u8]>) -> Response {
     let mut body = b"{\"message\":".to_vec();
-    json::string(&mut body, message.as_bytes());
+    json::string(&mut body, message.as_ref());
     body.push(b'}');
     typed_json(status, body)
 }
@@ -123,6 +130,22 @@ fn typed_json(status: StatusCode, body: Vec<u8>) -> Response {
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
+}
+
+/// 500, with what went wrong.
+fn internal(why: &str) -> Response {
+    message(StatusCode::INTERNAL_SERVER_ERROR, why)
+}
+
+fn empty(status: StatusCode) -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    response
+}
+
+/// A call that takes as long as one may that does not say, of any dialect: etcd's time is kept for keys alone.
+fn deadline(api: &State) -> Call {
+    Call::new(Instant::now() + api.settings().timeout)
 }
 
 /// 404: no handler has the path.

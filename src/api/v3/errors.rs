@@ -129,7 +129,8 @@ fn refused(refusal: Refusal) -> Status {
         | Refusal::IdempotencyMismatch
         | Refusal::IdempotencyFull
         | Refusal::ResultNotKept
-        | Refusal::Node(_)) => Status::failed_precondition(other.to_string()),
+        | Refusal::Node(_)
+        | Refusal::Auth(_)) => Status::failed_precondition(other.to_string()),
     }
 }
 

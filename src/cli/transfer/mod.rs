@@ -72,10 +72,7 @@ impl Report {
         for note in &self.notes {
             eprintln!("vardr: note: {note}");
         }
-        let mut line = format!("{verb} {} keys, {} directories, {}", self.keys, self.directories, size(self.bytes));
-        if self.leases > 0 {
-            let _infallible = write!(line, ", {} leases", self.leases);
-        }
+        let mut line = self.told(verb);
         if !self.skipped.is_empty() {
             let hint = if verbose { "" } else { " (-v names them)" };
             let _infallible = write!(line, "; skipped {}{hint}", self.skipped.len());
@@ -86,6 +83,17 @@ impl Report {
         // Standard output may carry the document.
         eprintln!("{line}");
         Ok(())
+    }
+
+    /// What was moved.
+    fn told(&self, verb: &str) -> String {
+        let keys = counted(self.keys, "key", "keys");
+        let directories = counted(self.directories, "directory", "directories");
+        let mut line = format!("{verb} {keys}, {directories}, {}", size(self.bytes));
+        if self.leases > 0 {
+            let _infallible = write!(line, ", {}", counted(self.leases, "lease", "leases"));
+        }
+        line
     }
 
     fn to_json(&self) -> Value {
@@ -104,8 +112,13 @@ impl Report {
         if self.failed.is_empty() {
             return Ok(());
         }
-        Err(Failure::failed(format!("{} were left out", self.failed.len())))
+        Err(Failure::failed(format!("{} left out", counted(self.failed.len() as u64, "was", "were"))))
     }
+}
+
+/// So many of something, of which one and several have these names.
+fn counted(count: u64, one: &str, several: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { several })
 }
 
 /// A line that counts, on a terminal only.
@@ -130,5 +143,17 @@ mod tests {
         assert_eq!(of("a.b.YAML"), Some(Language::Yaml));
         assert_eq!(of("a.yml"), Some(Language::Yaml));
         assert_eq!([of("a"), of("json"), of("-"), of("a.toml")], [None; 4]);
+    }
+    #[test]
+    fn one_is_not_several() {
+        let told =
+            |keys, directories, leases| Report { keys, directories, leases, ..Report::default() }.told("imported");
+        assert_eq!(told(1, 1, 1), "imported 1 key, 1 directory, 0 B, 1 lease");
+        assert_eq!(told(0, 2, 2), "imported 0 keys, 2 directories, 0 B, 2 leases");
+        let verdict = |names: &[&str]| {
+            let failed = names.iter().map(|&name| (name.to_owned(), String::new())).collect();
+            Report { failed, ..Report::default() }.verdict().unwrap_err().to_string()
+        };
+        assert!(verdict(&["/a"]).contains("1 was left out") && verdict(&["/a", "/b"]).contains("2 were left out"));
     }
 }

@@ -1,5 +1,6 @@
 //! The claims of the state machine.
 
+mod auth;
 mod bed;
 mod entries;
 mod idempotency;

@@ -6,9 +6,10 @@ use proptest::prelude::*;
 use super::bed::*;
 use crate::machine::StateMachine;
 use crate::model::{
-    Attach, Command, Compare, CompareTarget, Condition, Content, Delete, DeleteTarget, Event, Idempotency, KeyRange,
-    LeaseCheckpoint, LeaseId, Life, LogEntry, NodeChange, NodeCompare, NodePath, NodeWrite, Op, Operator, Patch,
-    PatchKind, Proposal, ProposalId, Put, RangeQuery, Refresh, Reply, Revision, Term, Ttl, Txn,
+    Access, Attach, AuthChange, Command, Compare, CompareTarget, Condition, Content, Delete, DeleteTarget, Event,
+    Idempotency, KeyRange, LeaseCheckpoint, LeaseId, Life, LogEntry, NodeChange, NodeCompare, NodePath, NodeWrite, Op,
+    Operator, PasswordHash, Patch, PatchKind, Proposal, ProposalId, Put, RangeLists, RangeQuery, Refresh, Reply,
+    Revision, Role, RoleName, Term, Ttl, Txn, User, UserName,
 };
 use crate::storage::Engine;
 use crate::storage::fjall::{FjallEngine, Options};
@@ -103,6 +104,42 @@ fn any_node_write() -> impl Strategy<Value = NodeWrite> {
     (paths, change).prop_map(|(path, change)| NodeWrite { path: NodePath::new(path).unwrap(), change })
 }
 
+fn any_auth_change() -> impl Strategy<Value = AuthChange> {
+    let user = || prop::sample::select(vec!["root", "ann", "bob"]).prop_map(UserName::new);
+    let role = || prop::sample::select(vec!["root", "dev", "ops"]).prop_map(RoleName::new);
+    let roles = || prop::collection::vec(role(), 0..3);
+    let range = || any_key().prop_map(|at| prefix(&at));
+    let lists = || {
+        let ranges = || prop::collection::vec(range(), 0..3);
+        (ranges(), ranges()).prop_map(|(read, write)| RangeLists { read, write })
+    };
+    let password = || prop::option::of(any_value().prop_map(PasswordHash::new));
+    prop_oneof![
+        2 => (user(), password(), roles(), any::<bool>()).prop_map(|(name, password, roles, roles_listed)| {
+            AuthChange::AddUser(User { name, password, roles: roles.into_iter().collect(), roles_listed })
+        }),
+        2 => (user(), password(), any::<bool>())
+            .prop_map(|(name, password, roles_listed)| AuthChange::PutUser { name, password, roles_listed }),
+        3 => (user(), password(), roles(), roles())
+            .prop_map(|(name, password, grant, revoke)| AuthChange::AmendUser { name, password, grant, revoke }),
+        1 => (user(), any_value())
+            .prop_map(|(name, text)| AuthChange::SetPassword { name, password: PasswordHash::new(text) }),
+        1 => user().prop_map(AuthChange::DeleteUser),
+        1 => (user(), role()).prop_map(|(user, role)| AuthChange::GrantRole { user, role }),
+        1 => (user(), role()).prop_map(|(user, role)| AuthChange::RevokeRole { user, role }),
+        2 => (role(), lists()).prop_map(|(name, lists)| {
+            AuthChange::AddRole(Role { permissions: lists.permissions(), ..Role::new(name) })
+        }),
+        3 => (role(), lists(), lists())
+            .prop_map(|(name, grant, revoke)| AuthChange::AmendRole { name, grant, revoke }),
+        1 => (role(), any::<bool>()).prop_map(|(name, from_users)| AuthChange::DeleteRole { name, from_users }),
+        1 => (role(), range()).prop_map(|(role, range)| {
+            AuthChange::GrantPermission { role, range, access: Access::ReadWrite }
+        }),
+        1 => (role(), range()).prop_map(|(role, range)| AuthChange::RevokePermission { role, range }),
+    ]
+}
+
 fn any_command() -> impl Strategy<Value = Command> {
     let documents = prop::sample::select(vec![
         (PatchKind::Merge, r#"{"b":2}"#),
@@ -124,6 +161,7 @@ fn any_command() -> impl Strategy<Value = Command> {
         }),
         4 => any_ops().prop_map(then),
         6 => any_node_write().prop_map(Command::Node),
+        4 => any_auth_change().prop_map(Command::ChangeAuth),
         2 => (1..30_u64).prop_map(|to| rollback("/", to)),
         2 => (1..4_u64).prop_map(grant),
         1 => leases().prop_map(Command::RevokeLease),
@@ -250,6 +288,7 @@ proptest! {
         seen.apply(&mut machine, rest);
         prop_assert_eq!(&seen, &expected);
         prop_assert_eq!(digests(&machine), digests(&reference));
+        prop_assert_eq!(machine.auth(), reference.auth());
     }
 
     #[test]
@@ -271,6 +310,7 @@ proptest! {
         check_leases(&machine);
         machine.apply(&log).unwrap();
         prop_assert_eq!(digests(&machine), digests(&reference));
+        prop_assert_eq!(machine.auth(), reference.auth());
         prop_assert_eq!(machine.applied(), reference.applied());
         check_leases(&machine);
     }
@@ -293,6 +333,7 @@ proptest! {
         seen.apply(&mut machine, second);
         prop_assert_eq!(&seen, &expected);
         prop_assert_eq!(digests(&machine), digests(&reference));
+        prop_assert_eq!(machine.auth(), reference.auth());
         check_leases(&machine);
     }
 }

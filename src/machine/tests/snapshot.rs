@@ -7,10 +7,13 @@ use crate::mvcc::{Progress, ReplayBudget};
 use crate::storage::memory::MemoryEngine;
 use crate::storage::{Engine, StorageError};
 
-/// A state with everything in it: records, leases, deletions, kept answers, a compacted past.
+/// A state with everything in it: records, leases, users, roles, deletions, kept answers, a compacted past.
 fn full() -> Bed {
     let mut bed = Bed::new();
     bed.ok(grant(7));
+    for change in [super::auth::put_user("ann", Some("1")), super::auth::add_role("dev")] {
+        bed.ok(Command::ChangeAuth(change));
+    }
     for number in 0..300 {
         bed.ok(put_with(&format!("/k/{number}"), &"v".repeat(2000), lease(7)));
     }

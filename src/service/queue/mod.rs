@@ -400,11 +400,11 @@ impl Service {
         loop {
             let page = reader.list(request.clone()).await?;
             looked_at += page.items.len() + page.directories.len();
-            page.items.into_iter().filter_map(|item| self.place(name, item)).for_each(&mut take);
-            let Some(cursor) = page.cursor else { return Ok(()) };
-            if looked_at as u64 >= MAX_QUEUE_PLACES {
+            if looked_at as u64 > MAX_QUEUE_PLACES {
                 return Err(too_long(name));
             }
+            page.items.into_iter().filter_map(|item| self.place(name, item)).for_each(&mut take);
+            let Some(cursor) = page.cursor else { return Ok(()) };
             request.cursor = Some(cursor);
         }
     }

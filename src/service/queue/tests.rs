@@ -134,11 +134,10 @@ async fn an_observation_of_more_places_than_a_queue_may_have_ends_as_a_read_of_i
     let (alone, name) = (Alone::start(), QueueName::new("jobs").unwrap());
     let lease = LeaseId(1);
     alone.service.write(&call(), Command::GrantLease { id: lease, ttl: Ttl(600_000) }).await.unwrap();
-    let mut observation = alone.service.observe(&call(), name.clone()).await.unwrap();
-    assert!(matches!(observation.next().await, Some(Observed::First { place: None, .. })));
     let put = |number: u64| {
         let key = Key::new(format!("jobs/{number:x}")).unwrap();
-        Op::Put(Put { key, value: None, content_type: None, attach: Attach::Lease(lease), previous: false })
+        let value = Some(Bytes::new());
+        Op::Put(Put { key, value, content_type: None, attach: Attach::Lease(lease), previous: false })
     };
     for first in (1..=MAX_QUEUE_PLACES).step_by(usize::try_from(TOGETHER).unwrap()) {
         let then = (first..first + TOGETHER).map(put).collect();
@@ -147,16 +146,12 @@ async fn an_observation_of_more_places_than_a_queue_may_have_ends_as_a_read_of_i
     }
     let full = alone.service.queue(&call(), Consistency::Linearizable, &name).await.unwrap();
     assert_eq!(full.places.len() as u64, MAX_QUEUE_PLACES);
+    let mut observation = alone.service.observe(&call(), name.clone()).await.unwrap();
+    let Some(Observed::First { place: Some(first), .. }) = observation.next().await else { panic!("nobody is first") };
+    assert_eq!(first.lease, lease);
+    alone.put("jobs/ffffff", Attach::Lease(lease)).await;
     let mut late = alone.service.observe(&call(), name.clone()).await.unwrap();
     for observation in [&mut observation, &mut late] {
-        let Some(Observed::First { place: Some(first), .. }) = observation.next().await else {
-            panic!("nobody is first")
-        };
-        assert_eq!(first.lease, lease);
-    }
-    alone.put("jobs/ffffff", Attach::Lease(lease)).await;
-    let mut later = alone.service.observe(&call(), name.clone()).await.unwrap();
-    for observation in [&mut observation, &mut late, &mut later] {
         assert_eq!(observation.next().await, Some(Observed::End(Some(too_long(&name)))));
         assert_eq!(observation.next().await, None);
     }

@@ -273,7 +273,8 @@ impl Look for ReadRequest {
     async fn answer(&self, api: &State, call: &Call) -> Result<Answer, Problem> {
         let reader = api.service().reader(call, self.consistency).await?;
         match &self.list {
-            Some(list) => directory(api, &reader, self, list).await,
+            // On the heap: a key by itself needs no room for it.
+            Some(list) => Box::pin(directory(api, &reader, self, list)).await,
             None => one_key(api, &reader, self),
         }
     }

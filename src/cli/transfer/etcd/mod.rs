@@ -16,8 +16,9 @@ use url::Url;
 pub(super) use v2::v2;
 pub(super) use v3::v3;
 
-use crate::cli::client::{CONNECT_TIMEOUT, cause};
+use crate::cli::client::CONNECT_TIMEOUT;
 use crate::cli::exit::{Exit, Failure, Outcome};
+use crate::cluster::cause;
 
 /// The largest answer that is read. A level of a v2 directory comes in one answer, however much is in it.
 const MAX_ANSWER_BYTES: usize = 128 * 1024 * 1024;

@@ -1,4 +1,4 @@
-//! etcd's v2 API: one directory at a time, so that no answer holds more than the keys directly in it.
+//! etcd's v2 API: each directory by itself, so that no answer holds more than the keys directly in it, and a few at once.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -8,15 +8,18 @@ use futures_util::future::join_all;
 use futures_util::{Stream, StreamExt, stream};
 use http::StatusCode;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use super::{Answer, Read, Source, Trouble};
 use crate::cli::exit::{Exit, Failure, Outcome};
-use crate::cli::route::Route;
+use crate::cli::route::{self, Route};
 use crate::cli::transfer::batch::{Life, Step, Write};
+use crate::cli::transfer::counted;
 use crate::cli::transfer::document::Leaf;
+use crate::model::node::is_segment;
 
 const KEYS: &str = "/v2/keys";
-/// The directories that are read at once.
+/// The directories that are read at once. As many answers are held in memory, with what is made of them.
 const READS: usize = 4;
 /// The directories that are named where not all could be read.
 const NAMED: usize = 5;
@@ -51,7 +54,7 @@ fn directory(prefix: Option<&OsStr>) -> Outcome<String> {
     if text.is_empty() {
         return Ok(String::new());
     }
-    if text.split('/').any(|name| matches!(name, "" | "." | "..")) {
+    if !text.split('/').all(|name| is_segment(name.as_bytes())) {
         return Err(refuse());
     }
     Ok(format!("/{text}"))
@@ -72,10 +75,24 @@ struct Node {
     dir: bool,
     #[serde(default)]
     value: String,
-    /// In seconds, rounded up.
-    ttl: Option<u64>,
+    /// In seconds, rounded up. etcd leaves 0 out, and goes below it while a node that ran out waits to be deleted.
+    #[serde(default)]
+    ttl: i64,
+    /// When it runs out, by etcd's clock: all that matters is whether it does.
+    expiration: Option<IgnoredAny>,
     #[serde(default)]
     nodes: Vec<Node>,
+}
+
+impl Node {
+    /// Until when it lives; `None` where that is over.
+    fn life(&self) -> Option<Life> {
+        let seconds = u64::try_from(self.ttl).unwrap_or(0);
+        if seconds == 0 {
+            return (self.ttl == 0 && self.expiration.is_none()).then_some(Life::Endless);
+        }
+        Some(Instant::now().checked_add(Duration::from_secs(seconds)).map_or(Life::Endless, Life::Until))
+    }
 }
 
 /// A walk over the directories.
@@ -116,7 +133,9 @@ impl Reader {
         if !listing.node.key.is_empty() {
             steps.push(self.step(&listing.node));
         }
-        self.children(listing.node.nodes, &mut steps);
+        if listing.node.life().is_some() {
+            self.children(listing.node.nodes, &mut steps);
+        }
         Ok(steps)
     }
 
@@ -170,25 +189,22 @@ impl Reader {
     fn children(&mut self, nodes: Vec<Node>, steps: &mut Vec<Step>) {
         for node in nodes {
             steps.push(self.step(&node));
-            if node.dir {
+            if node.dir && node.life().is_some() {
                 self.unread.push(node.key);
             }
         }
     }
 
     fn step(&mut self, node: &Node) -> Step {
-        let life = node.ttl.map(|seconds| Instant::now().checked_add(Duration::from_secs(seconds)).map(Life::Until));
-        let life = life.flatten().unwrap_or(Life::Endless);
+        let mut key = node.key.clone().into_bytes();
+        if node.dir {
+            key.push(b'/');
+        }
+        let Some(life) = node.life() else { return Step::Skipped(route::shown(&key), "its time is over".to_owned()) };
         if node.value.contains(char::REPLACEMENT_CHARACTER) || node.key.contains(char::REPLACEMENT_CHARACTER) {
             self.unreadable += 1;
         }
-        let mut key = node.key.clone().into_bytes();
-        let leaf = if node.dir {
-            key.push(b'/');
-            Leaf::Directory
-        } else {
-            Leaf::Bytes(node.value.clone().into_bytes())
-        };
+        let leaf = if node.dir { Leaf::Directory } else { Leaf::Bytes(node.value.clone().into_bytes()) };
         Step::Write(Write { key, leaf, life })
     }
 
@@ -197,7 +213,7 @@ impl Reader {
         let named: Vec<_> = self.unread.iter().rev().take(NAMED).map(|name| format!("{name}/")).collect();
         let more = match self.unread.len() - named.len() {
             0 => String::new(),
-            more => format!(" and {more} more directories"),
+            more => format!(" and {}", counted(more as u64, "more directory", "more directories")),
         };
         format!(
             "can be read no longer ({why}); what is in {}{more} is missing; what was read is written",
@@ -216,8 +232,8 @@ impl Reader {
         }
         if self.unreadable > 0 {
             notes.push(Step::Note(format!(
-                "{} keys or values have U+FFFD, which is also what etcd v2 shows for bytes that are not UTF-8",
-                self.unreadable
+                "{} U+FFFD, which is also what etcd v2 shows for bytes that are not UTF-8",
+                counted(self.unreadable, "key or value has", "keys or values have")
             )));
         }
         notes
@@ -242,6 +258,16 @@ mod tests {
         assert_eq!([directory("/a/_b/").unwrap(), directory("a").unwrap()], ["/a/_b", "/a"]);
         for text in ["/a//b", "/a/../b", "."] {
             assert_eq!(directory(text).unwrap_err().exit(), Exit::Usage, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_node_that_runs_out_without_time_left_is_over() {
+        let life = |json: &str| serde_json::from_str::<Node>(json).unwrap().life();
+        assert_eq!(life(r#"{"key":"/a"}"#), Some(Life::Endless));
+        assert!(matches!(life(r#"{"expiration":"2026-01-01T00:00:00Z","ttl":7}"#), Some(Life::Until(_))));
+        for over in [r#"{"expiration":"2026-01-01T00:00:00Z"}"#, r#"{"expiration":"2026-01-01T00:00:00Z","ttl":-2}"#] {
+            assert_eq!(life(over), None, "{over}");
         }
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
 use http::{Method, StatusCode};
 use indicatif::{HumanCount, ProgressBar};
@@ -18,10 +19,13 @@ use super::{Answer, Read, Source, Trouble};
 use crate::cli::client::{Client, Request};
 use crate::cli::exit::{Failure, Outcome};
 use crate::cli::item;
+use crate::cli::lease::LEASES;
 use crate::cli::output::member;
 use crate::cli::route::{self, Route};
 use crate::cli::transfer::batch::{CONCURRENCY, Life, Step, Write};
+use crate::cli::transfer::counted;
 use crate::cli::transfer::document::Leaf;
+use crate::model::KeyRange;
 
 /// Where the gateway is: in etcd 3.4 and later, in 3.3, and in 3.2.
 const GATEWAYS: [&str; 3] = ["/v3", "/v3beta", "/v3alpha"];
@@ -58,7 +62,6 @@ pub(crate) async fn v3<'a>(
         revision: 0,
         limit: PAGE_KEYS.0,
         leases: BTreeMap::new(),
-        renamed: 0,
         ended: false,
     };
     let count = reader.begin().await?;
@@ -70,16 +73,9 @@ pub(crate) async fn v3<'a>(
     .flatten())
 }
 
-/// The end of the range of keys that begin with these bytes.
+/// The end of the range of keys that begin with these bytes, as etcd takes it.
 fn after(prefix: &[u8]) -> Vec<u8> {
-    let mut end = prefix.to_vec();
-    while let Some(last) = end.pop() {
-        if last < u8::MAX {
-            end.push(last + 1);
-            return end;
-        }
-    }
-    ZERO.to_vec()
+    KeyRange::prefix(prefix.to_vec()).end().map_or_else(|| ZERO.to_vec(), |end| end.to_vec())
 }
 
 #[derive(Debug, Deserialize)]
@@ -129,6 +125,10 @@ fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
 #[derive(Debug, Clone)]
 enum Fate {
     Granted(String),
+    /// Granted under another id, because its own is none here.
+    Renamed(String),
+    /// It was here already, and was renewed.
+    Found(String),
     Over,
     Failed(String),
 }
@@ -148,8 +148,6 @@ struct Reader<'a> {
     limit: u64,
     /// Every lease met so far.
     leases: BTreeMap<i64, Fate>,
-    /// Leases whose id was taken here.
-    renamed: u64,
     ended: bool,
 }
 
@@ -243,10 +241,24 @@ impl Reader<'_> {
                 steps.push(self.broken(&refusal.told()));
             }
         }
-        if self.ended && self.renamed > 0 {
-            steps.push(Step::Note(format!("{} leases have another id here: theirs was taken", self.renamed)));
+        if self.ended {
+            steps.extend(self.notes());
         }
         Some(steps)
+    }
+
+    /// What is to be known of the leases.
+    fn notes(&self) -> Vec<Step> {
+        let count = |is_so: fn(&Fate) -> bool| self.leases.values().filter(|fate| is_so(fate)).count();
+        let told = [
+            (
+                count(|fate| matches!(fate, Fate::Found(_))),
+                "here already under the same id: each was renewed, for its time to live here, and has the keys now",
+            ),
+            (count(|fate| matches!(fate, Fate::Renamed(_))), "given another id here: etcd's is negative"),
+        ];
+        let note = |leases, what| Step::Note(format!("{} {what}", counted(leases as u64, "lease was", "leases were")));
+        told.into_iter().filter(|(leases, _)| *leases > 0).map(|(leases, what)| note(leases, what)).collect()
     }
 
     /// Reads a page: smaller where it was too large, anew where its revision is gone or the token.
@@ -301,7 +313,7 @@ impl Reader<'_> {
             self.next.push(0);
             let life = match self.leases.get(&lease) {
                 None => Life::Endless,
-                Some(Fate::Granted(id)) => Life::Lease(id.clone()),
+                Some(Fate::Granted(id) | Fate::Renamed(id) | Fate::Found(id)) => Life::Lease(id.clone()),
                 Some(Fate::Over) => {
                     steps.push(Step::Skipped(route::shown(&key), "its lease is over".to_owned()));
                     continue;
@@ -323,45 +335,37 @@ impl Reader<'_> {
         let reader = &*self;
         let fates = ids.into_iter().map(|id| async move { reader.fate(id).await.map(|fate| (id, fate)) });
         let mut fates = stream::iter(fates.collect::<Vec<_>>()).buffer_unordered(CONCURRENCY);
-        let (mut found, mut renamed) = (Vec::new(), 0);
+        let mut found = Vec::new();
         while let Some(fate) = fates.next().await {
-            let (id, (fate, is_renamed)) = fate?;
-            renamed += u64::from(is_renamed);
-            if matches!(fate, Fate::Granted(_)) {
+            let (id, fate) = fate?;
+            if matches!(fate, Fate::Granted(_) | Fate::Renamed(_)) {
                 steps.push(Step::Leased);
             }
             found.push((id, fate));
         }
         drop(fates);
-        self.renamed += renamed;
         self.leases.extend(found);
         Ok(())
     }
 
-    /// What is left of a lease, granted here under its own id, or under another one where that is taken; and which.
-    async fn fate(&self, id: i64) -> Result<(Fate, bool), String> {
+    /// Has a lease here with what is left of it, under its own id where it can be: clients keep it alive under that one.
+    async fn fate(&self, id: i64) -> Result<Fate, String> {
         let left: Remaining = self
             .ask("/lease/timetolive", &json!({"ID": id.to_string()}))
             .await
             .map_err(|refusal: Refusal| refusal.told())?;
         if left.ttl < 0 {
-            return Ok((Fate::Over, false));
+            return Ok(Fate::Over);
         }
-        let Some(target) = self.target else { return Ok((Fate::Granted(String::new()), false)) };
+        let Some(target) = self.target else { return Ok(Fate::Granted(String::new())) };
         let ttl = format!("{}s", left.ttl.max(1));
-        let grant = |body: Value| async move {
-            target.send(&Request::json(Method::POST, Route::new("/v1/leases"), body.to_string())).await
+        // An id below 0 is one of etcd's, but none here.
+        let had = if id < 0 {
+            grant(target, json!({"ttl": ttl})).await.map(Fate::Renamed)
+        } else {
+            had(target, &format!("{id:x}"), &ttl).await
         };
-        let (sent, is_renamed) = match grant(json!({"ttl": ttl, "id": format!("{id:x}")})).await {
-            // An id below 0 is one of etcd's, but none here.
-            Err(failure) if failure.code() == "lease_exists" || id < 0 => (grant(json!({"ttl": ttl})).await, true),
-            sent => (sent, false),
-        };
-        let granted = sent.and_then(|answer| Ok(member(&item::read(&answer.body)?, "id")));
-        Ok(match granted {
-            Ok(id) => (Fate::Granted(id), is_renamed),
-            Err(failure) => (Fate::Failed(failure.to_string()), false),
-        })
+        Ok(had.unwrap_or_else(|failure| Fate::Failed(failure.to_string())))
     }
 
     fn broken(&self, why: &str) -> Step {
@@ -370,6 +374,27 @@ impl Reader<'_> {
             format!("can be read no longer ({why}); the keys from {from} on are missing; what was read is written");
         Step::Failed(self.source.base.clone(), missing)
     }
+}
+
+/// Grants a lease; or renews the one that has the id, as after an import that was broken off.
+async fn had(target: &Client, id: &str, ttl: &str) -> Outcome<Fate> {
+    let wanted = || json!({"ttl": ttl, "id": id});
+    match grant(target, wanted()).await {
+        Err(failure) if failure.code() == "lease_exists" => {}
+        granted => return granted.map(Fate::Granted),
+    }
+    let renewal = Request::write(Method::POST, Route::new(format!("{LEASES}/{id}:keepalive")), Bytes::new());
+    match target.send(&renewal).await {
+        // It ran out in between.
+        Err(failure) if failure.code() == "lease_not_found" => grant(target, wanted()).await.map(Fate::Granted),
+        renewed => renewed.map(|_| Fate::Found(id.to_owned())),
+    }
+}
+
+/// Grants a lease; gives its id.
+async fn grant(target: &Client, body: Value) -> Outcome<String> {
+    let answer = target.send(&Request::json(Method::POST, Route::new(LEASES), body.to_string())).await?;
+    Ok(member(&item::read(&answer.body)?, "id"))
 }
 
 impl Answer {
