@@ -284,7 +284,7 @@ pub enum AuthChange {
         password: PasswordHash,
     },
     DeleteUser(UserName),
-    /// v3: both must exist. Does nothing where the user has the role.
+    /// v3: both must exist, but for the role `root`. Does nothing where the user has the role.
     GrantRole {
         user: UserName,
         role: RoleName,

@@ -3,6 +3,7 @@
 
 #![cfg(test)]
 
+mod auth;
 mod beside;
 mod cluster;
 mod edge;

@@ -6,7 +6,7 @@ use tonic::{Code, Status};
 
 use super::ask::Ask;
 use crate::consensus::ChangeRefusal;
-use crate::model::Refusal;
+use crate::model::{AuthRefusal, Refusal};
 use crate::service::Error;
 
 macro_rules! errors {
@@ -36,6 +36,10 @@ errors! {
     InvalidSortOption = InvalidArgument, "etcdserver: invalid sort option";
     RequestTooLarge = InvalidArgument, "etcdserver: request is too large";
     MemberBadUrls = InvalidArgument, "etcdserver: given member URLs are invalid";
+    UserEmpty = InvalidArgument, "etcdserver: user name is empty";
+    RoleEmpty = InvalidArgument, "etcdserver: role name is empty";
+    PermissionNotGiven = InvalidArgument, "etcdserver: permission not given";
+    InvalidAuthManagement = InvalidArgument, "etcdserver: invalid auth management";
     WrongVersionFormat = InvalidArgument, "etcdserver: wrong downgrade target version format";
     InvalidVersion = InvalidArgument, "etcdserver: invalid downgrade target version";
     Compacted = OutOfRange, "etcdserver: mvcc: required revision has been compacted";
@@ -50,6 +54,15 @@ errors! {
     LearnerNotReady = FailedPrecondition, "etcdserver: can only promote a learner member which is in sync with leader";
     NotLeader = FailedPrecondition, "etcdserver: not leader";
     BadTransferee = FailedPrecondition, "etcdserver: bad leader transferee";
+    RootUserNotFound = FailedPrecondition, "etcdserver: root user does not exist";
+    RootRoleNotGranted = FailedPrecondition, "etcdserver: root user does not have root role";
+    UserExists = FailedPrecondition, "etcdserver: user name already exists";
+    UserNotFound = FailedPrecondition, "etcdserver: user name not found";
+    RoleExists = FailedPrecondition, "etcdserver: role name already exists";
+    RoleNotFound = FailedPrecondition, "etcdserver: role name not found";
+    RoleNotGranted = FailedPrecondition, "etcdserver: role is not granted to the user";
+    PermissionNotGranted = FailedPrecondition, "etcdserver: permission is not granted to the role";
+    AuthNotEnabled = FailedPrecondition, "etcdserver: authentication is not enabled";
     NoDowngrade = FailedPrecondition, "etcdserver: no inflight downgrade job";
     // As it reaches clients: etcd gives this one no code.
     NotEnoughStarted = Unknown, "etcdserver: re-configuration failed due to not enough started members";
@@ -112,6 +125,12 @@ fn refused(refusal: Refusal) -> Status {
         Refusal::NotALearner(_) => Known::NotALearner.into(),
         Refusal::NotAVoter(_) => Known::BadTransferee.into(),
         Refusal::LastVoter(_) => Known::NotEnoughStarted.into(),
+        Refusal::Auth(AuthRefusal::UserExists(_)) => Known::UserExists.into(),
+        Refusal::Auth(AuthRefusal::UserNotFound(_)) => Known::UserNotFound.into(),
+        Refusal::Auth(AuthRefusal::RoleExists(_)) => Known::RoleExists.into(),
+        Refusal::Auth(AuthRefusal::RoleNotFound(_)) => Known::RoleNotFound.into(),
+        Refusal::Auth(AuthRefusal::RoleNotHeld { .. }) => Known::RoleNotGranted.into(),
+        Refusal::Auth(AuthRefusal::NotPermitted(_)) => Known::PermissionNotGranted.into(),
         other @ Refusal::TooManySteps { .. } => Status::resource_exhausted(other.to_string()),
         // etcd has no words for these, and most cannot come of what it knows.
         other @ (Refusal::PreconditionFailed { .. }

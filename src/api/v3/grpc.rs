@@ -6,13 +6,14 @@ use futures_util::Stream;
 use tonic::{Request, Response, Status, Streaming, async_trait};
 
 use super::ask::Ask;
+use super::pb::auth_server::Auth;
 use super::pb::cluster_server::Cluster;
 use super::pb::health::health_server::Health;
 use super::pb::health::{HealthCheckRequest, HealthCheckResponse};
 use super::pb::kv_server::Kv;
 use super::pb::lease_server::Lease;
 use super::pb::maintenance_server::Maintenance;
-use super::{cluster, health, kv, lease, maintenance, methods, pb, txn};
+use super::{auth, cluster, health, kv, lease, maintenance, methods, pb, txn};
 use crate::api::State;
 
 type Answer<T> = Result<Response<T>, Status>;
@@ -159,6 +160,106 @@ impl Maintenance for Grpc {
 
     async fn downgrade(&self, request: Request<pb::DowngradeRequest>) -> Answer<pb::DowngradeResponse> {
         maintenance::downgrade(request.get_ref()).map(Response::new)
+    }
+}
+
+#[async_trait]
+impl Auth for Grpc {
+    async fn auth_enable(&self, request: Request<pb::AuthEnableRequest>) -> Answer<pb::AuthEnableResponse> {
+        let (ask, _) = taken(request);
+        auth::enable(&self.0, &ask).await.map(Response::new)
+    }
+
+    async fn auth_disable(&self, _request: Request<pb::AuthDisableRequest>) -> Answer<pb::AuthDisableResponse> {
+        Ok(Response::new(auth::disable(&self.0)))
+    }
+
+    async fn auth_status(&self, _request: Request<pb::AuthStatusRequest>) -> Answer<pb::AuthStatusResponse> {
+        Ok(Response::new(auth::status(&self.0)))
+    }
+
+    async fn authenticate(&self, _request: Request<pb::AuthenticateRequest>) -> Answer<pb::AuthenticateResponse> {
+        auth::authenticate().map(Response::new)
+    }
+
+    async fn user_add(&self, request: Request<pb::AuthUserAddRequest>) -> Answer<pb::AuthUserAddResponse> {
+        let (ask, request) = taken(request);
+        auth::add_user(&self.0, &ask, request).await.map(Response::new)
+    }
+
+    async fn user_get(&self, request: Request<pb::AuthUserGetRequest>) -> Answer<pb::AuthUserGetResponse> {
+        let (ask, request) = taken(request);
+        auth::user(&self.0, &ask, request).await.map(Response::new)
+    }
+
+    async fn user_list(&self, request: Request<pb::AuthUserListRequest>) -> Answer<pb::AuthUserListResponse> {
+        let (ask, _) = taken(request);
+        auth::users(&self.0, &ask).await.map(Response::new)
+    }
+
+    async fn user_delete(&self, request: Request<pb::AuthUserDeleteRequest>) -> Answer<pb::AuthUserDeleteResponse> {
+        let (ask, request) = taken(request);
+        auth::delete_user(&self.0, &ask, request).await.map(Response::new)
+    }
+
+    async fn user_change_password(
+        &self,
+        request: Request<pb::AuthUserChangePasswordRequest>,
+    ) -> Answer<pb::AuthUserChangePasswordResponse> {
+        let (ask, request) = taken(request);
+        auth::change_password(&self.0, &ask, request).await.map(Response::new)
+    }
+
+    async fn user_grant_role(
+        &self,
+        request: Request<pb::AuthUserGrantRoleRequest>,
+    ) -> Answer<pb::AuthUserGrantRoleResponse> {
+        let (ask, request) = taken(request);
+        auth::grant_role(&self.0, &ask, request).await.map(Response::new)
+    }
+
+    async fn user_revoke_role(
+        &self,
+        request: Request<pb::AuthUserRevokeRoleRequest>,
+    ) -> Answer<pb::AuthUserRevokeRoleResponse> {
+        let (ask, request) = taken(request);
+        auth::revoke_role(&self.0, &ask, request).await.map(Response::new)
+    }
+
+    async fn role_add(&self, request: Request<pb::AuthRoleAddRequest>) -> Answer<pb::AuthRoleAddResponse> {
+        let (ask, request) = taken(request);
+        auth::add_role(&self.0, &ask, request).await.map(Response::new)
+    }
+
+    async fn role_get(&self, request: Request<pb::AuthRoleGetRequest>) -> Answer<pb::AuthRoleGetResponse> {
+        let (ask, request) = taken(request);
+        auth::role(&self.0, &ask, request).await.map(Response::new)
+    }
+
+    async fn role_list(&self, request: Request<pb::AuthRoleListRequest>) -> Answer<pb::AuthRoleListResponse> {
+        let (ask, _) = taken(request);
+        auth::roles(&self.0, &ask).await.map(Response::new)
+    }
+
+    async fn role_delete(&self, request: Request<pb::AuthRoleDeleteRequest>) -> Answer<pb::AuthRoleDeleteResponse> {
+        let (ask, request) = taken(request);
+        auth::delete_role(&self.0, &ask, request).await.map(Response::new)
+    }
+
+    async fn role_grant_permission(
+        &self,
+        request: Request<pb::AuthRoleGrantPermissionRequest>,
+    ) -> Answer<pb::AuthRoleGrantPermissionResponse> {
+        let (ask, request) = taken(request);
+        auth::grant_permission(&self.0, &ask, request).await.map(Response::new)
+    }
+
+    async fn role_revoke_permission(
+        &self,
+        request: Request<pb::AuthRoleRevokePermissionRequest>,
+    ) -> Answer<pb::AuthRoleRevokePermissionResponse> {
+        let (ask, request) = taken(request);
+        auth::revoke_permission(&self.0, &ask, request).await.map(Response::new)
     }
 }
 

@@ -1,10 +1,11 @@
 //! The dialect of etcd's v3 API: which requests are of gRPC, and who answers which method.
 //!
-//! Each method is a function of a state and a message (`kv`, `txn`, `lease`, `cluster`, `maintenance`), whatever
+//! Each method is a function of a state and a message (`kv`, `txn`, `lease`, `cluster`, `maintenance`, `auth`), whatever
 //! carries the message; `grpc` calls them for gRPC. What a request asks for is carried out by the service; what etcd answers,
 //! codes and texts of errors included, is the contract.
 
 mod ask;
+mod auth;
 mod body;
 mod cluster;
 mod convert;
@@ -32,6 +33,7 @@ use super::State;
 use body::Bounded;
 use grpc::Grpc;
 use methods::Home;
+use pb::auth_server::AuthServer;
 use pb::cluster_server::ClusterServer;
 use pb::health::health_server::HealthServer;
 use pb::kv_server::KvServer;
@@ -62,6 +64,7 @@ pub(crate) struct Services {
     lease: LeaseServer<Grpc>,
     cluster: ClusterServer<Grpc>,
     maintenance: MaintenanceServer<Grpc>,
+    auth: AuthServer<Grpc>,
     health: HealthServer<Grpc>,
     reflection: reflection::Reflection,
 }
@@ -78,6 +81,7 @@ impl Services {
             lease: LeaseServer::new(grpc.clone()).max_decoding_message_size(usize::MAX),
             cluster: ClusterServer::new(grpc.clone()).max_decoding_message_size(usize::MAX),
             maintenance: MaintenanceServer::new(grpc.clone()).max_decoding_message_size(usize::MAX),
+            auth: AuthServer::new(grpc.clone()).max_decoding_message_size(usize::MAX),
             health: HealthServer::new(grpc).max_decoding_message_size(usize::MAX),
             reflection: reflection::Reflection::new(),
         }
@@ -96,6 +100,7 @@ impl Services {
             Home::Lease => self.lease.clone().call(request),
             Home::Cluster => self.cluster.clone().call(request),
             Home::Maintenance => self.maintenance.clone().call(request),
+            Home::Auth => self.auth.clone().call(request),
             Home::Health => self.health.clone().call(request),
             Home::Reflection => self.reflection.answer(&self.state, request),
             Home::OldReflection => self.reflection.answer_old(&self.state, request),
