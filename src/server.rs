@@ -169,7 +169,8 @@ fn api_settings(settings: &Settings, addresses: &[SocketAddr]) -> ApiSettings {
     let min_lease_seconds = (settings.election_timeout * 3 / 2).as_millis().div_ceil(1000);
     let min_lease_seconds = u64::try_from(min_lease_seconds).unwrap_or(u64::MAX);
     let slow = settings.slow_request_threshold;
-    ApiSettings { access, slow, min_lease_seconds, ..ApiSettings::default() }
+    let watch_progress = settings.watch_progress_notify_interval;
+    ApiSettings { access, slow, min_lease_seconds, watch_progress, ..ApiSettings::default() }
 }
 
 fn retention(setting: AutoCompaction) -> Retention {

@@ -110,7 +110,8 @@ pub(super) async fn pass(face: Face, request: Request) -> Response {
         route => state.metrics().http.observe(route.as_str(), &method, response.status(), took),
     }
     // A request that was held because it asked to be is not slow.
-    let held = response.headers().contains_key(PREFERENCE_APPLIED);
+    let waited = matches!(&route, Route::Grpc(Some(method)) if method.waits());
+    let held = waited || response.headers().contains_key(PREFERENCE_APPLIED);
     if !held && state.settings().slow.is_some_and(|slow| took >= slow) {
         state.metrics().http.slow.inc();
         tracing::warn!(%method, route = route.as_str(), status = response.status().as_u16(), ?took, "slow request");

@@ -63,11 +63,19 @@ pub struct ApiSettings {
     pub slow: Option<Duration>,
     /// The shortest time to live of a lease on etcd's v3 API, in seconds: longer than an election takes.
     pub min_lease_seconds: u64,
+    /// How often a watch on etcd's v3 API that asks for it says how far it has come.
+    pub watch_progress: Duration,
 }
 
 impl Default for ApiSettings {
     fn default() -> Self {
-        Self { timeout: Duration::from_secs(5), access: Access::default(), slow: None, min_lease_seconds: 2 }
+        Self {
+            timeout: Duration::from_secs(5),
+            access: Access::default(),
+            slow: None,
+            min_lease_seconds: 2,
+            watch_progress: Duration::from_mins(10),
+        }
     }
 }
 

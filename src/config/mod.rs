@@ -66,6 +66,8 @@ pub struct Settings {
     pub heartbeat_interval: Duration,
     /// Without a sign of a leader for this long, a member stands for election.
     pub election_timeout: Duration,
+    /// How often a watch of a client of etcd's that asks for it says how far it has come.
+    pub watch_progress_notify_interval: Duration,
 }
 
 /// When the past is discarded.
@@ -104,6 +106,7 @@ impl Default for Settings {
             snapshot_count: 10_000,
             heartbeat_interval: Duration::from_millis(100),
             election_timeout: Duration::from_secs(1),
+            watch_progress_notify_interval: Duration::from_mins(10),
         }
     }
 }

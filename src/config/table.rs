@@ -455,10 +455,25 @@ pub const SETTINGS: &[Setting] = &[
         get: |settings| settings.election_timeout.as_millis().to_string(),
         is_list: false,
     },
+    Setting {
+        name: "watch-progress-notify-interval",
+        topic: Topic::Clients,
+        placeholder: "DURATION",
+        help: "How often a watch of etcd's v3 API that asks for it says how far it has come, while nothing happens",
+        allowed: "100ms to 24h",
+        set: |settings, text| {
+            let most = Duration::from_hours(24);
+            settings.watch_progress_notify_interval = within(duration(text)?, Duration::from_millis(100), most)?;
+            Ok(())
+        },
+        get: |settings| duration_text(settings.watch_progress_notify_interval),
+        is_list: false,
+    },
 ];
 
 const V2_ALWAYS: &str = "nothing has to be switched on";
 const NO_TLS: &str = "TLS is not available";
+const RENAMED_PROGRESS: &str = "it is called --watch-progress-notify-interval, as in newer versions of etcd";
 const ONE_LOGGER: &str = "there is one logger; see --log-format and --log-level";
 
 const NO_PROXIES: &str = "a member that comes when the cluster is full says so and ends; there are no proxies";
@@ -469,6 +484,7 @@ pub const IGNORED: &[Ignored] = &[
     Ignored { name: "enable-grpc-gateway", is_switch: true, why: V2_ALWAYS },
     Ignored { name: "discovery-fallback", is_switch: false, why: NO_PROXIES },
     Ignored { name: "discovery-proxy", is_switch: false, why: "the discovery service is asked without a proxy" },
+    Ignored { name: "experimental-watch-progress-notify-interval", is_switch: false, why: RENAMED_PROGRESS },
     Ignored { name: "logger", is_switch: false, why: ONE_LOGGER },
     Ignored { name: "log-outputs", is_switch: false, why: "the log goes to standard error" },
     Ignored { name: "log-package-levels", is_switch: false, why: ONE_LOGGER },

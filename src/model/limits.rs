@@ -93,6 +93,9 @@ pub const MAX_INFLIGHT_PROPOSALS: usize = 16 * 1024;
 pub const MAX_ENTRY_BYTES: usize = 1024 * 1024;
 /// The watches on one WebSocket: an `overloaded` message beyond.
 pub const MAX_SOCKET_WATCHES: usize = 1000;
+/// The watches on one stream of etcd's v3 API: cancelled as they are created beyond, with `etcdserver: too many requests`. etcd has
+/// no such bound.
+pub const MAX_STREAM_WATCHES: usize = 100_000;
 /// The largest message that a client may send over WebSocket: the socket is closed with 1009 beyond.
 pub const SOCKET_MESSAGE_BYTES: usize = 1536 * 1024;
 /// The largest frame of such a message.

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -88,16 +89,25 @@ pub struct WatchEvents(Source);
 enum Source {
     /// From the hub: shared with other watchers.
     Live(Vec<Piece>),
-    /// From the store: whole revisions.
-    Replayed(Vec<Event>),
+    /// From the store, as it was at a revision: whole revisions.
+    Replayed { events: Vec<Event>, state: Revision },
 }
 
 impl WatchEvents {
+    /// The revision that the store was at when they were read from it; `None` for those that came as they happened.
+    #[must_use]
+    pub fn state(&self) -> Option<Revision> {
+        match &self.0 {
+            Source::Live(_) => None,
+            Source::Replayed { state, .. } => Some(*state),
+        }
+    }
+
     /// Each change, and whether it is the last one of this stream at its revision: only there may a reader resume.
     pub fn iter(&self) -> impl Iterator<Item = (&Event, bool)> {
         let (live, replayed) = match &self.0 {
             Source::Live(pieces) => (pieces.as_slice(), [].as_slice()),
-            Source::Replayed(events) => ([].as_slice(), events.as_slice()),
+            Source::Replayed { events, .. } => ([].as_slice(), events.as_slice()),
         };
         let live = live.iter().flat_map(|piece| {
             let last = piece.events().len() - 1;
@@ -161,6 +171,11 @@ impl Service {
     /// item.
     #[expect(clippy::unused_async, reason = "a follower will have to ask the leader")]
     pub async fn watch(&self, _call: &Call, request: WatchRequest) -> Result<WatchStream, Error> {
+        self.begin_watch(request)
+    }
+
+    /// See [`Service::watch`].
+    pub(super) fn begin_watch(&self, request: WatchRequest) -> Result<WatchStream, Error> {
         let mut filter = request.children_of.as_ref().map_or_else(|| Filter::new(request.range), Filter::children);
         if !request.kinds.is_empty() {
             filter = filter.only(Kinds::of(&request.kinds));
@@ -259,6 +274,42 @@ impl WatchStream {
         }
     }
 
+    /// The next piece, for who keeps many watches and looks itself after the server's end and after progress. Once there is
+    /// none, the task is woken when there may be.
+    pub(super) fn poll_next(&mut self, context: &Context<'_>) -> Poll<Option<WatchItem>> {
+        loop {
+            if let Some(item) = self.ready.pop_front() {
+                return Poll::Ready(Some(item));
+            }
+            match &self.phase {
+                Phase::Ended => return Poll::Ready(None),
+                Phase::State { .. } => self.give_state(),
+                Phase::Replay { .. } => self.replay(),
+                Phase::Live => match self.watcher.poll_take(context, TAKE_BYTES) {
+                    Poll::Ready(delivery) => self.deliver(delivery),
+                    Poll::Pending => {
+                        self.caught_up = true;
+                        return Poll::Pending;
+                    }
+                },
+            }
+        }
+    }
+
+    /// The revision up to which everything has been given out; `None` where something is left to give.
+    pub(super) fn through(&mut self) -> Option<Revision> {
+        if !self.ready.is_empty() || !matches!(self.phase, Phase::Live) {
+            return None;
+        }
+        match self.watcher.try_take(TAKE_BYTES) {
+            Delivery::Idle { through } => Some(through),
+            delivery @ (Delivery::Events(_) | Delivery::Lagging { .. } | Delivery::Cancelled) => {
+                self.deliver(delivery);
+                None
+            }
+        }
+    }
+
     /// Goes on from history, however slow its reader is.
     pub(super) fn with_patience(mut self) -> Self {
         self.patience = Patience::Always;
@@ -313,7 +364,7 @@ impl WatchStream {
                 *after = through;
                 let events: Vec<Event> = events.into_iter().filter(|event| self.filter.accepts(event)).collect();
                 if !events.is_empty() {
-                    self.ready.push_back(WatchItem::Events(WatchEvents(Source::Replayed(events))));
+                    self.ready.push_back(WatchItem::Events(WatchEvents(Source::Replayed { events, state: until })));
                 }
                 if done {
                     self.phase = Phase::Live;

@@ -10,9 +10,12 @@ mod edge;
 mod kv;
 mod lease;
 mod maintenance;
+mod queue;
 #[path = "../support/mod.rs"]
 mod support;
 mod txn;
+mod watch;
+mod watched;
 
 #[expect(
     clippy::pedantic,
@@ -25,6 +28,8 @@ mod pb {
     include!(concat!(env!("OUT_DIR"), "/client/mod.rs"));
     pub(crate) use etcdserverpb::*;
     pub(crate) use grpc::health::v1 as health;
+    pub(crate) use mvccpb::{Event, KeyValue};
+    pub(crate) use {v3electionpb as election, v3lockpb as lock};
 }
 
 use std::time::Duration;
@@ -34,9 +39,12 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Response, Status};
 
 use pb::cluster_client::ClusterClient;
+use pb::election::election_client::ElectionClient;
 use pb::kv_client::KvClient;
 use pb::lease_client::LeaseClient;
+use pb::lock::lock_client::LockClient;
 use pb::maintenance_client::MaintenanceClient;
+use pb::watch_client::WatchClient;
 use support::Server;
 
 /// How long anything awaited may take on a busy machine.
@@ -61,6 +69,18 @@ impl V3 {
 
     fn lease(&self) -> LeaseClient<Channel> {
         LeaseClient::new(self.0.clone())
+    }
+
+    fn watch(&self) -> WatchClient<Channel> {
+        WatchClient::new(self.0.clone()).max_decoding_message_size(usize::MAX)
+    }
+
+    fn locks(&self) -> LockClient<Channel> {
+        LockClient::new(self.0.clone())
+    }
+
+    fn elections(&self) -> ElectionClient<Channel> {
+        ElectionClient::new(self.0.clone())
     }
 
     fn cluster(&self) -> ClusterClient<Channel> {

@@ -8,6 +8,8 @@ use crate::service::Call;
 
 /// How long etcd lets a request take: five seconds, and two election timeouts.
 const REQUEST_TIME: Duration = Duration::from_secs(7);
+/// How long a client that does not say waits for a lock or an election: for as long as it is there.
+const MAX_TURN: Duration = Duration::from_hours(24 * 365);
 /// In what time a client of gRPC wants its answer.
 const GRPC_TIMEOUT: &str = "grpc-timeout";
 /// The digits that its value may have.
@@ -19,6 +21,8 @@ pub(super) struct Ask {
     pub(super) call: Call,
     /// The client allows less time than the server would.
     hurried: bool,
+    /// What the client allows.
+    timeout: Option<Duration>,
 }
 
 impl Ask {
@@ -26,7 +30,13 @@ impl Ask {
     pub(super) fn within(timeout: Option<Duration>) -> Self {
         let hurried = timeout.is_some_and(|timeout| timeout < REQUEST_TIME);
         let time = timeout.map_or(REQUEST_TIME, |timeout| timeout.min(REQUEST_TIME));
-        Self { call: Call::new(Instant::now() + time), hurried }
+        Self { call: Call::new(Instant::now() + time), hurried, timeout }
+    }
+
+    /// How long a client waits its turn, and a call that lasts as long and carries out something then.
+    pub(super) fn waiting(&self) -> (Duration, Call) {
+        let wait = self.timeout.map_or(MAX_TURN, |timeout| timeout.min(MAX_TURN));
+        (wait, Call::new(Instant::now() + wait + REQUEST_TIME))
     }
 
     /// A call by the headers of a request. A time that makes no sense is none.

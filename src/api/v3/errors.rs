@@ -66,6 +66,11 @@ errors! {
     NoDowngrade = FailedPrecondition, "etcdserver: no inflight downgrade job";
     // As it reaches clients: etcd gives this one no code.
     NotEnoughStarted = Unknown, "etcdserver: re-configuration failed due to not enough started members";
+    // As etcd's servers of locks and elections pass them on: without their codes.
+    LostLease = Unknown, "etcdserver: requested lease not found";
+    NobodyElected = Unknown, "election: no leader";
+    NotElected = Unknown, "election: not leader";
+    MissingLeader = Unknown, "\"leader\" field must be provided";
     NoSpace = ResourceExhausted, "etcdserver: mvcc: database space exceeded";
     TooManyRequests = ResourceExhausted, "etcdserver: too many requests";
     Timeout = Unavailable, "etcdserver: request timed out";

@@ -8,12 +8,16 @@ use tonic::{Request, Response, Status, Streaming, async_trait};
 use super::ask::Ask;
 use super::pb::auth_server::Auth;
 use super::pb::cluster_server::Cluster;
+use super::pb::election::election_server::Election;
 use super::pb::health::health_server::Health;
 use super::pb::health::{HealthCheckRequest, HealthCheckResponse};
 use super::pb::kv_server::Kv;
 use super::pb::lease_server::Lease;
+use super::pb::lock::lock_server::Lock;
 use super::pb::maintenance_server::Maintenance;
-use super::{auth, cluster, health, kv, lease, maintenance, methods, pb, txn};
+use super::pb::watch_server::Watch;
+use super::pb::{election, lock};
+use super::{auth, cluster, health, kv, lease, maintenance, methods, pb, queue, txn, watch};
 use crate::api::State;
 
 type Answer<T> = Result<Response<T>, Status>;
@@ -54,6 +58,16 @@ impl Kv for Grpc {
     async fn compact(&self, request: Request<pb::CompactionRequest>) -> Answer<pb::CompactionResponse> {
         let (ask, request) = taken(request);
         kv::compact(&self.0, &ask, request).await.map(Response::new)
+    }
+}
+
+#[async_trait]
+impl Watch for Grpc {
+    type WatchStream = Answers<pb::WatchResponse>;
+
+    async fn watch(&self, request: Request<Streaming<pb::WatchRequest>>) -> Answer<Self::WatchStream> {
+        let answers = watch::watch(self.0.clone(), request.into_inner());
+        Ok(Response::new(Box::pin(answers)))
     }
 }
 
@@ -160,6 +174,50 @@ impl Maintenance for Grpc {
 
     async fn downgrade(&self, request: Request<pb::DowngradeRequest>) -> Answer<pb::DowngradeResponse> {
         maintenance::downgrade(request.get_ref()).map(Response::new)
+    }
+}
+
+#[async_trait]
+impl Lock for Grpc {
+    async fn lock(&self, request: Request<lock::LockRequest>) -> Answer<lock::LockResponse> {
+        let (ask, request) = taken(request);
+        queue::lock(&self.0, &ask, request).await.map(Response::new)
+    }
+
+    async fn unlock(&self, request: Request<lock::UnlockRequest>) -> Answer<lock::UnlockResponse> {
+        let (ask, request) = taken(request);
+        queue::unlock(&self.0, &ask, request).await.map(Response::new)
+    }
+}
+
+#[async_trait]
+impl Election for Grpc {
+    async fn campaign(&self, request: Request<election::CampaignRequest>) -> Answer<election::CampaignResponse> {
+        let (ask, request) = taken(request);
+        queue::campaign(&self.0, &ask, request).await.map(Response::new)
+    }
+
+    async fn proclaim(&self, request: Request<election::ProclaimRequest>) -> Answer<election::ProclaimResponse> {
+        let (ask, request) = taken(request);
+        queue::proclaim(&self.0, &ask, request).await.map(Response::new)
+    }
+
+    async fn leader(&self, request: Request<election::LeaderRequest>) -> Answer<election::LeaderResponse> {
+        let (ask, request) = taken(request);
+        queue::leader(&self.0, &ask, request).await.map(Response::new)
+    }
+
+    type ObserveStream = Answers<election::LeaderResponse>;
+
+    async fn observe(&self, request: Request<election::LeaderRequest>) -> Answer<Self::ObserveStream> {
+        let (ask, request) = taken(request);
+        let answers = queue::observe(self.0.clone(), &ask, request).await?;
+        Ok(Response::new(Box::pin(answers)))
+    }
+
+    async fn resign(&self, request: Request<election::ResignRequest>) -> Answer<election::ResignResponse> {
+        let (ask, request) = taken(request);
+        queue::resign(&self.0, &ask, request).await.map(Response::new)
     }
 }
 

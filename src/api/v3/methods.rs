@@ -15,9 +15,12 @@ use crate::observe::RouteMetrics;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Home {
     Kv,
+    Watch,
     Lease,
     Cluster,
     Maintenance,
+    Lock,
+    Election,
     Auth,
     Health,
     Reflection,
@@ -32,6 +35,7 @@ const METHODS: &[(Home, &str)] = &[
     (Home::Kv, "/etcdserverpb.KV/DeleteRange"),
     (Home::Kv, "/etcdserverpb.KV/Txn"),
     (Home::Kv, "/etcdserverpb.KV/Compact"),
+    (Home::Watch, "/etcdserverpb.Watch/Watch"),
     (Home::Lease, "/etcdserverpb.Lease/LeaseGrant"),
     (Home::Lease, "/etcdserverpb.Lease/LeaseRevoke"),
     (Home::Lease, "/etcdserverpb.Lease/LeaseKeepAlive"),
@@ -49,6 +53,13 @@ const METHODS: &[(Home, &str)] = &[
     (Home::Maintenance, "/etcdserverpb.Maintenance/HashKV"),
     (Home::Maintenance, "/etcdserverpb.Maintenance/MoveLeader"),
     (Home::Maintenance, "/etcdserverpb.Maintenance/Downgrade"),
+    (Home::Lock, "/v3lockpb.Lock/Lock"),
+    (Home::Lock, "/v3lockpb.Lock/Unlock"),
+    (Home::Election, "/v3electionpb.Election/Campaign"),
+    (Home::Election, "/v3electionpb.Election/Proclaim"),
+    (Home::Election, "/v3electionpb.Election/Leader"),
+    (Home::Election, "/v3electionpb.Election/Observe"),
+    (Home::Election, "/v3electionpb.Election/Resign"),
     (Home::Auth, "/etcdserverpb.Auth/AuthEnable"),
     (Home::Auth, "/etcdserverpb.Auth/AuthDisable"),
     (Home::Auth, "/etcdserverpb.Auth/AuthStatus"),
@@ -115,6 +126,11 @@ impl Method {
     /// Who answers it.
     pub(super) fn home(&self) -> Home {
         self.home
+    }
+
+    /// Whether it answers when it is the client's turn, however long that takes.
+    pub(crate) fn waits(&self) -> bool {
+        matches!(self.path, "/v3lockpb.Lock/Lock" | "/v3electionpb.Election/Campaign")
     }
 
     /// `/service/method`.

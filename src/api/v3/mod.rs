@@ -1,7 +1,7 @@
 //! The dialect of etcd's v3 API: which requests are of gRPC, and who answers which method.
 //!
-//! Each method is a function of a state and a message (`kv`, `txn`, `lease`, `cluster`, `maintenance`, `auth`), whatever
-//! carries the message; `grpc` calls them for gRPC. What a request asks for is carried out by the service; what etcd answers,
+//! Each method is a function of a state and a message (`kv`, `txn`, `watch`, `lease`, `cluster`, `maintenance`, `auth`,
+//! `queue`), whatever carries the message; `grpc` calls them for gRPC. What a request asks for is carried out by the service; what etcd answers,
 //! codes and texts of errors included, is the contract.
 
 mod ask;
@@ -17,8 +17,10 @@ mod lease;
 mod maintenance;
 mod methods;
 mod pb;
+mod queue;
 mod reflection;
 mod txn;
+mod watch;
 
 use axum::body::Body;
 use axum::extract::Request;
@@ -35,10 +37,13 @@ use grpc::Grpc;
 use methods::Home;
 use pb::auth_server::AuthServer;
 use pb::cluster_server::ClusterServer;
+use pb::election::election_server::ElectionServer;
 use pb::health::health_server::HealthServer;
 use pb::kv_server::KvServer;
 use pb::lease_server::LeaseServer;
+use pb::lock::lock_server::LockServer;
 use pb::maintenance_server::MaintenanceServer;
+use pb::watch_server::WatchServer;
 
 /// What the message of a request may have beyond the command in it, as in etcd.
 const OVERHEAD_BYTES: usize = 512 * 1024;
@@ -61,9 +66,12 @@ pub(crate) struct Services {
     state: State,
     methods: Vec<Method>,
     kv: KvServer<Grpc>,
+    watch: WatchServer<Grpc>,
     lease: LeaseServer<Grpc>,
     cluster: ClusterServer<Grpc>,
     maintenance: MaintenanceServer<Grpc>,
+    lock: LockServer<Grpc>,
+    election: ElectionServer<Grpc>,
     auth: AuthServer<Grpc>,
     health: HealthServer<Grpc>,
     reflection: reflection::Reflection,
@@ -78,9 +86,12 @@ impl Services {
             state: state.clone(),
             methods: Method::all(state),
             kv: KvServer::new(grpc.clone()).max_decoding_message_size(usize::MAX),
+            watch: WatchServer::new(grpc.clone()).max_decoding_message_size(usize::MAX),
             lease: LeaseServer::new(grpc.clone()).max_decoding_message_size(usize::MAX),
             cluster: ClusterServer::new(grpc.clone()).max_decoding_message_size(usize::MAX),
             maintenance: MaintenanceServer::new(grpc.clone()).max_decoding_message_size(usize::MAX),
+            lock: LockServer::new(grpc.clone()).max_decoding_message_size(usize::MAX),
+            election: ElectionServer::new(grpc.clone()).max_decoding_message_size(usize::MAX),
             auth: AuthServer::new(grpc.clone()).max_decoding_message_size(usize::MAX),
             health: HealthServer::new(grpc).max_decoding_message_size(usize::MAX),
             reflection: reflection::Reflection::new(),
@@ -97,9 +108,12 @@ impl Services {
         let request = request.map(|body| Bounded::new(body, limit));
         let answered = match method.home() {
             Home::Kv => self.kv.clone().call(request),
+            Home::Watch => self.watch.clone().call(request),
             Home::Lease => self.lease.clone().call(request),
             Home::Cluster => self.cluster.clone().call(request),
             Home::Maintenance => self.maintenance.clone().call(request),
+            Home::Lock => self.lock.clone().call(request),
+            Home::Election => self.election.clone().call(request),
             Home::Auth => self.auth.clone().call(request),
             Home::Health => self.health.clone().call(request),
             Home::Reflection => self.reflection.answer(&self.state, request),

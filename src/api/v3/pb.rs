@@ -13,7 +13,8 @@ include!(concat!(env!("OUT_DIR"), "/server/mod.rs"));
 
 pub(crate) use etcdserverpb::*;
 pub(crate) use grpc::health::v1 as health;
-pub(crate) use mvccpb::KeyValue;
+pub(crate) use mvccpb::{Event, KeyValue, event};
+pub(crate) use {v3electionpb as election, v3lockpb as lock};
 
 /// All of it as `protoc` would describe it, for reflection.
 pub(crate) const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors"));

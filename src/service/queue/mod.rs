@@ -87,6 +87,8 @@ pub struct Place {
     pub token: Revision,
     /// The revision of its value.
     pub modified: Revision,
+    /// How often its value was written.
+    pub version: u64,
     /// The owner of a lock; what a candidate proclaims.
     pub value: Bytes,
     /// What is left of the lease by this member's clock.
@@ -147,6 +149,14 @@ impl Service {
     pub async fn queue(&self, call: &Call, consistency: Consistency, name: &QueueName) -> Result<Queue, Error> {
         let reader = self.reader(call, consistency).await?;
         self.read_queue(&reader, name).await
+    }
+
+    /// Who is first in a queue, if anybody is, and the revision at which that is so.
+    ///
+    /// # Errors
+    /// As [`Service::queue`].
+    pub async fn first_place(&self, call: &Call, name: &QueueName) -> Result<(Revision, Option<Place>), Error> {
+        self.first(call, name, None).await
     }
 
     /// Takes a place and waits until it is the first one. With the lease of a client that has a place already, it is that
@@ -253,7 +263,8 @@ impl Service {
         let txn = Txn { compares: vec![lasts], then: vec![Op::Put(put)], otherwise: Vec::new() };
         let done = self.write(call, Command::Txn(txn)).await?;
         let Outcome::Txn { succeeded, .. } = done.outcome else { return Err(odd(&done.outcome)) };
-        Ok(succeeded.then_some((Place { value, modified: done.revision, ..place }, done.replayed)))
+        Ok(succeeded
+            .then_some((Place { value, modified: done.revision, version: place.version + 1, ..place }, done.replayed)))
     }
 
     /// Waits until the place is the first one, and gives the revision at which it was seen to be; `None` when it is not by
@@ -416,6 +427,7 @@ impl Service {
             lease,
             token: item.record.create_revision,
             modified: item.record.mod_revision,
+            version: item.record.version,
             value: item.record.value,
             remaining: item.record.lease.and_then(|lease| self.lease_remaining(lease)),
             key: item.key,
