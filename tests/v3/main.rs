@@ -6,6 +6,7 @@
 mod auth;
 mod beside;
 mod cluster;
+mod ctl;
 mod edge;
 mod kv;
 mod lease;
