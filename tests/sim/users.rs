@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use vardr::model::auth::ROOT;
 use vardr::model::{
     Access, Auth, AuthChange, AuthRefusal, KeyRange, Listed, Outcome, PasswordHash, RangeLists, Refusal, Role,
     RoleName, User, UserName,
@@ -96,7 +97,7 @@ impl People {
                 Ok(Outcome::Done)
             }
             AuthChange::GrantRole { user, role } => {
-                let is_there = self.roles.contains_key(&role);
+                let is_there = role.as_str() == ROOT || self.roles.contains_key(&role);
                 let user = self.users.get_mut(&user).ok_or(AuthRefusal::UserNotFound(user))?;
                 if !is_there {
                     return Err(AuthRefusal::RoleNotFound(role));

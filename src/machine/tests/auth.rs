@@ -193,6 +193,9 @@ fn in_v3_a_role_that_is_granted_exists_and_goes_from_its_users_with_it() {
     let revoke = |name: &str, of: &str| AuthChange::RevokeRole { user: user(name), role: role(of) };
     assert_eq!(bed.auth_refused(grant("ann", "none")), AuthRefusal::RoleNotFound(role("none")));
     assert_eq!(bed.auth_refused(grant("none", "dev")), AuthRefusal::UserNotFound(user("none")));
+    // Whoever may do everything can be said before there is such a role.
+    bed.auth(grant("ann", "root"));
+    bed.auth(revoke("ann", "root"));
     bed.auth(grant("ann", "dev"));
     let digest = bed.machine.digest();
     bed.auth(grant("ann", "dev"));
