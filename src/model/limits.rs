@@ -12,6 +12,9 @@ pub const DEFAULT_MAX_REQUEST_BYTES: usize = 1536 * 1024;
 /// The comparisons of a transaction, and the operations of each of its two ways; one within another has as many as that one
 /// leaves, as in etcd: `400 invalid_argument`.
 pub const MAX_TXN_OPS: usize = 128;
+/// The comparisons and operations of a transaction and of all within it, of both ways of each: `400 invalid_argument`. They are carried out,
+/// on every member, before anything else is.
+pub const MAX_TXN_STEPS: usize = 1024;
 /// How deep transactions nest: `400 invalid_argument`.
 pub const MAX_TXN_DEPTH: usize = 8;
 /// How deep a JSON document nests: `400 invalid_argument`.

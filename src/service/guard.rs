@@ -5,7 +5,7 @@ use crate::cluster::peer_url;
 use crate::model::limits::{
     DEFAULT_MAX_REQUEST_BYTES, MAX_AUTH_NAME_BYTES, MAX_IDEMPOTENCY_KEY_BYTES, MAX_KEY_BYTES, MAX_NAME_CHARS,
     MAX_NODE_DEPTH, MAX_PEER_URLS, MAX_RENEWED_LEASES, MAX_ROLE_PERMISSIONS, MAX_TTL_MS, MAX_TXN_DEPTH, MAX_TXN_OPS,
-    MAX_USER_ROLES,
+    MAX_TXN_STEPS, MAX_USER_ROLES,
 };
 use crate::model::{
     Attach, AuthChange, Command, Content, Delete, DeleteTarget, Idempotency, Key, KeyRange, MemberChange, NodeChange,
@@ -68,11 +68,12 @@ fn auth_grows(change: &AuthChange) -> bool {
     match change {
         AuthChange::AddUser(_)
         | AuthChange::PutUser { .. }
-        | AuthChange::AmendUser { .. }
         | AuthChange::GrantRole { .. }
         | AuthChange::AddRole(_)
-        | AuthChange::AmendRole { .. }
         | AuthChange::GrantPermission { .. } => true,
+        // v2 takes things away from users and roles in the same way in which it gives them.
+        AuthChange::AmendUser { grant, .. } => !grant.is_empty(),
+        AuthChange::AmendRole { grant, .. } => !grant.is_empty(),
         // A password takes the place of another.
         AuthChange::SetPassword { .. }
         | AuthChange::DeleteUser(_)
@@ -88,6 +89,13 @@ fn txn_grows(txn: &Txn) -> bool {
         Op::Txn(txn) => txn_grows(txn),
         Op::Delete(_) | Op::Get(_) => false,
     })
+}
+
+/// What a transaction has used up so far, with those within it.
+#[derive(Default)]
+struct Used {
+    steps: usize,
+    bytes: usize,
 }
 
 impl Limits {
@@ -118,10 +126,7 @@ impl Limits {
                 key(&refresh.key)?;
                 ttl(refresh.ttl)
             }
-            Command::Txn(asked) => {
-                let mut bytes = 0;
-                self.txn(asked, 1, MAX_TXN_OPS, &mut bytes)
-            }
+            Command::Txn(asked) => self.txn(asked, 1, MAX_TXN_OPS, &mut Used::default()),
             Command::Rollback(rollback) => range(&rollback.range),
             Command::Node(write) => self.node(write),
             Command::ChangeAuth(change) => auth(change),
@@ -188,12 +193,14 @@ impl Limits {
     }
 
     /// A transaction within another has as much room as that one leaves it.
-    fn txn(&self, txn: &Txn, depth: usize, room: usize, bytes: &mut usize) -> Result<(), Error> {
+    fn txn(&self, txn: &Txn, depth: usize, room: usize, used: &mut Used) -> Result<(), Error> {
         at_most("levels of nested transactions", depth, MAX_TXN_DEPTH)?;
         at_most("comparisons in a transaction", txn.compares.len(), room)?;
         let operations = txn.then.len().max(txn.otherwise.len());
         at_most("operations in a transaction", operations, room)?;
         let left = room - operations.max(txn.compares.len());
+        used.steps += txn.compares.len() + txn.then.len() + txn.otherwise.len();
+        at_most("comparisons and operations in a transaction and those within it", used.steps, MAX_TXN_STEPS)?;
         for compare in &txn.compares {
             range(&compare.range)?;
         }
@@ -201,12 +208,12 @@ impl Limits {
             match op {
                 Op::Put(put) => {
                     self.put(put)?;
-                    *bytes += put.value.as_ref().map_or(0, bytes::Bytes::len);
-                    self.size("a transaction", *bytes)?;
+                    used.bytes += put.value.as_ref().map_or(0, bytes::Bytes::len);
+                    self.size("a transaction", used.bytes)?;
                 }
                 Op::Delete(asked) => delete(asked)?,
                 Op::Get(query) => self.query(query)?,
-                Op::Txn(inner) => self.txn(inner, depth + 1, left, bytes)?,
+                Op::Txn(inner) => self.txn(inner, depth + 1, left, used)?,
             }
         }
         Ok(())

@@ -204,3 +204,13 @@ async fn a_transaction_that_cannot_be_is_refused_whole_and_in_etcds_words() {
         pb::TxnRequest { success: vec![op_get("a"); 128], failure: vec![op_get("a"); 128], ..Default::default() };
     assert_eq!(v3.txn(wide).await.unwrap().responses.len(), 128);
 }
+
+#[tokio::test]
+async fn what_is_nested_side_by_side_is_bounded_together() {
+    let (_server, v3) = start();
+    let within = |count| then(vec![op_txn(then(vec![op_get("a"); count])); 40]);
+    assert!(v3.txn(within(24)).await.is_ok());
+    let (code, text) = v3.txn(within(25)).await.unwrap_err();
+    assert_eq!(code, Code::InvalidArgument);
+    assert!(text.contains("1024"), "{text}");
+}
