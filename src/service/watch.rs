@@ -81,6 +81,17 @@ pub enum WatchItem {
     Failed(Error),
 }
 
+impl WatchItem {
+    /// Whether the stream ends with it.
+    #[must_use]
+    pub fn is_last(&self) -> bool {
+        match self {
+            Self::Compacted { .. } | Self::Lagging { .. } | Self::Closed | Self::Failed(_) => true,
+            Self::State(_) | Self::Synced(_) | Self::Events(_) | Self::Progress(_) | Self::Reset => false,
+        }
+    }
+}
+
 /// Changes, in order.
 #[derive(Debug, Clone)]
 pub struct WatchEvents(Source);
@@ -284,7 +295,14 @@ impl WatchStream {
             match &self.phase {
                 Phase::Ended => return Poll::Ready(None),
                 Phase::State { .. } => self.give_state(),
-                Phase::Replay { .. } => self.replay(),
+                Phase::Replay { .. } => {
+                    self.replay();
+                    if self.ready.is_empty() && matches!(self.phase, Phase::Replay { .. }) {
+                        // A piece at a time: history may be long, and have nothing for this one.
+                        context.waker().wake_by_ref();
+                        return Poll::Pending;
+                    }
+                }
                 Phase::Live => match self.watcher.poll_take(context, TAKE_BYTES) {
                     Poll::Ready(delivery) => self.deliver(delivery),
                     Poll::Pending => {

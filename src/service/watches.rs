@@ -17,6 +17,9 @@ use parking_lot::Mutex;
 use super::{Error, Service, WatchItem, WatchRequest, WatchStream};
 use crate::model::Revision;
 
+/// So many turns that gave nothing are taken at once: each may have looked through a piece of history.
+const TURNS: usize = 8;
+
 /// Watches by their names. All go on from history, however slow their reader is; each ends with [`WatchItem::Compacted`],
 /// [`WatchItem::Failed`] or [`WatchItem::Closed`], or when it is removed. None reports progress by itself.
 #[derive(Debug)]
@@ -128,7 +131,7 @@ impl<N: Copy + Ord + Send + Sync + 'static> Watches<N> {
     fn poll_next(&mut self, context: &Context<'_>) -> Poll<(N, WatchItem)> {
         // Before the look: a turn that comes after it wakes the task.
         self.turns.task.register(context.waker());
-        loop {
+        for _ in 0..TURNS {
             let Some(name) = self.turns.names.lock().pop_front() else { return Poll::Pending };
             let Some(Running { stream, turn }) = self.running.get_mut(&name) else { continue };
             turn.comes.store(false, Ordering::Release);
@@ -136,7 +139,11 @@ impl<N: Copy + Ord + Send + Sync + 'static> Watches<N> {
             match stream.poll_next(&Context::from_waker(&waker)) {
                 Poll::Pending => {}
                 Poll::Ready(Some(item)) => {
-                    turn.come();
+                    if item.is_last() {
+                        self.running.remove(&name);
+                    } else {
+                        turn.come();
+                    }
                     return Poll::Ready((name, item));
                 }
                 Poll::Ready(None) => {
@@ -144,6 +151,9 @@ impl<N: Copy + Ord + Send + Sync + 'static> Watches<N> {
                 }
             }
         }
+        // Others who share the thread come in between.
+        context.waker().wake_by_ref();
+        Poll::Pending
     }
 
     /// The revision up to which one watch has given out everything; `None` where something is left to give, or there is no

@@ -434,6 +434,22 @@ async fn a_reader_that_missed_what_was_compacted_is_told_so() {
 }
 
 #[tokio::test]
+async fn a_watch_that_was_compacted_leaves_its_number_to_the_next() {
+    let (_server, v3) = start();
+    put_all(&v3, (0..5).map(|number| ("a".to_owned(), number.to_string()))).await;
+    compact(&v3, 5).await;
+    let mut watching = Watching::of(&v3);
+    for _ in 0..20 {
+        let old = pb::WatchCreateRequest { start_revision: 2, watch_id: 7, ..of("a", "") };
+        watching.ask(RequestUnion::CreateRequest(old)).await;
+        let created = watching.next().await;
+        assert!(created.created && !created.canceled, "{created:?}");
+        let ended = watching.next().await;
+        assert_eq!((ended.watch_id, ended.canceled, ended.compact_revision), (7, true, 5));
+    }
+}
+
+#[tokio::test]
 async fn many_watches_on_many_streams_are_told_of_everything_in_order() {
     let (_server, v3) = start();
     let mut streams = Vec::new();

@@ -145,14 +145,14 @@ impl Watching {
             self.refuse(EMPTY_RANGE);
             return Ok(());
         };
-        let Some(id) = self.number(request.watch_id) else {
-            self.refuse(DUPLICATE);
-            return Ok(());
-        };
         if self.watches.len() >= MAX_STREAM_WATCHES {
             self.refuse(Known::TooManyRequests.parts().1);
             return Ok(());
         }
+        let Some(id) = self.number(request.watch_id) else {
+            self.refuse(DUPLICATE);
+            return Ok(());
+        };
         let wanted = WatchRequest {
             start: if start == 0 { Start::Now } else { Start::After(Revision(start - 1)) },
             on_compacted: OnCompacted::End,
