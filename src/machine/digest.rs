@@ -5,6 +5,7 @@
 //! [`content`] reads all that is there at present. Neither sees blocks, sweeps or anything else that may differ between
 //! members that agree.
 
+use borsh::BorshSerialize;
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
 use super::{attached, auth, lease};
@@ -33,21 +34,36 @@ pub(super) fn chain(digest: u128, event: &Event, scratch: &mut Vec<u8>) -> u128 
 /// # Errors
 /// The refusals of a read of the past, and when the store cannot be read.
 pub fn keys<S: Snapshot>(view: &View<S>, revision: Revision) -> Result<u128, ReadError> {
-    let mut hasher = Xxh3::new();
-    let mut scratch = Vec::new();
-    codec::encode_into(&mut scratch, &(revision, view.compacted()));
-    hasher.update(&scratch);
-    let mut rest = Some(KeyRange::prefix(""));
-    while let Some(range) = rest {
-        let page = view.page(&RangeQuery { revision: Some(revision), ..RangeQuery::all(range) }, PAGE_BYTES)?;
-        for item in &page.items {
-            scratch.clear();
-            codec::encode_into(&mut scratch, item);
-            hasher.update(&scratch);
-        }
-        rest = page.rest;
+    let mut digest = Digest::default();
+    digest.take(&(revision, view.compacted()));
+    digest.take_records(view, Some(revision))?;
+    Ok(digest.hasher.digest128())
+}
+
+/// A digest in the making.
+#[derive(Default)]
+struct Digest {
+    hasher: Xxh3,
+    scratch: Vec<u8>,
+}
+
+impl Digest {
+    fn take(&mut self, value: &impl BorshSerialize) {
+        self.scratch.clear();
+        codec::encode_into(&mut self.scratch, value);
+        self.hasher.update(&self.scratch);
     }
-    Ok(hasher.digest128())
+
+    /// Takes every record as it was at a revision, as it is without one.
+    fn take_records<S: Snapshot>(&mut self, view: &View<S>, revision: Option<Revision>) -> Result<(), ReadError> {
+        let mut rest = Some(KeyRange::prefix(""));
+        while let Some(range) = rest {
+            let page = view.page(&RangeQuery { revision, ..RangeQuery::all(range) }, PAGE_BYTES)?;
+            page.items.iter().for_each(|item| self.take(item));
+            rest = page.rest;
+        }
+        Ok(())
+    }
 }
 
 /// The digest that follows `digest` with what became of a user or a role.
@@ -63,37 +79,21 @@ pub(super) fn chain_auth(digest: u128, entry: &auth::Entry, scratch: &mut Vec<u8
 /// # Errors
 /// When the store cannot be read.
 pub fn content<S: Snapshot>(view: &View<S>) -> Result<u128, ReadError> {
-    let mut hasher = Xxh3::new();
-    let mut scratch = Vec::new();
-    let mut take = |hasher: &mut Xxh3, write: &dyn Fn(&mut Vec<u8>)| {
-        scratch.clear();
-        write(&mut scratch);
-        hasher.update(&scratch);
-    };
-    take(&mut hasher, &|bytes| codec::encode_into(bytes, &(view.revision(), view.compacted())));
-    let mut rest = Some(KeyRange::prefix(""));
-    while let Some(range) = rest {
-        let page = view.page(&RangeQuery::all(range), PAGE_BYTES)?;
-        for item in &page.items {
-            take(&mut hasher, &|bytes| codec::encode_into(bytes, item));
-        }
-        rest = page.rest;
-    }
+    let mut digest = Digest::default();
+    digest.take(&(view.revision(), view.compacted()));
+    digest.take_records(view, None)?;
     for lease in lease::all(view.snapshot()) {
         let lease = lease?;
-        take(&mut hasher, &|bytes| codec::encode_into(bytes, &lease));
+        digest.take(&lease);
         for key in attached(view.snapshot(), lease.id) {
-            let key = key?;
-            take(&mut hasher, &|bytes| codec::encode_into(bytes, &key));
+            digest.take(&key?);
         }
     }
     for user in auth::users(view.snapshot()) {
-        let user = user?;
-        take(&mut hasher, &|bytes| codec::encode_into(bytes, &user));
+        digest.take(&user?);
     }
     for role in auth::roles(view.snapshot()) {
-        let role = role?;
-        take(&mut hasher, &|bytes| codec::encode_into(bytes, &role));
+        digest.take(&role?);
     }
-    Ok(hasher.digest128())
+    Ok(digest.hasher.digest128())
 }

@@ -61,8 +61,7 @@ impl<S: Snapshot> Work<'_, S> {
         {
             return Err(Refusal::LeaseExists(id).into());
         }
-        let keeps = put.value.is_none() || put.attach == Attach::KeepPresent;
-        if keeps && self.load(&put.key)?.is_none() {
+        if put.keeps() && self.load(&put.key)?.is_none() {
             return Err(Refusal::KeyNotFound.into());
         }
         Ok(())

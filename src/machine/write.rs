@@ -7,8 +7,7 @@ use bytes::Bytes;
 use super::patch;
 use super::work::{Stop, Work, change_action, put_action};
 use crate::model::{
-    Action, Append, Attach, Condition, Increment, Key, Operation, Outcome, Patch, PatchKind, Put, Record, Refresh,
-    Refusal,
+    Action, Append, Condition, Increment, Key, Operation, Outcome, Patch, PatchKind, Put, Record, Refresh, Refusal,
 };
 use crate::mvcc::Write;
 use crate::storage::Snapshot;
@@ -20,9 +19,10 @@ impl<S: Snapshot> Work<'_, S> {
     pub(super) fn put_key(&mut self, put: Put, condition: &Condition) -> Result<Outcome, Stop> {
         self.check(&put.key, condition)?;
         self.check_attach(put.attach)?;
+        let keeps = put.keeps();
         let Put { key, value, content_type, attach, previous } = put;
         let present = self.load(&key)?;
-        if present.is_none() && attach == Attach::KeepPresent {
+        if keeps && present.is_none() {
             return Err(Refusal::KeyNotFound.into());
         }
         let lease = present.and_then(|record| record.lease);

@@ -115,6 +115,14 @@ pub struct Put {
     pub previous: bool,
 }
 
+impl Put {
+    /// Whether it keeps something of the present record, so that there has to be one.
+    #[must_use]
+    pub fn keeps(&self) -> bool {
+        self.value.is_none() || self.attach == Attach::KeepPresent
+    }
+}
+
 /// What a write does with the key's lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub enum Attach {
