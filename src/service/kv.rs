@@ -169,7 +169,8 @@ impl Reader {
     /// # Errors
     /// As [`Reader::get`].
     pub async fn range(&self, query: RangeQuery) -> Result<RangeResult, Error> {
-        let inline = query.range.as_single().is_some();
+        // A read of the past walks through history.
+        let inline = query.range.as_single().is_some() && query.revision.is_none();
         self.run(inline, move |view| view.range(&query)).await
     }
 
