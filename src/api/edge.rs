@@ -107,6 +107,8 @@ pub(super) async fn pass(face: Face, request: Request) -> Response {
     match &route {
         Route::Counted(counters) => counters.observe(response.status(), took),
         Route::Grpc(Some(method)) => method.observe(&response, took),
+        // gRPC says in a header that there is no such method.
+        Route::Grpc(None) => state.metrics().http.observe("unmatched", &method, StatusCode::NOT_IMPLEMENTED, took),
         route => state.metrics().http.observe(route.as_str(), &method, response.status(), took),
     }
     // A request that was held because it asked to be is not slow.

@@ -82,6 +82,7 @@ async fn calls_are_counted_by_method_and_outcome() {
     let (server, v3) = start();
     v3.put("a", "1").await;
     v3.range(get("")).await.unwrap_err();
+    v3.maintenance().snapshot(pb::SnapshotRequest {}).await.unwrap_err();
     let client = Client::new(server.address());
     let metrics = tokio::task::spawn_blocking(move || client.get("/metrics").text()).await.unwrap();
     let counted = |route: &str, class: &str| {
@@ -90,6 +91,7 @@ async fn calls_are_counted_by_method_and_outcome() {
     };
     assert!(counted("/etcdserverpb.KV/Put", "2xx"), "{metrics}");
     assert!(counted("/etcdserverpb.KV/Range", "4xx"), "{metrics}");
+    assert!(counted("unmatched", "5xx"), "{metrics}");
 }
 
 #[tokio::test]
