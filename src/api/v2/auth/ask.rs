@@ -1,6 +1,8 @@
 //! What the body of a request about a user or a role says, as Go's `encoding/json` decodes it: names in any case, the last of
 //! several counts, what is unknown is passed over, and nothing behind the first value is looked at.
 
+use std::fmt;
+
 use serde_json::{Deserializer, Map, Value};
 
 use crate::model::{Key, KeyRange, RangeLists};
@@ -9,12 +11,22 @@ use crate::model::{Key, KeyRange, RangeLists};
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Malformed;
 
+/// A password as a client says it. Shown nowhere, not even to who debugs.
+#[derive(Default, PartialEq, Eq)]
+pub(super) struct Password(pub(super) String);
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Password(…)")
+    }
+}
+
 /// A user in a request.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct UserAsk {
     pub(super) name: String,
     /// Empty where none is given.
-    pub(super) password: String,
+    pub(super) password: Password,
     /// `None` for no list at all.
     pub(super) roles: Option<Vec<String>>,
     pub(super) grant: Vec<String>,
@@ -28,7 +40,7 @@ impl UserAsk {
         for (name, value) in &object(body)? {
             match name.to_ascii_lowercase().as_str() {
                 "user" => string(value, &mut ask.name)?,
-                "password" => string(value, &mut ask.password)?,
+                "password" => string(value, &mut ask.password.0)?,
                 "roles" => strings(value, &mut ask.roles)?,
                 "grant" => strings(value, &mut grant)?,
                 "revoke" => strings(value, &mut revoke)?,

@@ -87,13 +87,18 @@ async fn about(api: &State, parts: &Parts, of: Of, rest: &[u8], content: Body) -
 async fn list(api: &State, parts: &Parts, of: Of) -> Result<Response, Failure> {
     let auth = at_hand(api).await?;
     check_query(parts)?;
-    // Much may have to be written.
-    let written = tokio::task::spawn_blocking(move || match of {
+    written(move || match of {
         Of::Users => write_users(&auth),
         Of::Roles => write_roles(&auth),
-    });
-    let written = written.await.map_err(|error| Failure::internal(error.to_string()))?;
-    let too_long = || format!("the list has more than {MAX_SHOWN_BYTES} bytes: ask for each one by its name");
+    })
+    .await
+}
+
+/// What is written away from the runtime's workers, since it may be much; `None` of what is too much.
+async fn written(write: impl FnOnce() -> Option<Vec<u8>> + Send + 'static) -> Result<Response, Failure> {
+    let written = tokio::task::spawn_blocking(write).await.map_err(|error| Failure::internal(error.to_string()))?;
+    let too_long =
+        || format!("the answer has more than {MAX_SHOWN_BYTES} bytes: ask for each user or role by its name");
     Ok(typed_json(StatusCode::OK, written.ok_or_else(|| Failure::internal(too_long()))?))
 }
 
@@ -109,7 +114,7 @@ fn write_roles(auth: &Auth) -> Option<Vec<u8>> {
     let stored = auth.roles().map(|role| &role.name).filter(|name| !is_hidden(name.as_str())).cloned();
     let names: BTreeSet<_> = stored.chain([RoleName::new(ROOT)]).collect();
     let roles: Vec<_> = names.iter().filter_map(|name| find_role(auth, name.as_str())).collect();
-    write_all(b"roles", roles.iter(), write_role)
+    write_all(b"roles", roles.iter().map(|role| &**role), write_role)
 }
 
 /// `{"users":[…]}`; `null` for none. `None` where it becomes too long.
@@ -131,17 +136,20 @@ fn write_all<T>(name: &[u8], items: impl Iterator<Item = T>, write: impl Fn(&mut
 async fn get_user(api: &State, parts: &Parts, name: &[u8]) -> Result<Response, Failure> {
     let auth = at_hand(api).await?;
     let user = std::str::from_utf8(name).ok().and_then(|name| auth.user(name));
-    let user = user.ok_or_else(|| Failure::missing("User", name, " does not exist."))?;
+    let user = Arc::clone(user.ok_or_else(|| Failure::missing("User", name, " does not exist."))?);
     check_query(parts)?;
     let mut roles = Vec::new();
     for name in user.roles_in_v2() {
         let role = find_role(&auth, name.as_str());
         roles.push(role.ok_or_else(|| AuthRefusal::RoleNotFound(name))?);
     }
-    let mut out = Vec::with_capacity(256);
-    write_user_with_roles(&mut out, user, &roles);
-    out.push(b'\n');
-    Ok(typed_json(StatusCode::OK, out))
+    written(move || {
+        let mut out = Vec::with_capacity(256);
+        write_user_with_roles(&mut out, &user, &roles);
+        out.push(b'\n');
+        (out.len() <= MAX_SHOWN_BYTES).then_some(out)
+    })
+    .await
 }
 
 async fn put_user(api: &State, parts: &Parts, name: &[u8], content: Body) -> Result<Response, Failure> {
@@ -155,7 +163,7 @@ async fn put_user(api: &State, parts: &Parts, name: &[u8], content: Body) -> Res
     if amends && has_roles {
         return Err(Failure::bad("User JSON contains both roles and grant/revoke"));
     }
-    let password = hash(api, &call, &ask.password).await?;
+    let password = hash(api, &call, &ask.password.0).await?;
     let is_root = ask.name == ROOT;
     let name = UserName::new(ask.name);
     let change = if amends {
@@ -295,13 +303,13 @@ fn is_hidden(name: &str) -> bool {
 }
 
 /// A role as this dialect has it.
-fn find_role(auth: &Auth, name: &str) -> Option<Role> {
+fn find_role(auth: &Auth, name: &str) -> Option<Arc<Role>> {
     if name != ROOT {
-        return auth.role(name).map(|role| Role::clone(role));
+        return auth.role(name).cloned();
     }
     let mut root = Role::new(RoleName::new(ROOT));
     root.permissions.insert(KeyRange::prefix("/"), Access::ReadWrite);
-    Some(root)
+    Some(Arc::new(root))
 }
 
 fn show_role(status: StatusCode, role: &Role) -> Response {
@@ -338,7 +346,7 @@ fn write_user(out: &mut Vec<u8>, user: &User) {
 }
 
 /// `{"user":…,"roles":[{…}]}`, without the list where it would be empty.
-fn write_user_with_roles(out: &mut Vec<u8>, user: &User, roles: &[Role]) {
+fn write_user_with_roles(out: &mut Vec<u8>, user: &User, roles: &[Arc<Role>]) {
     out.extend_from_slice(b"{\"user\":");
     json::string(out, user.name.as_str().as_bytes());
     let mut separator: &[u8] = b",\"roles\":[";
