@@ -302,3 +302,28 @@ impl Applier {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::LogEntryKind;
+
+    /// How many of the entries, of so many bytes each, are in a batch when it is full; `None` where it is not.
+    fn full_after(bytes: usize, entries: usize) -> Option<usize> {
+        let mut batch = Batch::default();
+        (1..=entries).find(|number| {
+            let index = Index(*number as u64);
+            batch.push(LogEntry { index, term: Term(1), kind: LogEntryKind::Normal, data: vec![0; bytes].into() });
+            batch.is_full()
+        })
+    }
+
+    #[test]
+    fn a_batch_is_full_with_so_many_entries_or_bytes_and_takes_one_that_is_larger() {
+        assert_eq!(full_after(1, 1000), Some(BATCH_ENTRIES));
+        assert_eq!(full_after(1, BATCH_ENTRIES - 1), None);
+        assert_eq!(full_after(BATCH_BYTES / 2, 1000), Some(2));
+        assert_eq!(full_after(BATCH_BYTES / 2 - 1, 2), None);
+        assert_eq!(full_after(10 * BATCH_BYTES, 1000), Some(1));
+    }
+}

@@ -93,6 +93,27 @@ pub struct Options {
     pub kept_entries: u64,
 }
 
+#[cfg(test)]
+impl Options {
+    /// A small member that ticks fast, with its data below `dir`.
+    pub(crate) fn small(dir: &std::path::Path, identity: Identity, beginning: Beginning) -> Self {
+        Self {
+            data_dir: dir.join("data"),
+            identity: Some(identity),
+            peer_urls: Vec::new(),
+            beginning,
+            name: String::new(),
+            client_urls: Vec::new(),
+            tick: Duration::from_millis(10),
+            election_ticks: 10,
+            cache_bytes: 1 << 20,
+            checkpoint_entries: 1000,
+            checkpoint_bytes: 1 << 20,
+            kept_entries: 100,
+        }
+    }
+}
+
 /// How a member without any data begins.
 #[derive(Debug, Clone)]
 pub enum Beginning {

@@ -70,27 +70,12 @@ mod tests {
     use crate::observe::Metrics;
     use crate::service::{Call, Consistency, Limits, OnCompacted, Start, WatchRequest};
 
-    fn joining(data_dir: std::path::PathBuf) -> Options {
-        Options {
-            data_dir,
-            identity: Some(Identity { cluster: ClusterId(1), member: MemberId(2) }),
-            peer_urls: Vec::new(),
-            beginning: Beginning::Join,
-            name: String::new(),
-            client_urls: Vec::new(),
-            tick: Duration::from_millis(10),
-            election_ticks: 10,
-            cache_bytes: 1 << 20,
-            checkpoint_entries: 1000,
-            checkpoint_bytes: 1 << 20,
-            kept_entries: 100,
-        }
-    }
-
     #[tokio::test]
     async fn a_member_without_a_state_is_not_ready_and_answers_nothing_from_it() {
         let dir = tempfile::tempdir().unwrap();
-        let node = Node::start(&joining(dir.path().join("data")), Metrics::new(), Vec::new()).unwrap();
+        let identity = Identity { cluster: ClusterId(1), member: MemberId(2) };
+        let options = Options::small(dir.path(), identity, Beginning::Join);
+        let node = Node::start(&options, Metrics::new(), Vec::new()).unwrap();
         let token = CancellationToken::new();
         let service = Service::new(node.handle(), String::new(), Limits::default(), Metrics::new(), token);
         let checks = service.readiness().checks;

@@ -24,20 +24,8 @@ fn options(dir: &Path) -> Options {
     let peer_urls = vec!["http://localhost:2380".to_owned()];
     let identity = alone(&peer_urls);
     let member = Member { name: "one".to_owned(), ..Member::voter(identity.member, peer_urls.clone()) };
-    Options {
-        data_dir: dir.join("data"),
-        identity: Some(identity),
-        peer_urls,
-        name: member.name.clone(),
-        client_urls: Vec::new(),
-        beginning: Beginning::New(Members::from_iter([member])),
-        tick: Duration::from_millis(10),
-        election_ticks: 10,
-        cache_bytes: 1 << 20,
-        checkpoint_entries: 1000,
-        checkpoint_bytes: 1024 * 1024,
-        kept_entries: 100,
-    }
+    let name = member.name.clone();
+    Options { peer_urls, name, ..Options::small(dir, identity, Beginning::New(Members::from_iter([member]))) }
 }
 
 fn soon() -> Instant {

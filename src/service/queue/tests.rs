@@ -26,20 +26,9 @@ impl Alone {
         let peer_urls = vec!["http://localhost:2380".to_owned()];
         let id = member_id(&peer_urls, "etcd-cluster");
         let member = Member::voter(id, peer_urls.clone());
-        let options = Options {
-            data_dir: dir.path().join("data"),
-            identity: Some(Identity { cluster: cluster_id([id]), member: id }),
-            peer_urls,
-            beginning: Beginning::New(Members::from_iter([member])),
-            name: String::new(),
-            client_urls: Vec::new(),
-            tick: Duration::from_millis(10),
-            election_ticks: 10,
-            cache_bytes: 1 << 20,
-            checkpoint_entries: 1000,
-            checkpoint_bytes: 1 << 20,
-            kept_entries: 100,
-        };
+        let identity = Identity { cluster: cluster_id([id]), member: id };
+        let options =
+            Options { peer_urls, ..Options::small(dir.path(), identity, Beginning::New(Members::from_iter([member]))) };
         let node = Node::start(&options, Metrics::new(), Vec::new()).unwrap();
         let token = CancellationToken::new();
         let service = Service::new(node.handle(), String::new(), Limits::default(), Metrics::new(), token);
