@@ -36,7 +36,8 @@ const MAX_UNPERSISTED: usize = 1;
 /// A batch of this size waits for no company: what it shares is then small beside what it costs by itself, and waiting
 /// would leave the disk idle.
 const LARGE_BATCH_BYTES: usize = 8 * 1024;
-/// An entry takes proposals up to so many bytes. Entries are the grain in which the applier makes its batches.
+/// An entry takes proposals of this member up to so many bytes; what another forwards together stays together. Entries are the grain in which
+/// the applier makes its batches.
 const ENTRY_BYTES: usize = 4 * 1024;
 /// Expiries proposed in one tick at most.
 const MAX_EXPIRIES: usize = 1000;

@@ -123,7 +123,13 @@ impl NodeWatch {
         if self.service.0.shutdown.is_cancelled() {
             return None;
         }
-        let Replay { events, through } = self.piece(after).await.ok()?;
+        let Replay { events, through } = match self.piece(after).await {
+            Ok(piece) => piece,
+            Err(error) => {
+                tracing::warn!(%error, %after, "a watch ends: history cannot be read any more");
+                return None;
+            }
+        };
         let (path, recursive) = (self.request.path.as_bytes(), self.request.recursive);
         // What came since the watch began comes from the stream, by its own rules.
         let events = events.iter().take_while(|event| event.revision <= self.registered_at);
