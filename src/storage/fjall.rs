@@ -502,23 +502,24 @@ mod tests {
 
     #[test]
     fn a_finished_journal_that_cannot_be_read_is_damage_and_not_a_shorter_history() {
-        let directory = tempfile::tempdir().unwrap();
-        let engine = open(directory.path()).unwrap();
         let value = vec![7; 1024 * 1024];
-        // Enough for a second journal, too little for the keyspaces that need the first to be flushed to free it.
-        for (keyspace, values) in [(Keyspace::Kv, 21), (Keyspace::History, 21), (Keyspace::Leases, 20_u64)] {
-            (0..values).for_each(|number| put(&engine, keyspace, &number.to_be_bytes(), &value));
-        }
-        engine.inner.keyspace(Keyspace::Leases).rotate_memtable_and_wait().unwrap();
-        assert_eq!(engine.inner.database.journal_count(), 2);
-        engine.sync().unwrap();
-        drop(engine);
-        let journal = directory.path().join("0.jnl");
-        let file = File::options().write(true).open(journal).unwrap();
+        let opened_after = |damage: &[u8]| {
+            let directory = tempfile::tempdir().unwrap();
+            let engine = open(directory.path()).unwrap();
+            // Too little for a memtable to be put away, which would free the journal.
+            (0..20_u64).for_each(|number| put(&engine, Keyspace::History, &number.to_be_bytes(), &value));
+            engine.sync().unwrap();
+            drop(engine);
+            // A journal is finished where there is a next one, which fjall begins as zeros.
+            File::create_new(directory.path().join("1.jnl")).unwrap().set_len(64 * MIB).unwrap();
+            let journal = File::options().write(true).open(directory.path().join("0.jnl")).unwrap();
+            journal.write_all_at(damage, 10 * MIB).unwrap();
+            open(directory.path()).and_then(|engine| engine.snapshot().get(Keyspace::History, &19_u64.to_be_bytes()))
+        };
+        assert_eq!(opened_after(&[]).unwrap().unwrap(), value);
         // More than a value, so that the start of a batch is hit: damage inside a batch is found by its checksum.
-        file.write_all_at(&vec![0xee; value.len() + 4096], 20 * MIB).unwrap();
-        let opened = open(directory.path());
-        assert!(matches!(opened, Err(StorageError::Corrupt { .. })), "{opened:?}");
+        let damaged = opened_after(&vec![0xee; value.len() + 4096]);
+        assert!(matches!(damaged, Err(StorageError::Corrupt { .. })), "{damaged:?}");
     }
 
     #[test]
