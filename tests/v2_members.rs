@@ -189,10 +189,11 @@ fn a_member_that_is_added_is_a_voter_once_it_has_caught_up_and_endangers_nobody_
         member.status == 200 && member.value()["learner"] == false
     };
     support::until("it does not become a voter", || is_voter(&client));
+    let other = Client::new(second.address());
+    support::until("it does not become ready", || other.get("/readyz").status == 200);
     let listed = members(&client);
     let joined = listed.iter().find(|member| member["id"] == id).unwrap();
     assert_eq!((&joined["name"], &joined["clientURLs"]), (&json!("n2"), &json!([second.url()])));
-    let other = Client::new(second.address());
     assert_eq!(other.get("/v1/keys/meanwhile").expect(200).value()["value"], "1");
     let leader = other.get("/v2/members/leader").expect(200).value();
     assert_eq!(leader["name"], "n1");

@@ -183,7 +183,10 @@ impl Driver {
             Event::MembershipApplied { index, accepted } => {
                 self.replica.step(Input::MembershipApplied { index, accepted });
             }
-            Event::MembersChanged => self.follow_members(),
+            Event::MembersChanged => {
+                self.follow_members();
+                self.describe(Instant::now());
+            }
             Event::Applied { index, term } => {
                 self.replica.step(Input::Applied { index });
                 // An entry of the term that it leads in, once applied, has all earlier ones before it.
@@ -369,10 +372,7 @@ impl Driver {
         let members = self.shared.members();
         let Some(known) = members.get(self.shared.identity.member) else { return };
         let due = self.last_description.is_none_or(|last| now.duration_since(last) >= DESCRIBE_EVERY);
-        let is_known = known.name == self.shared.name
-            && known.client_urls == self.shared.client_urls
-            && known.incarnation == Some(self.shared.incarnation);
-        if is_known || !due || self.status.leader.is_none() {
+        if self.shared.is_described(&members) || !due || self.status.leader.is_none() {
             return;
         }
         self.last_description = Some(now);
@@ -614,6 +614,7 @@ impl Driver {
         let before = self.shared.leader.swap(leader, Ordering::Relaxed);
         if leader != 0 && leader != before {
             self.shared.traffic.lead_from_now();
+            self.describe(Instant::now());
         }
         tracing::info!(role = ?status.role, term = %status.term, leader = status.leader.map(tracing::field::display), "raft state changed");
     }

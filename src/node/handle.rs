@@ -240,6 +240,12 @@ impl NodeHandle {
         self.shared.traffic.leader_since()
     }
 
+    /// Whether the members, as applied here, know of this one what it is called and where clients reach it.
+    #[must_use]
+    pub fn is_described(&self) -> bool {
+        self.shared.is_described(&self.shared.members())
+    }
+
     /// The member that leads, as far as known here.
     #[must_use]
     pub fn leader(&self) -> Option<MemberId> {

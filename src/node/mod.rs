@@ -209,6 +209,15 @@ impl Shared {
         self.published.read().members.clone()
     }
 
+    /// Whether the members know of this one, if it is one of them, what it is called and where clients reach it.
+    fn is_described(&self, members: &Members) -> bool {
+        members.get(self.identity.member).is_none_or(|known| {
+            known.name == self.name
+                && known.client_urls == self.client_urls
+                && known.incarnation == Some(self.incarnation)
+        })
+    }
+
     fn next_proposal(&self) -> ProposalId {
         let sequence = self.sequence.fetch_add(1, Ordering::Relaxed) + 1;
         ProposalId { member: self.identity.member, incarnation: self.start, sequence }

@@ -38,12 +38,15 @@ impl Service {
         let failed = node.failed().map(|reason| reason.to_string());
         let waiting = must_be_begun(&node.latest()).err().map(|error| error.to_string());
         let leader = node.leader().is_none().then(|| "there is no leader".to_owned());
+        let unknown = !node.is_described();
+        let unknown =
+            unknown.then(|| "the members do not know yet what it is called and where clients reach it".to_owned());
         let draining = self.0.shutdown.is_cancelled().then(|| "the server is shutting down".to_owned());
         let is_short = node.own_room() != Room::Enough;
         let space = is_short.then(|| "the disk is nearly full: writes that grow are refused".to_owned());
         Readiness {
             checks: vec![
-                Check { name: "member", problem: failed.or(waiting) },
+                Check { name: "member", problem: failed.or(waiting).or(unknown) },
                 Check { name: "leader", problem: leader },
                 Check { name: "space", problem: space },
                 Check { name: "serving", problem: draining },
