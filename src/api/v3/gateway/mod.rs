@@ -202,11 +202,12 @@ async fn one(services: &Services, path: &Path, asked: Asked, body: Body) -> Resu
 async fn stream(services: &Services, path: &Path, asked: Asked, body: Body) -> Result<Response, Status> {
     let mut requests = Requests::new(body.into_data_stream(), services, path.table);
     let first = requests.next().await;
+    let is_asked = first.is_some() || !path.table.takes_many;
     let mut answers = call::many(services, path, asked, first, requests).await?;
     let (status, is_told, first) = match answers.next_line().await {
         None => (StatusCode::OK, false, None),
-        // The client's own time was up before there was a stream.
-        Some(Err(status)) if status.code() == Code::DeadlineExceeded => return Err(status),
+        // The client's own time was up before the service began to answer.
+        Some(Err(status)) if is_asked && status.code() == Code::DeadlineExceeded => return Err(status),
         Some(Err(status)) => (http_status(status.code()), false, Some(call::last_line(&status))),
         Some(Ok(line)) => (StatusCode::OK, true, Some(line)),
     };
