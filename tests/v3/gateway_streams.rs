@@ -173,7 +173,7 @@ fn scripts() -> Vec<Script> {
             "several",
             "{\"create_request\":{\"key\":\"YQ==\",\"start_revision\":4}}{\"create_request\":{\"key\":\"Yg==\",\"watch_id\":\"7\",\"start_revision\":1}}\n\n{\"create_request\":{\"key\":\"Yw==\",\"start_revision\":7}}",
             3,
-            8,
+            9,
         ),
         script(
             "a number twice",
