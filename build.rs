@@ -1,11 +1,13 @@
-//! Compiles the files of `proto/`: messages and services for `src/api/v3`, the same with clients for tests, and the
-//! descriptors that the server shows to who asks what it serves.
+//! Compiles the files of `proto/`: messages and services for `src/api/v3`, the same with clients for tests, the descriptors
+//! that the server shows to who asks what it serves, and the same as tables, by which JSON becomes messages and back.
 
 use std::error::Error;
+use std::fmt::Write as _;
 use std::path::Path;
 use std::{env, fs};
 
 use protox::prost::Message as _;
+use protox::prost_reflect::{Cardinality, DescriptorPool, EnumDescriptor, FieldDescriptor, Kind, MessageDescriptor};
 use tonic_prost_build::{Builder, FileDescriptorSet};
 
 const FILES: &[&str] = &[
@@ -28,6 +30,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         tonic_prost_build::configure().build_server(false).build_transport(false),
         &descriptors,
     )?;
+    fs::write(out.join("tables.rs"), tables(&DescriptorPool::from_file_descriptor_set(descriptors.clone())?)?)?;
     fs::write(out.join("descriptors"), without_comments(descriptors).encode_to_vec())?;
     Ok(())
 }
@@ -44,4 +47,68 @@ fn without_comments(mut descriptors: FileDescriptorSet) -> FileDescriptorSet {
         file.source_code_info = None;
     }
     descriptors
+}
+
+/// All messages, enums and methods as the types of `src/api/v3/gateway/table.rs`.
+fn tables(pool: &DescriptorPool) -> Result<String, Box<dyn Error>> {
+    let mut text = String::new();
+    for message in pool.all_messages() {
+        let name = constant(message.full_name());
+        writeln!(text, "static {name}: Message = Message {{ fields: &[")?;
+        for field in message.fields() {
+            writeln!(text, "    {},", table_of_field(&field)?)?;
+        }
+        writeln!(text, "] }};")?;
+    }
+    for names in pool.all_enums() {
+        let values = names.values().map(|value| format!("({:?}, {})", value.name(), value.number()));
+        let values = values.collect::<Vec<_>>().join(", ");
+        let (name, go) = (constant(names.full_name()), name_in_go(&names));
+        writeln!(text, "static {name}: Enum = Enum {{ name: {go:?}, values: &[{values}] }};")?;
+    }
+    writeln!(text, "pub(super) static METHODS: &[Method] = &[")?;
+    for service in pool.services() {
+        for method in service.methods() {
+            let path = format!("/{}/{}", service.full_name(), method.name());
+            let (input, output) = (method.input(), method.output());
+            let (input, output) = (constant(input.full_name()), constant(output.full_name()));
+            let (takes, gives) = (method.is_client_streaming(), method.is_server_streaming());
+            writeln!(
+                text,
+                "    Method {{ path: {path:?}, input: &{input}, output: &{output}, takes_many: {takes}, gives_many: {gives} }},"
+            )?;
+        }
+    }
+    text.push_str("];\n");
+    Ok(text)
+}
+
+fn table_of_field(field: &FieldDescriptor) -> Result<String, Box<dyn Error>> {
+    let kind = match field.kind() {
+        Kind::Bool => "Kind::Bool".to_owned(),
+        Kind::Int64 => "Kind::Int64".to_owned(),
+        Kind::Uint64 => "Kind::Uint64".to_owned(),
+        Kind::Uint32 => "Kind::Uint32".to_owned(),
+        Kind::String => "Kind::String".to_owned(),
+        Kind::Bytes => "Kind::Bytes".to_owned(),
+        Kind::Message(message) => format!("Kind::Message(&{})", constant(message.full_name())),
+        Kind::Enum(names) => format!("Kind::Enum(&{})", constant(names.full_name())),
+        other => return Err(format!("{}: there is no table for {other:?} yet", field.full_name()).into()),
+    };
+    let repeated = field.cardinality() == Cardinality::Repeated;
+    let one_of = field.containing_oneof().is_some();
+    let (name, camel, number) = (field.name(), field.json_name(), field.number());
+    Ok(format!(
+        "Field {{ name: {name:?}, camel: {camel:?}, number: {number}, kind: {kind}, repeated: {repeated}, one_of: {one_of} }}"
+    ))
+}
+
+fn constant(full_name: &str) -> String {
+    full_name.replace('.', "_").to_uppercase()
+}
+
+/// `package.Outer_Name`, as Go's messages about a value name its type.
+fn name_in_go(names: &EnumDescriptor) -> String {
+    let inside = |message: MessageDescriptor| format!("{}_{}", message.full_name(), names.name());
+    names.parent_message().map_or_else(|| names.full_name().to_owned(), inside)
 }

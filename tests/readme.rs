@@ -1,5 +1,5 @@
-//! The examples of the README, of `docs/exec.md`, `docs/leases.md`, `docs/locks.md` and `docs/etcd-v2.md` work when pasted: each is run
-//! against a real server and its output compared.
+//! The examples of the README, of `docs/exec.md`, `docs/leases.md`, `docs/locks.md`, `docs/etcd-v2.md` and `docs/etcd-v3.md` work when
+//! pasted: each is run against a real server and its output compared.
 //!
 //! An example is a block fenced with `sh`; the block after it is what it prints, where `…` stands for anything. It runs
 //! nothing but what the page shows.
@@ -57,6 +57,11 @@ fn every_example_prints_what_the_page_on_leases_says() {
 #[test]
 fn every_example_prints_what_the_page_on_etcd_v2_says() {
     prints_what_it_says("docs/etcd-v2.md", 1);
+}
+
+#[test]
+fn every_example_prints_what_the_page_on_etcd_v3_says() {
+    prints_what_it_says("docs/etcd-v3.md", 3);
 }
 
 #[test]

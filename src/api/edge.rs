@@ -81,7 +81,7 @@ pub(super) async fn pass(face: Face, request: Request) -> Response {
     let admission = if v3::is_grpc(&request) { Ok(Admission::Request) } else { access.admit(&request) };
     let (route, mut response) = match admission {
         Err(problem) => (Route::None, problem.into_response()),
-        Ok(Admission::Preflight) if !v2::is_addressed(&request) => {
+        Ok(Admission::Preflight) if !v2::is_addressed(&request) && !v3::is_addressed(&request) => {
             (Route::None, StatusCode::NO_CONTENT.into_response())
         }
         Ok(Admission::Preflight | Admission::Request) => face.route(request).await,
@@ -112,8 +112,7 @@ pub(super) async fn pass(face: Face, request: Request) -> Response {
         route => state.metrics().http.observe(route.as_str(), &method, response.status(), took),
     }
     // A request that was held because it asked to be is not slow.
-    let waited = matches!(&route, Route::Grpc(Some(method)) if method.waits());
-    let held = waited || response.headers().contains_key(PREFERENCE_APPLIED);
+    let held = route.waits() || response.headers().contains_key(PREFERENCE_APPLIED);
     if !held && state.settings().slow.is_some_and(|slow| took >= slow) {
         state.metrics().http.slow.inc();
         tracing::warn!(%method, route = route.as_str(), status = response.status().as_u16(), ?took, "slow request");

@@ -6,6 +6,7 @@
 pub mod discovery;
 pub mod edge;
 pub mod extract;
+mod go_json;
 pub mod health;
 pub mod pages;
 pub mod problem;
@@ -103,7 +104,7 @@ struct FaceParts {
     state: State,
     router: Router,
     keys: v1::keys::Counters,
-    grpc: v3::Services,
+    v3: Arc<v3::Services>,
 }
 
 impl fmt::Debug for Face {
@@ -127,8 +128,8 @@ impl Face {
             .method_not_allowed_fallback(other_method)
             .layer(from_fn(tell_route))
             .with_state(state.clone());
-        let grpc = v3::Services::new(&state);
-        Self(Arc::new(FaceParts { state, router, keys: v1::keys::Counters::default(), grpc }))
+        let v3 = Arc::new(v3::Services::new(&state));
+        Self(Arc::new(FaceParts { state, router, keys: v1::keys::Counters::default(), v3 }))
     }
 
     /// Answers a request. On the heap: a connection keeps room for its request's future for as long as it lives, and
@@ -148,12 +149,16 @@ impl Face {
             return (Route::Counted(counters), v1::keys::answer(self.state(), request).await);
         }
         if v3::is_grpc(&request) {
-            let (method, response) = self.0.grpc.answer(request).await;
+            let (method, response) = self.0.v3.answer(request).await;
             return (Route::Grpc(method), response);
         }
         if v2::is_addressed(&request) {
             let (pattern, response) = v2::answer(self.state(), request).await;
             return (Route::Etcd(pattern), response);
+        }
+        if v3::is_addressed(&request) {
+            let (path, response) = v3::answer_json(&self.0.v3, request).await;
+            return (Route::Gateway(path), response);
         }
         let mut response = match self.0.router.clone().oneshot(request).await {
             Ok(response) => response,
@@ -176,6 +181,8 @@ enum Route<'a> {
     Etcd(&'static str),
     /// A method of etcd's v3 API; `None` for one that there is not.
     Grpc(Option<&'a v3::Method>),
+    /// A path of etcd's v3 API in JSON; `None` for one that there is not.
+    Gateway(Option<&'a v3::Path>),
 }
 
 impl Route<'_> {
@@ -186,12 +193,22 @@ impl Route<'_> {
             Self::Matched(path) => path.as_str(),
             Self::Etcd(pattern) => pattern,
             Self::Grpc(method) => method.map_or("unmatched", v3::Method::path),
+            Self::Gateway(path) => v3::pattern(*path),
         }
     }
 
     /// Whether the answer has to be what etcd's would be, headers included.
     fn is_etcd(&self) -> bool {
-        matches!(self, Self::Etcd(_) | Self::Grpc(_))
+        matches!(self, Self::Etcd(_) | Self::Grpc(_) | Self::Gateway(_))
+    }
+
+    /// Whether what took it may hold a request for as long as the client waits.
+    fn waits(&self) -> bool {
+        match self {
+            Self::Grpc(Some(method)) => method.waits(),
+            Self::Gateway(Some(path)) => path.waits(),
+            _ => false,
+        }
     }
 }
 

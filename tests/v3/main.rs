@@ -1,13 +1,21 @@
-//! etcd's v3 API over gRPC, by clients that are generated from the same files: answers and errors, beside real etcd where there
-//! is one, and what is promised of connections.
+//! etcd's v3 API over gRPC, by clients that are generated from the same files, and in JSON: answers and errors, beside real etcd where
+//! there is one, and what is promised of connections.
 
 #![cfg(test)]
 
 mod auth;
 mod beside;
+#[path = "../sim/chance.rs"]
+#[expect(dead_code, unreachable_pub, reason = "the simulator's, of which only the numbers are used here")]
+mod chance;
 mod cluster;
 mod ctl;
 mod edge;
+mod gateway;
+mod gateway_bad;
+mod gateway_random;
+mod gateway_socket;
+mod gateway_streams;
 mod kv;
 mod lease;
 mod maintenance;

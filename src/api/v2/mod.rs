@@ -7,7 +7,6 @@ mod ask;
 mod auth;
 mod error;
 mod form;
-mod json;
 mod keys;
 mod members;
 mod path;
@@ -25,7 +24,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 pub use error::{Error, ErrorCode};
 
-use crate::api::State;
+use crate::api::{State, go_json as json};
 use crate::model::Revision;
 use crate::service::Call;
 

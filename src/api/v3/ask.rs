@@ -11,9 +11,9 @@ const REQUEST_TIME: Duration = Duration::from_secs(7);
 /// How long a client that does not say waits for a lock or an election: for as long as it is there.
 const MAX_TURN: Duration = Duration::from_hours(24 * 365);
 /// In what time a client of gRPC wants its answer.
-const GRPC_TIMEOUT: &str = "grpc-timeout";
+pub(super) const GRPC_TIMEOUT: &str = "grpc-timeout";
 /// The digits that its value may have.
-const MAX_TIMEOUT_DIGITS: usize = 8;
+pub(super) const MAX_TIMEOUT_DIGITS: usize = 8;
 
 /// A call, and whose time it is that runs out.
 #[derive(Debug, Clone)]

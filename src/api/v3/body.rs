@@ -10,7 +10,7 @@ use http_body::{Frame, SizeHint};
 use tonic::Status;
 
 /// What stands before a message: whether it is compressed, and its length in four bytes (gRPC over HTTP/2, "Requests").
-const PREFIX_BYTES: usize = 5;
+pub(super) const PREFIX_BYTES: usize = 5;
 
 /// The body of a request, which fails at the first message that is too large, before anything of it is kept.
 pub(super) struct Bounded {

@@ -1,8 +1,8 @@
 //! The dialect of etcd's v3 API: which requests are of gRPC, and who answers which method.
 //!
 //! Each method is a function of a state and a message (`kv`, `txn`, `watch`, `lease`, `cluster`, `maintenance`, `auth`,
-//! `queue`), whatever carries the message; `grpc` calls them for gRPC. What a request asks for is carried out by the service; what etcd answers,
-//! codes and texts of errors included, is the contract.
+//! `queue`); `grpc` calls them for gRPC, and `gateway` calls that for JSON. What a request asks for is carried out by the service; what
+//! etcd answers, codes and texts of errors included, is the contract.
 
 mod ask;
 mod auth;
@@ -10,6 +10,7 @@ mod body;
 mod cluster;
 mod convert;
 mod errors;
+mod gateway;
 mod grpc;
 mod health;
 mod kv;
@@ -26,9 +27,10 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
 use http::header::{CONTENT_TYPE, ORIGIN};
-use http::{Method as HttpMethod, Version};
+use http::{HeaderMap, Method as HttpMethod, Version};
 use tower::Service as _;
 
+pub(crate) use gateway::{Path, answer as answer_json, is_addressed, pattern};
 pub(crate) use methods::Method;
 
 use super::State;
@@ -65,6 +67,7 @@ pub(crate) fn is_grpc(request: &Request) -> bool {
 pub(crate) struct Services {
     state: State,
     methods: Vec<Method>,
+    paths: Vec<Path>,
     kv: KvServer<Grpc>,
     watch: WatchServer<Grpc>,
     lease: LeaseServer<Grpc>,
@@ -82,9 +85,11 @@ impl Services {
     pub(crate) fn new(state: &State) -> Self {
         let grpc = Grpc(state.clone());
         // The body of a request bounds its messages, in etcd's words.
+        let methods = Method::all(state);
         Self {
             state: state.clone(),
-            methods: Method::all(state),
+            paths: Path::all(&methods),
+            methods,
             kv: KvServer::new(grpc.clone()).max_decoding_message_size(usize::MAX),
             watch: WatchServer::new(grpc.clone()).max_decoding_message_size(usize::MAX),
             lease: LeaseServer::new(grpc.clone()).max_decoding_message_size(usize::MAX),
@@ -104,9 +109,24 @@ impl Services {
         let Some(method) = self.methods.iter().find(|method| method.path() == path) else {
             return (None, methods::unknown(path).into_http());
         };
+        let response = self.carry_out(method.home(), request).await;
+        (Some(method), response)
+    }
+
+    /// Calls a method as if it came over gRPC, with this metadata and messages.
+    async fn call(&self, home: Home, path: &'static str, metadata: HeaderMap, messages: Body) -> Response {
+        let mut request = Request::new(messages);
+        *request.method_mut() = HttpMethod::POST;
+        *request.uri_mut() = http::Uri::from_static(path);
+        *request.version_mut() = Version::HTTP_2;
+        *request.headers_mut() = metadata;
+        self.carry_out(home, request).await
+    }
+
+    async fn carry_out(&self, home: Home, request: Request) -> Response {
         let limit = self.state.service().limits().max_request_bytes.saturating_add(OVERHEAD_BYTES);
         let request = request.map(|body| Bounded::new(body, limit));
-        let answered = match method.home() {
+        let answered = match home {
             Home::Kv => self.kv.clone().call(request),
             Home::Watch => self.watch.clone().call(request),
             Home::Lease => self.lease.clone().call(request),
@@ -120,7 +140,7 @@ impl Services {
             Home::OldReflection => self.reflection.answer_old(&self.state, request),
         };
         match answered.await {
-            Ok(response) => (Some(method), response.map(Body::new)),
+            Ok(response) => response.map(Body::new),
         }
     }
 }

@@ -1,8 +1,8 @@
-//! JSON as Go's `encoding/json` writes it, byte by byte: clients compare answers as text.
+//! JSON as Go's `encoding/json` writes it, byte by byte, for the dialects of etcd: clients compare answers as text.
 
 /// A JSON string of bytes. What a browser could take for markup is escaped, and every byte that is not UTF-8 becomes
 /// `\ufffd`.
-pub(super) fn string(out: &mut Vec<u8>, bytes: &[u8]) {
+pub(crate) fn string(out: &mut Vec<u8>, bytes: &[u8]) {
     out.push(b'"');
     for chunk in bytes.utf8_chunks() {
         escape(out, chunk.valid());
@@ -14,7 +14,7 @@ pub(super) fn string(out: &mut Vec<u8>, bytes: &[u8]) {
 }
 
 /// A decimal number.
-pub(super) fn number(out: &mut Vec<u8>, number: u64) {
+pub(crate) fn number(out: &mut Vec<u8>, number: u64) {
     let mut digits = [0; 20];
     let mut at = digits.len();
     let mut rest = number;
