@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use bytes::Bytes;
 use rustix::process::Signal;
 use serde_json::Value;
 use tokio::task::JoinSet;
@@ -127,7 +128,7 @@ async fn write_all(addresses: &[SocketAddr], writes: u64) -> Result<f64> {
     Ok(rate)
 }
 
-fn put(address: SocketAddr, random: &mut Random) -> Result<Vec<u8>> {
+fn put(address: SocketAddr, random: &mut Random) -> Result<Bytes> {
     request(Face::Vardr, address, Operation::Put, random).context("a server that takes no writes")
 }
 

@@ -6,8 +6,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
+use bytes::Bytes;
 use tokio::task::JoinSet;
 
+use crate::calls::{CHANNELS, Channel};
 use crate::connection::Connection;
 use crate::histogram::Histogram;
 use crate::requests::{self, BATCH, Face, Operation, Random, request};
@@ -40,7 +42,8 @@ pub(crate) fn runtime() -> Result<tokio::runtime::Runtime> {
     Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
 }
 
-/// Repeats `operation` on `connections` connections, spread over the servers. Any answer but a success is an error.
+/// Repeats `operation` on `connections` connections, spread over the servers; over gRPC as so many calls at once on
+/// [`CHANNELS`]. Any answer but a success is an error.
 pub(crate) fn drive(
     face: Face,
     addresses: &[SocketAddr],
@@ -63,7 +66,7 @@ pub(crate) fn drive(
             let places: Vec<_> =
                 numbers.zip(addresses.iter().cycle()).map(|(number, address)| (*address, offset(number))).collect();
             let requests = Arc::clone(&requests);
-            thread::spawn(move || runtime()?.block_on(repeat_all(places, requests, start, end)))
+            thread::spawn(move || runtime()?.block_on(repeat_all(face, operation, places, requests, start, end)))
         })
         .collect();
     let mut all = Histogram::default();
@@ -75,16 +78,44 @@ pub(crate) fn drive(
     Ok(Run { rate, median: all.percentile(500), p99: all.percentile(990) })
 }
 
-/// One connection for each place: a server, and where in the requests to begin.
+/// What a client asks over, one request at a time.
+enum Lane {
+    Connection(Connection),
+    Channel(Channel, &'static str),
+}
+
+impl Lane {
+    async fn exchange(&mut self, request: &Bytes) -> Result<()> {
+        match self {
+            Self::Connection(connection) => exchange(connection, request).await,
+            Self::Channel(channel, method) => channel.call(method, request.clone()).await.map(drop),
+        }
+    }
+}
+
+/// One lane for each place: a server, and where in the requests to begin.
 async fn repeat_all(
+    face: Face,
+    operation: Operation,
     places: Vec<(SocketAddr, usize)>,
-    requests: Arc<[Vec<u8>]>,
+    requests: Arc<[Bytes]>,
     start: Instant,
     end: Instant,
 ) -> Result<Histogram> {
+    let mut channels = Vec::new();
+    if face.is_grpc() {
+        for (address, _) in places.iter().take(CHANNELS) {
+            channels.push(Channel::open(*address).await?);
+        }
+    }
+    let mut channels = channels.iter().cycle();
     let mut tasks = JoinSet::new();
     for (address, offset) in places {
-        tasks.spawn(repeat(address, Arc::clone(&requests), offset, start, end));
+        let lane = match channels.next() {
+            Some(channel) => Lane::Channel(channel.clone(), operation.method().context("no such call")?),
+            None => Lane::Connection(Connection::open(address).await?),
+        };
+        tasks.spawn(repeat(lane, Arc::clone(&requests), offset, start, end));
     }
     let all = tokio::time::timeout_at((end + PATIENCE).into(), async {
         let mut all = Histogram::default();
@@ -97,20 +128,19 @@ async fn repeat_all(
 }
 
 async fn repeat(
-    address: SocketAddr,
-    requests: Arc<[Vec<u8>]>,
+    mut lane: Lane,
+    requests: Arc<[Bytes]>,
     offset: usize,
     start: Instant,
     end: Instant,
 ) -> Result<Histogram> {
-    let mut connection = Connection::open(address).await?;
     let mut histogram = Histogram::default();
     for request in requests.iter().cycle().skip(offset) {
         let sent = Instant::now();
         if sent >= end {
             break;
         }
-        exchange(&mut connection, request).await?;
+        lane.exchange(request).await?;
         let answered = Instant::now();
         if sent >= start && answered < end {
             histogram.record(answered - sent);

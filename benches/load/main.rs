@@ -4,6 +4,7 @@
 //! medians are compared; a missed bound makes the exit code 1. The table goes to standard output and to
 //! `target/bench.md`. It measures what a client sees and looks into no server.
 
+mod calls;
 mod catchup;
 mod connection;
 mod drive;
@@ -14,6 +15,7 @@ mod histogram;
 mod report;
 mod requests;
 mod size;
+mod streams;
 mod systems;
 
 use std::net::SocketAddr;
@@ -32,6 +34,7 @@ use fanout::fan_out;
 use heartbeats::heartbeats;
 use report::{Bounds, Report};
 use requests::{DIRECTORY, Face, KEYS, Operation, directory};
+use streams::{Crowd, deliver};
 use systems::{Server, System};
 
 /// What to measure, and how long.
@@ -60,6 +63,8 @@ struct Scale {
     /// How often each row is run; the median counts.
     repeats: usize,
     events: u64,
+    /// Those who watch over gRPC.
+    crowd: Crowd,
     /// How long heartbeats are counted.
     beating: Duration,
     starts: usize,
@@ -78,6 +83,7 @@ impl Scale {
                 times: Times { warm_up: seconds(1.0), counted: seconds(5.0) },
                 repeats: 3,
                 events: 25,
+                crowd: Crowd { streams: 100, watchers_each: 100, events: 1000 },
                 beating: seconds(12.0),
                 starts: 5,
                 keys: 1_000_000,
@@ -88,6 +94,7 @@ impl Scale {
                 times: Times { warm_up: seconds(0.3), counted: seconds(1.2) },
                 repeats: 1,
                 events: 5,
+                crowd: Crowd { streams: 10, watchers_each: 100, events: 200 },
                 beating: seconds(4.0),
                 starts: 2,
                 keys: 100_000,
@@ -137,6 +144,7 @@ impl Bench {
         }
         if self.wants("watch") {
             self.watch()?;
+            self.streams()?;
         }
         if self.wants("services") {
             self.services()?;
@@ -150,27 +158,35 @@ impl Bench {
     fn throughput(&mut self) -> Result<()> {
         let systems = System::ALL.into_iter().filter(|system| self.measures(*system));
         let servers = systems.map(Server::start).collect::<Result<Vec<_>>>()?;
-        for face in Face::ALL.into_iter().filter(|face| self.measures(face.system())) {
+        for face in Face::COLUMNS.into_iter().filter(|face| self.measures(face.system())) {
             fill(face, server(&servers, face)?.address, DIRECTORY, KEYS)?;
         }
         for connections in [1, 64, 256] {
             if self.wants("put") {
-                self.row(Operation::Put, connections, put_bounds(connections), &Face::ALL, &servers)?;
+                self.row(Operation::Put, connections, put_bounds(connections), &Face::COLUMNS, &servers)?;
             }
         }
         for connections in [1, 64, 256] {
             if self.wants("get") {
-                self.row(Operation::Get, connections, get_bounds(connections), &Face::ALL, &servers)?;
+                self.row(Operation::Get, connections, get_bounds(connections), &Face::COLUMNS, &servers)?;
             }
         }
         // The same clients and requests on both sides.
         let v2 = [Face::VardrV2, Face::EtcdV2];
         let bounds = |etcd_v2| Bounds { etcd_v2: Some(etcd_v2), ..Bounds::default() };
+        let v3 = [Face::VardrV3, Face::EtcdV3];
+        let v3_bounds = |etcd_v3| Bounds { etcd_v3: Some(etcd_v3), ..Bounds::default() };
+        let grpc = [Face::VardrGrpc, Face::EchoGrpc, Face::EtcdGrpc];
+        let grpc_bounds = |echo, etcd_v3| Bounds { echo: Some(echo), etcd_v3: Some(etcd_v3), ..Bounds::default() };
         if self.wants("put") {
             self.row(Operation::Put, 64, bounds(1.8), &v2, &servers)?;
+            self.row(Operation::Put, 64, v3_bounds(3.0), &v3, &servers)?;
+            self.row(Operation::Put, 64, grpc_bounds(0.38, 1.5), &grpc, &servers)?;
         }
         if self.wants("get") {
             self.row(Operation::Get, 64, bounds(2.0), &v2, &servers)?;
+            self.row(Operation::Get, 64, v3_bounds(5.0), &v3, &servers)?;
+            self.row(Operation::Get, 64, grpc_bounds(0.55, 3.0), &grpc, &servers)?;
         }
         for keys in [10, 100, 1000] {
             if self.wants("prefix") {
@@ -248,6 +264,16 @@ impl Bench {
             }
             self.report.fan_out(watchers, &found);
         }
+        Ok(())
+    }
+
+    /// Run once: a run is millions of events, and what is compared is their sum.
+    fn streams(&mut self) -> Result<()> {
+        let mut found = Vec::new();
+        for face in [Face::VardrGrpc, Face::EtcdGrpc].into_iter().filter(|face| self.measures(face.system())) {
+            found.push((face, deliver(&Server::start(face.system())?, self.scale.crowd)?));
+        }
+        self.report.streams(self.scale.crowd, &found);
         Ok(())
     }
 

@@ -3,12 +3,14 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use crate::calls::CHANNELS;
 use crate::catchup::CatchUp;
 use crate::drive::Run;
 use crate::fanout::FanOut;
 use crate::heartbeats::{EVERY, Heartbeats, INSTANCES, LISTENERS, TTL};
 use crate::requests::{Face, Operation};
 use crate::size::{Empty, Full};
+use crate::streams::Crowd;
 
 /// What a row is held to: at least so many times the rate of the others.
 #[derive(Clone, Copy, Default)]
@@ -78,9 +80,8 @@ impl Report {
             Operation::Get => "linearizable GET".to_owned(),
             Operation::Prefix(keys) => format!("prefix of {keys} keys"),
         };
-        let run = |face| runs.iter().find(|(of, _)| *of == face).map(|(_, run)| *run);
-        let as_v2 = run(Face::VardrV2);
-        let ours = run(Face::Vardr).or(as_v2);
+        let run = |column| runs.iter().find(|(face, _)| face.column() == column).map(|(_, run)| *run);
+        let ours = run(Face::Vardr);
         let mut checks = Vec::new();
         if let Some(ours) = ours {
             let rivals = [(Face::Echo, bounds.echo), (Face::EtcdV2, bounds.etcd_v2), (Face::EtcdV3, bounds.etcd_v3)];
@@ -92,11 +93,16 @@ impl Report {
             let etcd = [run(Face::EtcdV2), run(Face::EtcdV3)].into_iter().flatten().map(|run| run.p99).min();
             checks.extend(etcd.map(|etcd| Check::p99(ours.p99, etcd)));
         }
-        let column = |face| if face == Face::Vardr { ours } else { run(face) };
-        let cells = Face::ALL.map(|face| column(face).map(|run| show_run(&run)));
+        let cells = Face::COLUMNS.map(|face| run(face).map(|run| show_run(&run)));
         let of = if members > 1 { format!("{}: ", plural(members, "member")) } else { String::new() };
-        let of = if as_v2.is_some() { format!("{of}/v2: ") } else { of };
-        self.row(&format!("{of}{name}, {}", plural(connections, "connection")), &cells, &checks);
+        let dialect = runs.iter().find_map(|(face, _)| face.dialect());
+        let of = dialect.map_or(of.clone(), |dialect| format!("{of}{dialect}: "));
+        let load = if runs.iter().any(|(face, _)| face.is_grpc()) {
+            format!("{} on {}", plural(connections, "call"), plural(CHANNELS, "connection"))
+        } else {
+            plural(connections, "connection")
+        };
+        self.row(&format!("{of}{name}, {load}"), &cells, &checks);
     }
 
     pub(crate) fn fan_out(&mut self, watchers: usize, found: &[(Face, FanOut)]) {
@@ -113,8 +119,23 @@ impl Report {
             let each = show_bytes(found.bytes_each);
             format!("to all {}, p99 {}, {each} each", show_time(found.all), show_time(found.p99))
         };
-        let cells = Face::ALL.map(|face| of(face).map(show));
+        let cells = Face::COLUMNS.map(|face| of(face).map(show));
         self.row(&format!("one event, {}", plural(watchers, "watcher")), &cells, &checks);
+    }
+
+    pub(crate) fn streams(&mut self, crowd: Crowd, found: &[(Face, Duration)]) {
+        let of = |column| found.iter().find(|(face, _)| face.column() == column).map(|(_, took)| *took);
+        let checks = of(Face::Vardr).zip(of(Face::EtcdV3)).map(|(ours, etcd)| {
+            let ratio = ours.as_secs_f64() / etcd.as_secs_f64();
+            Check::at_most("", ratio, 1.0, |ratio| format!("{ratio:.2} × etcd's time"))
+        });
+        let Crowd { streams, watchers_each, events } = crowd;
+        let watchers = streams * watchers_each;
+        let show = |took| format!("all delivered, in order, after {}", show_time(took));
+        let cells = Face::COLUMNS.map(|face| of(face).map(show));
+        let (watchers, events) = (plural(watchers, "watcher"), thousands(events));
+        let name = format!("gRPC: {events} changes of one key, {watchers} on {}", plural(streams, "stream"));
+        self.row(&name, &cells, checks.as_slice());
     }
 
     pub(crate) fn catch_up(&mut self, members: usize, found: &CatchUp) {
@@ -156,7 +177,7 @@ impl Report {
             ]
         });
         let show = |found: Empty| format!("{}, start {}", show_bytes(found.bytes), show_time(found.start));
-        let cells = Face::ALL.map(|face| of(face).map(show));
+        let cells = Face::COLUMNS.map(|face| of(face).map(show));
         self.row("idle and empty: memory, start", &cells, &checks.unwrap_or_default());
     }
 
@@ -174,7 +195,7 @@ impl Report {
             let (start, killed) = (show_time(found.start), show_time(found.start_killed));
             format!("{bytes}, after a restart {restarted}; restart {start}, after kill -9 {killed}")
         };
-        let cells = Face::ALL.map(|face| of(face).map(show));
+        let cells = Face::COLUMNS.map(|face| of(face).map(show));
         let name = format!("{} keys of 256 bytes: memory, restart", thousands(keys));
         self.row(&name, &cells, &checks.unwrap_or_default());
     }
@@ -196,7 +217,7 @@ impl Report {
     /// The whole table, and below it what was missed.
     pub(crate) fn markdown(&self, about: &str) -> String {
         let mut text = format!("{about}\n\n");
-        let faces = Face::ALL.map(face_name).join(" | ");
+        let faces = Face::COLUMNS.map(face_name).join(" | ");
         let _ = write!(
             text,
             "| row | {faces} | Vardr beside them (bound) | |\n|---|---|---|---|---|---|---|\n{}",
@@ -214,12 +235,11 @@ impl Report {
 }
 
 fn face_name(face: Face) -> &'static str {
-    match face {
+    match face.column() {
         Face::Echo => "echo",
-        Face::Vardr => "Vardr",
-        Face::VardrV2 => "Vardr /v2",
         Face::EtcdV2 => "etcd /v2",
         Face::EtcdV3 => "etcd /v3",
+        _ => "Vardr",
     }
 }
 

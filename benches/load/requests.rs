@@ -6,7 +6,9 @@ use std::ops::Range;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::Bytes;
 
+use crate::calls;
 use crate::systems::System;
 
 /// The length of every value.
@@ -22,23 +24,53 @@ pub(crate) const BATCH: u64 = 128;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Face {
     Echo,
+    EchoGrpc,
     Vardr,
     /// Vardr as etcd's v2 API.
     VardrV2,
+    /// Vardr as the JSON gateway of etcd's v3 API.
+    VardrV3,
+    VardrGrpc,
     EtcdV2,
     EtcdV3,
+    EtcdGrpc,
 }
 
 impl Face {
-    /// Those with a column of their own; Vardr's dialects share one.
-    pub(crate) const ALL: [Self; 4] = [Self::Vardr, Self::Echo, Self::EtcdV2, Self::EtcdV3];
+    /// Those that columns are named by; the dialects of a server that are not compared with each other share one.
+    pub(crate) const COLUMNS: [Self; 4] = [Self::Vardr, Self::Echo, Self::EtcdV2, Self::EtcdV3];
 
     pub(crate) fn system(self) -> System {
         match self {
-            Self::Echo => System::Echo,
-            Self::Vardr | Self::VardrV2 => System::Vardr,
-            Self::EtcdV2 | Self::EtcdV3 => System::Etcd,
+            Self::Echo | Self::EchoGrpc => System::Echo,
+            Self::Vardr | Self::VardrV2 | Self::VardrV3 | Self::VardrGrpc => System::Vardr,
+            Self::EtcdV2 | Self::EtcdV3 | Self::EtcdGrpc => System::Etcd,
         }
+    }
+
+    /// The one of [`Self::COLUMNS`] that it is shown in.
+    pub(crate) fn column(self) -> Self {
+        match self {
+            Self::Echo | Self::EchoGrpc => Self::Echo,
+            Self::Vardr | Self::VardrV2 | Self::VardrV3 | Self::VardrGrpc => Self::Vardr,
+            Self::EtcdV2 => Self::EtcdV2,
+            Self::EtcdV3 | Self::EtcdGrpc => Self::EtcdV3,
+        }
+    }
+
+    /// How a row says that Vardr answers in another dialect than its own.
+    pub(crate) fn dialect(self) -> Option<&'static str> {
+        match self {
+            Self::VardrV2 => Some("/v2"),
+            Self::VardrV3 => Some("/v3"),
+            Self::VardrGrpc => Some("gRPC"),
+            _ => None,
+        }
+    }
+
+    /// Whether many calls are under way on one connection.
+    pub(crate) fn is_grpc(self) -> bool {
+        matches!(self, Self::EchoGrpc | Self::VardrGrpc | Self::EtcdGrpc)
     }
 }
 
@@ -51,6 +83,17 @@ pub(crate) enum Operation {
     Prefix(u64),
     /// Writes this key, which the watchers of [`watch`] follow.
     Tick(u64),
+}
+
+impl Operation {
+    /// The gRPC method that does it.
+    pub(crate) fn method(self) -> Option<&'static str> {
+        match self {
+            Self::Put => Some(calls::PUT),
+            Self::Get => Some(calls::RANGE),
+            Self::Prefix(_) | Self::Tick(_) => None,
+        }
+    }
 }
 
 /// Random enough to spread keys and to be hard to compress (xorshift64*).
@@ -78,10 +121,17 @@ impl Random {
 }
 
 /// The bytes of one request, or nothing where the dialect has no such operation.
-pub(crate) fn request(face: Face, host: SocketAddr, operation: Operation, random: &mut Random) -> Option<Vec<u8>> {
+pub(crate) fn request(face: Face, host: SocketAddr, operation: Operation, random: &mut Random) -> Option<Bytes> {
     let key = |random: &mut Random| numbered(DIRECTORY, random.next() % KEYS);
     let tick = |number: u64| (WATCHED.to_owned(), format!("tick-{number:06}"));
-    Some(match operation {
+    if face.is_grpc() {
+        return match operation {
+            Operation::Put => Some(calls::put(&key(random), &random.value())),
+            Operation::Get => Some(calls::get(&key(random))),
+            Operation::Prefix(_) | Operation::Tick(_) => None,
+        };
+    }
+    Some(Bytes::from(match operation {
         Operation::Put => put(face, host, &key(random), &random.value()),
         Operation::Tick(number) => {
             let (key, value) = tick(number);
@@ -89,7 +139,7 @@ pub(crate) fn request(face: Face, host: SocketAddr, operation: Operation, random
         }
         Operation::Get => get(face, host, &key(random)),
         Operation::Prefix(keys) => prefix(face, host, keys)?,
-    })
+    }))
 }
 
 /// Asks a member of Vardr how far it is.
@@ -120,7 +170,7 @@ pub(crate) fn watch(face: Face, host: SocketAddr) -> Option<Vec<u8>> {
     match face {
         Face::Vardr => Some(message(host, "GET", &format!("/v1/watch{WATCHED}"), "Accept: text/event-stream\r\n", "")),
         Face::EtcdV2 => Some(message(host, "GET", &format!("/v2/keys{WATCHED}?wait=true&stream=true"), "", "")),
-        Face::Echo | Face::VardrV2 | Face::EtcdV3 => None,
+        _ => None,
     }
 }
 
@@ -135,14 +185,14 @@ pub(crate) fn fill(
 ) -> Vec<Vec<u8>> {
     let keys = numbers.map(|number| numbered(directory, number));
     match face {
-        Face::Echo => Vec::new(),
-        Face::Vardr | Face::VardrV2 => {
+        Face::Echo | Face::EchoGrpc => Vec::new(),
+        Face::Vardr | Face::VardrV2 | Face::VardrV3 | Face::VardrGrpc => {
             let puts = keys.map(|key| format!(r#"{{"put":{{"key":"{key}","value":"{}"}}}}"#, random.value()));
             let body = format!(r#"{{"if":[],"then":[{}]}}"#, puts.collect::<Vec<_>>().join(","));
             vec![message(host, "POST", "/v1/txn", JSON, &body)]
         }
         Face::EtcdV2 => keys.map(|key| put(face, host, &key, &random.value())).collect(),
-        Face::EtcdV3 => {
+        Face::EtcdV3 | Face::EtcdGrpc => {
             let puts = keys.map(|key| {
                 let (key, value) = (BASE64.encode(key), BASE64.encode(random.value()));
                 format!(r#"{{"request_put":{{"key":"{key}","value":"{value}"}}}}"#)
@@ -159,25 +209,25 @@ fn numbered(directory: &str, number: u64) -> String {
 
 fn put(face: Face, host: SocketAddr, key: &str, value: &str) -> Vec<u8> {
     match face {
-        Face::Echo | Face::Vardr => {
-            message(host, "PUT", &format!("/v1/keys{key}"), "Content-Type: text/plain\r\n", value)
-        }
         Face::VardrV2 | Face::EtcdV2 => {
             let form = "Content-Type: application/x-www-form-urlencoded\r\n";
             message(host, "PUT", &format!("/v2/keys{key}"), form, &format!("value={value}"))
         }
-        Face::EtcdV3 => {
+        Face::VardrV3 | Face::EtcdV3 => {
             let body = format!(r#"{{"key":"{}","value":"{}"}}"#, BASE64.encode(key), BASE64.encode(value));
             message(host, "POST", "/v3/kv/put", JSON, &body)
         }
+        _ => message(host, "PUT", &format!("/v1/keys{key}"), "Content-Type: text/plain\r\n", value),
     }
 }
 
 fn get(face: Face, host: SocketAddr, key: &str) -> Vec<u8> {
     match face {
-        Face::Echo | Face::Vardr => message(host, "GET", &format!("/v1/keys{key}"), "", ""),
         Face::VardrV2 | Face::EtcdV2 => message(host, "GET", &format!("/v2/keys{key}?quorum=true"), "", ""),
-        Face::EtcdV3 => message(host, "POST", "/v3/kv/range", JSON, &format!(r#"{{"key":"{}"}}"#, BASE64.encode(key))),
+        Face::VardrV3 | Face::EtcdV3 => {
+            message(host, "POST", "/v3/kv/range", JSON, &format!(r#"{{"key":"{}"}}"#, BASE64.encode(key)))
+        }
+        _ => message(host, "GET", &format!("/v1/keys{key}"), "", ""),
     }
 }
 
@@ -196,7 +246,7 @@ fn prefix(face: Face, host: SocketAddr, keys: u64) -> Option<Vec<u8>> {
             let body = format!(r#"{{"key":"{}","range_end":"{}"}}"#, BASE64.encode(directory), BASE64.encode(end));
             Some(message(host, "POST", "/v3/kv/range", JSON, &body))
         }
-        Face::Echo | Face::VardrV2 | Face::EtcdV2 => None,
+        _ => None,
     }
 }
 
