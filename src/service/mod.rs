@@ -3,6 +3,8 @@
 //! A dialect parses, calls a method here, and formats the answer; what may be done, within which bounds and by when
 //! is decided here alone.
 
+#[cfg(test)]
+mod alone;
 mod auth;
 mod cluster;
 mod discovery;
