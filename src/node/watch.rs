@@ -106,6 +106,12 @@ impl Watcher {
     pub fn rejoin(&self) {
         self.shared.hub.0.lock().hub.rejoin(self.id);
     }
+
+    /// The hub's revision, and the one up to which each watcher has taken everything. Under one lock.
+    pub(super) fn through<'a>(shared: &Shared, watchers: impl Iterator<Item = &'a Self>) -> (Revision, Vec<Revision>) {
+        let inner = shared.hub.0.lock();
+        (inner.hub.revision(), watchers.map(|watcher| inner.hub.through(watcher.id)).collect())
+    }
 }
 
 impl Drop for Watcher {

@@ -37,7 +37,7 @@ pub use maintenance::{Hash, KeysHash, Retention, SnapshotStream, Status};
 pub use queue::{Entered, Entry, Life, Observation, Observed, Place, Queue, QueueName};
 pub use tree::{ByKind, NodeCounts, NodeWatch, NodeWatchRequest, ShownNode, Tally};
 pub use watch::{OnCompacted, Start, WatchEvents, WatchItem, WatchRequest, WatchStream};
-pub use watches::Watches;
+pub use watches::{Told, Watches};
 
 use crate::model::{ClusterId, Command, Idempotency, Index, LeaseId, MemberId, Outcome, Reply, Revision, Term};
 use crate::node::{NodeHandle, Room};

@@ -96,6 +96,12 @@ impl WatchItem {
             Self::State(_) | Self::Synced(_) | Self::Events(_) | Self::Progress(_) | Self::Reset => false,
         }
     }
+
+    /// Whether it ends within a revision, of which more is to come.
+    #[must_use]
+    pub fn is_amid_revision(&self) -> bool {
+        matches!(self, Self::Events(events) if events.is_amid_revision())
+    }
 }
 
 /// Changes, in order.
@@ -117,6 +123,14 @@ impl WatchEvents {
         match &self.0 {
             Source::Live(_) => None,
             Source::Replayed { state, .. } => Some(*state),
+        }
+    }
+
+    /// Whether they end within a revision. What was read from the store never does.
+    fn is_amid_revision(&self) -> bool {
+        match &self.0 {
+            Source::Live(pieces) => pieces.last().is_some_and(|piece| !piece.ends_revision()),
+            Source::Replayed { .. } => false,
         }
     }
 
@@ -355,20 +369,6 @@ impl WatchStream {
         }
     }
 
-    /// The revision up to which everything has been given out; `None` where something is left to give.
-    pub(super) fn through(&mut self) -> Option<Revision> {
-        if !self.ready.is_empty() || !matches!(self.phase, Phase::Live) {
-            return None;
-        }
-        match self.watcher.try_take(TAKE_BYTES) {
-            Delivery::Idle { through } => Some(through),
-            delivery @ (Delivery::Events(_) | Delivery::Lagging { .. } | Delivery::Cancelled) => {
-                self.deliver(delivery);
-                None
-            }
-        }
-    }
-
     /// Goes on from history, however slow its reader is.
     pub(super) fn with_patience(mut self) -> Self {
         self.patience = Patience::Always;
@@ -495,6 +495,22 @@ impl WatchStream {
         let delivery = self.watcher.try_take(TAKE_BYTES);
         self.deliver(delivery);
     }
+}
+
+/// How far streams have come: the revision that all of what happened was handed out up to, and for each stream the one that it
+/// has given out everything up to. Of all at one moment.
+pub(super) fn how_far<'a>(
+    node: &NodeHandle,
+    streams: impl Iterator<Item = &'a WatchStream> + Clone,
+) -> (Revision, Vec<Revision>) {
+    let (now, taken) = node.watched_through(streams.clone().map(|stream| &stream.watcher));
+    let through = |(stream, taken): (&WatchStream, Revision)| match stream.phase {
+        _ if !stream.ready.is_empty() => Revision::ZERO,
+        Phase::State { .. } => Revision::ZERO,
+        Phase::Replay { after } => after,
+        Phase::Live | Phase::Ended => taken,
+    };
+    (now, streams.zip(taken).map(through).collect())
 }
 
 /// Some of the records that a filter selects, at a past revision or at present, from a key on, and where the next ones begin.
