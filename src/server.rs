@@ -170,7 +170,8 @@ fn api_settings(settings: &Settings, addresses: &[SocketAddr]) -> ApiSettings {
     let min_lease_seconds = u64::try_from(min_lease_seconds).unwrap_or(u64::MAX);
     let slow = settings.slow_request_threshold;
     let watch_progress = settings.watch_progress_notify_interval;
-    ApiSettings { access, slow, min_lease_seconds, watch_progress, ..ApiSettings::default() }
+    let election_timeout = settings.election_timeout;
+    ApiSettings { access, slow, min_lease_seconds, election_timeout, watch_progress, ..ApiSettings::default() }
 }
 
 fn retention(setting: AutoCompaction) -> Retention {

@@ -63,6 +63,8 @@ pub struct ApiSettings {
     pub slow: Option<Duration>,
     /// The shortest time to live of a lease on etcd's v3 API, in seconds: longer than an election takes.
     pub min_lease_seconds: u64,
+    /// The longest that an election may take to begin.
+    pub election_timeout: Duration,
     /// How often a watch on etcd's v3 API that asks for it says how far it has come.
     pub watch_progress: Duration,
 }
@@ -74,6 +76,7 @@ impl Default for ApiSettings {
             access: Access::default(),
             slow: None,
             min_lease_seconds: 2,
+            election_timeout: Duration::from_secs(1),
             watch_progress: Duration::from_mins(10),
         }
     }

@@ -160,6 +160,12 @@ impl Service {
         self.0.node.term()
     }
 
+    /// Whether this member hears of a leader, or leads.
+    #[must_use]
+    pub fn has_leader(&self) -> bool {
+        self.0.node.leader().is_some()
+    }
+
     /// Carries out a command.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ mod cluster;
 mod ctl;
 mod edge;
 mod kv;
+mod leader;
 mod lease;
 mod maintenance;
 mod queue;

@@ -13,6 +13,7 @@ mod errors;
 mod grpc;
 mod health;
 mod kv;
+mod leader;
 mod lease;
 mod maintenance;
 mod methods;
@@ -27,12 +28,14 @@ use axum::extract::Request;
 use axum::response::Response;
 use http::header::{CONTENT_TYPE, ORIGIN};
 use http::{Method as HttpMethod, Version};
+use tonic::Status;
 use tower::Service as _;
 
 pub(crate) use methods::Method;
 
 use super::State;
 use body::Bounded;
+use errors::Known;
 use grpc::Grpc;
 use methods::Home;
 use pb::auth_server::AuthServer;
@@ -104,6 +107,9 @@ impl Services {
         let Some(method) = self.methods.iter().find(|method| method.path() == path) else {
             return (None, methods::unknown(path).into_http());
         };
+        if leader::is_wanted(request.headers()) && !self.state.service().has_leader() {
+            return (Some(method), Status::from(Known::NoLeader).into_http());
+        }
         let limit = self.state.service().limits().max_request_bytes.saturating_add(OVERHEAD_BYTES);
         let request = request.map(|body| Bounded::new(body, limit));
         let answered = match method.home() {
