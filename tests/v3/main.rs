@@ -13,6 +13,7 @@ mod leader;
 mod lease;
 mod maintenance;
 mod queue;
+mod snapshot;
 #[path = "../support/mod.rs"]
 mod support;
 mod txn;

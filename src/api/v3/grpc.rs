@@ -17,7 +17,7 @@ use super::pb::lock::lock_server::Lock;
 use super::pb::maintenance_server::Maintenance;
 use super::pb::watch_server::Watch;
 use super::pb::{election, lock};
-use super::{auth, cluster, health, kv, leader, lease, maintenance, methods, pb, queue, txn, watch};
+use super::{auth, cluster, health, kv, leader, lease, maintenance, pb, queue, txn, watch};
 use crate::api::State;
 
 type Answer<T> = Result<Response<T>, Status>;
@@ -164,9 +164,10 @@ impl Maintenance for Grpc {
     type SnapshotStream = Answers<pb::SnapshotResponse>;
 
     async fn snapshot(&self, request: Request<pb::SnapshotRequest>) -> Answer<Self::SnapshotStream> {
-        // Not among the methods that are served, so that no request comes here.
-        let _ = request;
-        Err(methods::unknown("/etcdserverpb.Maintenance/Snapshot"))
+        let is_led = leader::is_wanted(request.metadata().as_ref());
+        let (ask, _) = taken(request);
+        let answers = maintenance::snapshot(&self.0, &ask).await?;
+        Ok(Response::new(Box::pin(leader::while_led(&self.0, is_led, answers))))
     }
 
     async fn move_leader(&self, request: Request<pb::MoveLeaderRequest>) -> Answer<pb::MoveLeaderResponse> {
