@@ -3,6 +3,7 @@
 //! [`Face`] is the whole of it: a request in, an answer out. [`State`] is what every handler has; [`Answer`] and
 //! [`problem::Problem`] are the two ways in which one ends.
 
+pub mod authority;
 pub mod discovery;
 pub mod edge;
 pub mod extract;
