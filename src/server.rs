@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use url::Url;
 
+use crate::api::authority::Authorities;
 use crate::api::edge::Access;
 use crate::api::{ApiSettings, Face};
 use crate::cluster::{self, Given, ListenUrl, Source, Start};
@@ -170,7 +171,8 @@ fn api_settings(settings: &Settings, addresses: &[SocketAddr]) -> ApiSettings {
     let min_lease_seconds = u64::try_from(min_lease_seconds).unwrap_or(u64::MAX);
     let slow = settings.slow_request_threshold;
     let watch_progress = settings.watch_progress_notify_interval;
-    ApiSettings { access, slow, min_lease_seconds, watch_progress, ..ApiSettings::default() }
+    let election_timeout = settings.election_timeout;
+    ApiSettings { access, slow, min_lease_seconds, election_timeout, watch_progress, ..ApiSettings::default() }
 }
 
 fn retention(setting: AutoCompaction) -> Retention {
@@ -278,13 +280,14 @@ async fn serve(stream: TcpStream, face: Face, protocols: Arc<Protocols>, shutdow
         let answer = face.answer(request.map(Body::new));
         async { Ok::<_, Infallible>(answer.await) }
     });
-    let stream = TokioIo::new(stream);
     let ended = match protocol {
         Protocol::Http1 => {
+            let stream = TokioIo::new(stream);
             let connection = pin!(protocols.http1.serve_connection(stream, service).with_upgrades());
             until_drained(connection, http1::UpgradeableConnection::graceful_shutdown, &shutdown).await
         }
         Protocol::Http2 => {
+            let stream = TokioIo::new(Authorities::new(stream));
             // On the heap: the other protocol, which most speak, needs less room.
             let connection = Box::pin(protocols.http2.serve_connection(stream, service));
             until_drained(connection, http2::Connection::graceful_shutdown, &shutdown).await

@@ -104,6 +104,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ),
     ("serde_saphyr", &["src/cli/"]),
     ("sha1", &["src/node/"]),
+    ("sha2", &["src/machine/"]),
     ("similar", &["src/api/"]),
     ("slog", &["src/consensus/"]),
     ("thiserror", &["src/"]),

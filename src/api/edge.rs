@@ -22,7 +22,7 @@ use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
 
 use super::problem::{Code, Problem};
-use super::{Face, PREFERENCE_APPLIED, Route, VARDR_REVISION, discovery, v2, v3};
+use super::{Face, PREFERENCE_APPLIED, Route, VARDR_REVISION, authority, discovery, v2, v3};
 
 /// Smaller answers are not worth compressing.
 const COMPRESS_FROM_BYTES: u16 = 1024;
@@ -69,6 +69,7 @@ async fn compress(accepted: HeaderValue, response: Response) -> Response {
 /// Takes a request through all of that to who answers it, and the answer back.
 pub(super) async fn pass(face: Face, request: Request) -> Response {
     let start = Instant::now();
+    let request = authority::restored(request);
     let state = face.state();
     let _in_flight = state.metrics().http.enter();
     let access = &state.settings().access;

@@ -3,6 +3,7 @@
 //! [`Face`] is the whole of it: a request in, an answer out. [`State`] is what every handler has; [`Answer`] and
 //! [`problem::Problem`] are the two ways in which one ends.
 
+pub mod authority;
 pub mod discovery;
 pub mod edge;
 pub mod extract;
@@ -64,6 +65,8 @@ pub struct ApiSettings {
     pub slow: Option<Duration>,
     /// The shortest time to live of a lease on etcd's v3 API, in seconds: longer than an election takes.
     pub min_lease_seconds: u64,
+    /// The longest that an election may take to begin.
+    pub election_timeout: Duration,
     /// How often a watch on etcd's v3 API that asks for it says how far it has come.
     pub watch_progress: Duration,
 }
@@ -75,6 +78,7 @@ impl Default for ApiSettings {
             access: Access::default(),
             slow: None,
             min_lease_seconds: 2,
+            election_timeout: Duration::from_secs(1),
             watch_progress: Duration::from_mins(10),
         }
     }

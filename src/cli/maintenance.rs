@@ -112,7 +112,7 @@ async fn save(client: &Client, out: &Output, path: &Path, overwrite: bool) -> Ou
     describe(out, "saved", path, &head)
 }
 
-/// Checks a snapshot file, frame by frame, down to the digest at its end.
+/// Checks a snapshot file, frame by frame, down to the digest at its end, and the seal where `etcdctl` saved it.
 pub(crate) fn verify(out: &Output, path: &Path) -> Outcome<()> {
     let head = check(path, &mut |_| {})?;
     describe(out, "whole and undamaged:", path, &head)
@@ -122,7 +122,7 @@ pub(crate) fn verify(out: &Output, path: &Path) -> Outcome<()> {
 pub(super) fn check(path: &Path, progress: &mut dyn FnMut(u64)) -> Outcome<SnapshotHead> {
     let unreadable = |error: io::Error| Failure::io(path.display(), &error);
     let mut file = File::open(path).map_err(unreadable)?;
-    let mut check = SnapshotCheck::new();
+    let mut check = SnapshotCheck::of_file();
     let mut buffer = vec![0; READ_BYTES];
     loop {
         let length = file.read(&mut buffer).map_err(unreadable)?;

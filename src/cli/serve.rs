@@ -46,6 +46,7 @@ fn setting_argument(setting: &Setting) -> Arg {
     let default = if default.is_empty() { String::new() } else { format!(" [default: {default}]") };
     Arg::new(setting.name)
         .long(setting.name)
+        .aliases(setting.older_names())
         .value_name(setting.placeholder)
         .action(ArgAction::Append)
         .help(format!("{}{default}", setting.help))
@@ -77,7 +78,7 @@ fn with_double_dash(argument: OsString) -> OsString {
     let Some(name) = argument.to_str().and_then(|text| text.strip_prefix('-')) else { return argument };
     let name = name.split('=').next().unwrap_or(name);
     let known = name == "config-file"
-        || SETTINGS.iter().any(|setting| setting.name == name)
+        || SETTINGS.iter().any(|setting| setting.is_called(name))
         || IGNORED.iter().any(|ignored| ignored.name == name);
     if !known {
         return argument;
@@ -147,6 +148,14 @@ mod tests {
     fn the_last_value_counts_and_lists_are_joined() {
         let given = parse(&["--name", "a", "--name", "b", "--cors", "http://x", "--cors", "http://y,http://z"]);
         assert_eq!(given, BTreeMap::from([pair("name", "b"), pair("cors", "http://x,http://y,http://z")]));
+    }
+
+    #[test]
+    fn a_flag_has_the_name_that_older_versions_of_etcd_gave_it() {
+        let expected = BTreeMap::from([pair("watch-progress-notify-interval", "1s")]);
+        for dashes in ["-", "--"] {
+            assert_eq!(parse(&[&format!("{dashes}experimental-watch-progress-notify-interval=1s")]), expected);
+        }
     }
 
     #[test]

@@ -55,14 +55,16 @@ fn entry(setting: &Setting, defaults: &Settings) -> String {
         text if text.is_empty() => "none".to_owned(),
         text => format!("`{text}`"),
     };
+    let older = setting.older_names().map(|name| format!("- in older versions of etcd: `--{name}`, taken as well\n"));
     format!(
         "\n### `--{name} <{placeholder}>`\n\n{help}.\n\n- default: {default}\n- allowed: {allowed}\n- environment: \
-         `{variable}`, else `{etcd}`\n",
+         `{variable}`, else `{etcd}`\n{older}",
         name = setting.name,
         placeholder = setting.placeholder,
         help = setting.help,
         allowed = setting.allowed,
         variable = setting.variable(),
         etcd = setting.etcd_variable(),
+        older = older.collect::<String>(),
     )
 }

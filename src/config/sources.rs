@@ -94,7 +94,7 @@ pub fn load(
 }
 
 fn environment_value<'a>(setting: &Setting, environment: &'a Environment) -> Option<(String, &'a String)> {
-    [setting.variable(), setting.etcd_variable()].into_iter().find_map(|name| {
+    setting.variables().find_map(|name| {
         // An empty variable counts as not set, as in etcd.
         let text = environment.get(&name).filter(|text| !text.is_empty())?;
         Some((name, text))
@@ -200,7 +200,7 @@ fn file_entry(path: &Path, key: String, value: &toml::Value) -> Result<(String, 
     if IGNORED.iter().any(|ignored| ignored.name == key) {
         return Ok((key, String::new()));
     }
-    let Some(setting) = SETTINGS.iter().find(|setting| setting.name == key) else {
+    let Some(setting) = SETTINGS.iter().find(|setting| setting.is_called(&key)) else {
         let hint = SETTINGS
             .iter()
             .find(|setting| setting.name == key.replace('_', "-").to_ascii_lowercase())
@@ -215,7 +215,7 @@ fn file_entry(path: &Path, key: String, value: &toml::Value) -> Result<(String, 
         problem: format!("it is of the type {}", value.type_str()),
         allowed: setting.allowed.to_owned(),
     })?;
-    Ok((key, text))
+    Ok((setting.name.to_owned(), text))
 }
 
 fn toml_text(value: &toml::Value, is_list: bool) -> Option<String> {
@@ -268,6 +268,22 @@ mod tests {
         let settings = load(&map(&[]), &environment, None).unwrap().settings;
         assert_eq!(settings.name, "etcd");
         assert_eq!(settings.data_dir, Path::new("/b"));
+    }
+
+    #[test]
+    fn what_older_versions_of_etcd_call_a_setting_is_taken_for_it() {
+        let (older, seconds) = ("experimental-watch-progress-notify-interval", |loaded: Loaded| {
+            assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+            loaded.settings.watch_progress_notify_interval.as_secs()
+        });
+        let toml = file(&format!("{older} = '7s'"));
+        assert_eq!(seconds(load(&map(&[]), &map(&[]), Some(toml.path())).unwrap()), 7);
+        let variable = ("ETCD_EXPERIMENTAL_WATCH_PROGRESS_NOTIFY_INTERVAL", "8s");
+        assert_eq!(seconds(load(&map(&[]), &map(&[variable]), Some(toml.path())).unwrap()), 8);
+        let newer = ("ETCD_WATCH_PROGRESS_NOTIFY_INTERVAL", "9s");
+        assert_eq!(seconds(load(&map(&[]), &map(&[variable, newer]), None).unwrap()), 9);
+        let error = load(&map(&[]), &map(&[(variable.0, "no")]), None).unwrap_err().to_string();
+        assert!(error.contains(variable.0), "{error}");
     }
 
     #[test]

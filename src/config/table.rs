@@ -81,6 +81,24 @@ impl Setting {
     pub fn etcd_variable(&self) -> String {
         variable("ETCD", self.name)
     }
+
+    /// What older versions of etcd call it: taken as its name is.
+    pub fn older_names(&self) -> impl Iterator<Item = &'static str> + use<> {
+        let name = self.name;
+        RENAMED.iter().filter(move |(_, now)| *now == name).map(|(older, _)| *older)
+    }
+
+    /// The variables that it is read from, of which the first that is set counts.
+    pub(super) fn variables(&self) -> impl Iterator<Item = String> + use<> {
+        let older = self.older_names().map(|name| variable("ETCD", name));
+        [self.variable(), self.etcd_variable()].into_iter().chain(older)
+    }
+
+    /// Whether it is, or was, called so.
+    #[must_use]
+    pub fn is_called(&self, name: &str) -> bool {
+        self.name == name || self.older_names().any(|older| older == name)
+    }
 }
 
 /// A flag of etcd that is accepted, with a warning, and does nothing.
@@ -471,9 +489,11 @@ pub const SETTINGS: &[Setting] = &[
     },
 ];
 
+/// What older versions of etcd call a setting, and its name.
+const RENAMED: &[(&str, &str)] = &[("experimental-watch-progress-notify-interval", "watch-progress-notify-interval")];
+
 const V2_ALWAYS: &str = "nothing has to be switched on";
 const NO_TLS: &str = "TLS is not available";
-const RENAMED_PROGRESS: &str = "it is called --watch-progress-notify-interval, as in newer versions of etcd";
 const ONE_LOGGER: &str = "there is one logger; see --log-format and --log-level";
 
 const NO_PROXIES: &str = "a member that comes when the cluster is full says so and ends; there are no proxies";
@@ -484,7 +504,6 @@ pub const IGNORED: &[Ignored] = &[
     Ignored { name: "enable-grpc-gateway", is_switch: true, why: V2_ALWAYS },
     Ignored { name: "discovery-fallback", is_switch: false, why: NO_PROXIES },
     Ignored { name: "discovery-proxy", is_switch: false, why: "the discovery service is asked without a proxy" },
-    Ignored { name: "experimental-watch-progress-notify-interval", is_switch: false, why: RENAMED_PROGRESS },
     Ignored { name: "logger", is_switch: false, why: ONE_LOGGER },
     Ignored { name: "log-outputs", is_switch: false, why: "the log goes to standard error" },
     Ignored { name: "log-package-levels", is_switch: false, why: ONE_LOGGER },

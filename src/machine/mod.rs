@@ -20,6 +20,7 @@ mod number;
 mod patch;
 mod restore;
 mod rollback;
+mod seal;
 mod snapshot;
 mod tree;
 mod txn;
@@ -35,6 +36,7 @@ pub use digest::{content as content_digest, keys as keys_digest};
 pub use lease::{LeaseChange, all as leases, attached, find as find_lease};
 pub use restore::Restore;
 pub use rollback::{Pages, Restored, RollbackError, RollbackPlan, plan as plan_rollback};
+pub use seal::{SEAL_BYTES, padding, sealed};
 pub use snapshot::{SnapshotCheck, SnapshotError, SnapshotHead, SnapshotSource};
 
 use crate::model::codec::CodecError;

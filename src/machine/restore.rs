@@ -28,10 +28,22 @@ impl<E: Engine> Restore<E> {
     /// # Errors
     /// When the store holds anything.
     pub fn new(engine: E) -> Result<Self, SnapshotError> {
+        Self::checked(engine, SnapshotCheck::new())
+    }
+
+    /// As [`Restore::new`], from a file: the stream may be followed by a seal.
+    ///
+    /// # Errors
+    /// As with [`Restore::new`].
+    pub fn of_file(engine: E) -> Result<Self, SnapshotError> {
+        Self::checked(engine, SnapshotCheck::of_file())
+    }
+
+    fn checked(engine: E, check: SnapshotCheck) -> Result<Self, SnapshotError> {
         if let Some(keyspace) = first_in_use(&engine.snapshot())? {
             return Err(SnapshotError::NotEmpty { keyspace: keyspace.name() });
         }
-        Ok(Self { engine, check: SnapshotCheck::new(), leases: BTreeSet::new(), events: Vec::new() })
+        Ok(Self { engine, check, leases: BTreeSet::new(), events: Vec::new() })
     }
 
     /// Takes the next bytes of the stream, cut anywhere.

@@ -4,7 +4,8 @@
 //! little-endian, then that many bytes of a piece of the state. Each CRC goes on from the one before it, so that a frame
 //! lost, repeated or moved is seen; the last frame holds a digest of all that came before, so that a cut is seen.
 //! Records, deletions and events travel as such, never as the store's bytes: what members lay out differently comes
-//! out the same. Nothing of what compaction made invisible is in it. [`restore`](super::restore) takes a stream in.
+//! out the same. Nothing of what compaction made invisible is in it. [`restore`](super::restore) takes a stream in. A file
+//! may have a [`seal`](super::seal) behind the stream.
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use bytes::Bytes;
@@ -12,6 +13,7 @@ use thiserror::Error;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::clock::Clock;
+use super::seal::{Broken, SealCheck};
 use super::{auth, lease};
 use crate::model::{Event, Index, Key, KeyRange, KeyValue, Lease, Members, Revision, Role, Term, User, codec};
 use crate::mvcc::{ReadError, ReplayBudget, View};
@@ -297,13 +299,21 @@ pub struct SnapshotCheck {
     begun: bool,
     head: Option<SnapshotHead>,
     ended: bool,
+    /// Where a seal may follow the stream.
+    seal: Option<SealCheck>,
 }
 
 impl SnapshotCheck {
-    /// A check that has seen nothing yet.
+    /// A check that has seen nothing yet, of a stream that nothing follows.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The same, of a file: the stream may be followed by a seal, to which it is held then.
+    #[must_use]
+    pub fn of_file() -> Self {
+        Self { seal: Some(SealCheck::default()), ..Self::default() }
     }
 
     /// Takes the next bytes of the stream, cut anywhere.
@@ -319,11 +329,12 @@ impl SnapshotCheck {
     /// # Errors
     /// When the stream is not at its end.
     pub fn finish(self) -> Result<SnapshotHead, SnapshotError> {
-        let bytes = self.at + self.unread.len() as u64;
-        match self.head {
-            Some(head) if self.ended => Ok(head),
-            Some(_) | None => Err(SnapshotError::Truncated { bytes }),
-        }
+        let Self { unread, at, head, ended, seal, .. } = self;
+        let Some(head) = head.filter(|_| ended) else {
+            return Err(SnapshotError::Truncated { bytes: at + unread.len() as u64 });
+        };
+        seal.map_or(Ok(()), SealCheck::finish).map_err(|broken| unsealed(at, broken))?;
+        Ok(head)
     }
 
     /// The whole pieces up to where the stream has come.
@@ -334,28 +345,42 @@ impl SnapshotCheck {
         if !self.begun {
             let Some((magic, _)) = self.unread.split_first_chunk::<8>() else { return Ok(pieces) };
             check_magic(*magic)?;
-            self.hasher.update(magic);
-            self.begun = true;
             read = magic.len();
+            let magic = *magic;
+            self.digest(&magic);
+            self.begun = true;
         }
         let unread = std::mem::take(&mut self.unread);
-        while let Some(frame) = self.frame(unread.get(read..).unwrap_or_default(), read)? {
-            let (piece, length) = frame;
+        while !self.ended
+            && let Some((piece, length)) = self.frame(unread.get(read..).unwrap_or_default(), read)?
+        {
             pieces.push(piece);
             read += length;
         }
-        self.unread = unread.get(read..).unwrap_or_default().to_vec();
         self.at += read as u64;
+        match unread.get(read..).unwrap_or_default() {
+            [] => {}
+            rest if !self.ended => self.unread = rest.to_vec(),
+            rest => {
+                let broken = Broken::Damaged("something follows the end");
+                let read = self.seal.as_mut().map_or(Err(broken), |seal| seal.read_seal(rest));
+                read.map_err(|broken| unsealed(self.at, broken))?;
+            }
+        }
         Ok(pieces)
+    }
+
+    fn digest(&mut self, bytes: &[u8]) {
+        self.hasher.update(bytes);
+        if let Some(seal) = &mut self.seal {
+            seal.read(bytes);
+        }
     }
 
     /// The next frame's piece and length, if all of it is there; `offset` is how far it is into what is unread.
     fn frame(&mut self, unread: &[u8], offset: usize) -> Result<Option<(Piece, usize)>, SnapshotError> {
         let at = self.at + offset as u64;
         let damaged = |what: &str| SnapshotError::Damaged { at, what: what.to_owned() };
-        if self.ended && !unread.is_empty() {
-            return Err(damaged("something follows the end"));
-        }
         let Some((header, rest)) = unread.split_first_chunk::<FRAME_HEADER_BYTES>() else { return Ok(None) };
         let [a, b, c, d, crc @ ..] = *header;
         let length = u32::from_le_bytes([a, b, c, d]) as usize;
@@ -369,8 +394,8 @@ impl SnapshotCheck {
         }
         let piece = borsh::from_slice(body).map_err(|error| damaged(&error.to_string()))?;
         self.accept(&piece, &damaged)?;
-        self.hasher.update(header);
-        self.hasher.update(body);
+        self.digest(header);
+        self.digest(body);
         Ok(Some((piece, FRAME_HEADER_BYTES + length)))
     }
 
@@ -395,6 +420,14 @@ impl SnapshotCheck {
             | Piece::Answers(_) => {}
         }
         Ok(())
+    }
+}
+
+/// What is wrong with what follows a stream that ends at a byte.
+fn unsealed(at: u64, broken: Broken) -> SnapshotError {
+    match broken {
+        Broken::Truncated => SnapshotError::Truncated { bytes: at },
+        Broken::Damaged(what) => SnapshotError::Damaged { at, what: what.to_owned() },
     }
 }
 

@@ -197,6 +197,13 @@ impl NodeHandle {
         Watcher::register(&self.shared, filter, after)
     }
 
+    /// The revision up to which all watchers were offered what happened, and for each of these the one up to which it has taken
+    /// everything. They are looked at under one lock that every write takes: not too many at once.
+    #[must_use]
+    pub fn watched_through<'a>(&self, watchers: impl Iterator<Item = &'a Watcher>) -> (Revision, Vec<Revision>) {
+        Watcher::through(&self.shared, watchers)
+    }
+
     /// What is left of a lease by this member's clock; `None` when there is no such lease.
     #[must_use]
     pub fn lease_remaining(&self, id: LeaseId) -> Option<Ttl> {

@@ -92,7 +92,7 @@ fn fill(
     engine: &FjallEngine,
     members: &Members,
 ) -> Result<SnapshotHead, RestoreError> {
-    let mut restore = Restore::new(engine.clone())?;
+    let mut restore = Restore::of_file(engine.clone())?;
     for chunk in chunks {
         restore.push(&chunk?)?;
     }

@@ -102,11 +102,15 @@ impl Watcher {
         self.shared.hub.0.lock().hub.take(self.id, max_bytes)
     }
 
-    /// Lets a watcher that lags go on: gives a state to bring itself up to, as when it was registered.
-    #[must_use]
-    pub fn rejoin(&self) -> Arc<Published> {
+    /// Lets a watcher that lags go on: it has to bring itself up to the newest state, as when it was registered.
+    pub fn rejoin(&self) {
         self.shared.hub.0.lock().hub.rejoin(self.id);
-        self.shared.published()
+    }
+
+    /// The hub's revision, and the one up to which each watcher has taken everything. Under one lock.
+    pub(super) fn through<'a>(shared: &Shared, watchers: impl Iterator<Item = &'a Self>) -> (Revision, Vec<Revision>) {
+        let inner = shared.hub.0.lock();
+        (inner.hub.revision(), watchers.map(|watcher| inner.hub.through(watcher.id)).collect())
     }
 }
 

@@ -298,18 +298,20 @@ impl Reader {
     ///
     /// # Errors
     /// As [`Reader::get`].
-    pub fn leases(&self) -> Result<Vec<Lease>, Error> {
-        machine::leases(self.view().snapshot()).collect::<Result<_, _>>().map_err(|error| self.failed(error.into()))
+    pub async fn leases(&self) -> Result<Vec<Lease>, Error> {
+        self.run(false, |view| Ok(machine::leases(view.snapshot()).collect::<Result<_, _>>()?)).await
     }
 
     /// The keys that die with a lease, in order.
     ///
     /// # Errors
     /// As [`Reader::get`].
-    pub fn lease_keys(&self, id: LeaseId) -> Result<Vec<Key>, Error> {
-        let keys = machine::attached(self.view().snapshot(), id).map(|key| key.map(Key::new));
-        let keys: Result<Vec<Option<Key>>, _> = keys.collect();
-        keys.map(|keys| keys.into_iter().flatten().collect()).map_err(|error| self.failed(error.into()))
+    pub async fn lease_keys(&self, id: LeaseId) -> Result<Vec<Key>, Error> {
+        self.run(false, move |view| {
+            let keys = machine::attached(view.snapshot(), id).filter_map(|key| key.map(Key::new).transpose());
+            Ok(keys.collect::<Result<_, _>>()?)
+        })
+        .await
     }
 
     /// Runs a read here if it is short, else on a thread that may block.

@@ -1,6 +1,6 @@
 //! Leases: renewing, looking at, listing.
 
-use super::{Call, Consistency, Error, Service};
+use super::{Call, Consistency, Error, Reader, Service};
 use crate::model::{Command, Key, Lease, LeaseId, Outcome, Refusal, Revision, Ttl};
 
 /// A lease and what is left of it by this member's clock.
@@ -44,7 +44,7 @@ impl Service {
         self.0.node.lease_remaining(id)
     }
 
-    /// One lease with its keys.
+    /// One lease, without its keys.
     ///
     /// # Errors
     /// [`Refusal::LeaseNotFound`], and the errors of a read.
@@ -55,12 +55,30 @@ impl Service {
         id: LeaseId,
     ) -> Result<(Revision, LeaseState), Error> {
         let reader = self.reader(call, consistency).await?;
-        let revision = reader.revision();
-        let not_found = || Error::refused(Refusal::LeaseNotFound(id), revision);
+        Ok((reader.revision(), self.lease_in(&reader, id)?))
+    }
+
+    /// One lease with its keys, however many.
+    ///
+    /// # Errors
+    /// As [`Service::lease`].
+    pub async fn lease_with_keys(
+        &self,
+        call: &Call,
+        consistency: Consistency,
+        id: LeaseId,
+    ) -> Result<(Revision, LeaseState), Error> {
+        let reader = self.reader(call, consistency).await?;
+        let state = self.lease_in(&reader, id)?;
+        let keys = reader.lease_keys(id).await?;
+        Ok((reader.revision(), LeaseState { keys, ..state }))
+    }
+
+    fn lease_in(&self, reader: &Reader, id: LeaseId) -> Result<LeaseState, Error> {
+        let not_found = || Error::refused(Refusal::LeaseNotFound(id), reader.revision());
         let lease = reader.lease(id)?.ok_or_else(not_found)?;
-        let keys = reader.lease_keys(id)?;
         let remaining = self.lease_remaining(id).ok_or_else(not_found)?;
-        Ok((revision, LeaseState { lease, remaining, keys }))
+        Ok(LeaseState { lease, remaining, keys: Vec::new() })
     }
 
     /// All leases, in order of id, without their keys.
@@ -70,7 +88,8 @@ impl Service {
     pub async fn leases(&self, call: &Call, consistency: Consistency) -> Result<(Revision, Vec<LeaseState>), Error> {
         let reader = self.reader(call, consistency).await?;
         let leases = reader
-            .leases()?
+            .leases()
+            .await?
             .into_iter()
             .filter_map(|lease| {
                 let remaining = self.lease_remaining(lease.id)?;
@@ -78,5 +97,25 @@ impl Service {
             })
             .collect();
         Ok((reader.revision(), leases))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+    use crate::service::alone::{Alone, call};
+
+    #[tokio::test]
+    async fn what_may_be_long_is_read_away_from_the_worker_and_what_nobody_asked_for_is_not_read() {
+        let (alone, id) = (Alone::start(), LeaseId(7));
+        alone.write(Command::GrantLease { id, ttl: Ttl::from_secs(60) }).await;
+        let (service, call, now) = (&alone.service, &call(), Consistency::Serializable);
+        // What runs where it is called is there at the first look.
+        let (_, state) = service.lease(call, now, id).now_or_never().unwrap().unwrap();
+        assert_eq!((state.lease.id, state.keys), (id, Vec::new()));
+        assert!(service.lease_with_keys(call, now, id).now_or_never().is_none());
+        assert!(service.leases(call, now).now_or_never().is_none());
     }
 }

@@ -4,12 +4,13 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::{Call, Consistency, Done, Error, Service};
-use crate::machine::SnapshotSource;
+use super::{Call, Consistency, Done, Error, Reader, Service};
+use crate::machine::{SnapshotSource, padding, sealed};
 use crate::model::{ClusterId, Command, Index, MemberId, Revision, Term, Timestamp};
+use crate::storage::StorageError;
 use crate::storage::fjall::FjallSnapshot;
 
 /// How often free space is looked at.
@@ -80,51 +81,119 @@ impl SnapshotStream {
     }
 }
 
+/// The whole state at one moment as a sealed file: as [`SnapshotStream`], with what etcd's clients look for at the end.
+#[derive(Debug)]
+pub struct SnapshotFile {
+    /// The bytes of the file without the digest at its end, which is the last piece and has [`SEAL_BYTES`](crate::machine::SEAL_BYTES).
+    pub bytes: u64,
+    chunks: mpsc::Receiver<Result<Bytes, Error>>,
+}
+
+impl SnapshotFile {
+    /// The next piece; `None` after the last one, and earlier where a reader took too long for one. An error ends the file.
+    pub async fn next(&mut self) -> Option<Result<Bytes, Error>> {
+        self.chunks.recv().await
+    }
+}
+
 /// How many snapshots are given out at once: `503 overloaded` beyond. Each keeps what was superseded from being freed.
 static SNAPSHOTS: Semaphore = Semaphore::const_new(2);
+/// The pieces of a snapshot that wait for their reader.
+const SNAPSHOT_WAITING: usize = 2;
 /// How long a reader of a snapshot may take for one piece.
 const SNAPSHOT_PATIENCE: Duration = Duration::from_secs(30);
 
-/// Reads a state and sends it, on a thread that may block.
+/// Sends what is read of a state, on a thread that may block. A reader that takes longer than `patience` for a piece gets
+/// no more.
 fn send_snapshot(
-    source: &SnapshotSource<FjallSnapshot>,
+    read: impl Iterator<Item = Result<Bytes, StorageError>>,
     runtime: &Handle,
     chunks: &mpsc::Sender<Result<Bytes, Error>>,
+    patience: Duration,
 ) {
-    for chunk in source.chunks() {
-        let chunk = chunk.map_err(|error| Error::Storage(error.to_string().into()));
+    for chunk in read {
+        let chunk = chunk.map_err(|error| unreadable(&error));
         let failed = chunk.is_err();
-        let sent = runtime.block_on(chunks.send_timeout(chunk, SNAPSHOT_PATIENCE));
+        let sent = runtime.block_on(chunks.send_timeout(chunk, patience));
         if sent.is_err() || failed {
             return;
         }
     }
 }
 
+/// The bytes of a snapshot; `None` where nobody waits for them any more.
+fn measure(
+    source: &SnapshotSource<FjallSnapshot>,
+    is_given_up: impl Fn() -> bool,
+) -> Result<Option<u64>, StorageError> {
+    let mut bytes = 0;
+    for chunk in source.chunks() {
+        if is_given_up() {
+            return Ok(None);
+        }
+        bytes += chunk?.len() as u64;
+    }
+    Ok(Some(bytes))
+}
+
+fn unreadable(error: &StorageError) -> Error {
+    Error::Storage(error.to_string().into())
+}
+
 impl Service {
+    /// A state to make a snapshot of, and the leave to do so.
+    async fn snapshot_source(&self, call: &Call) -> Result<(SemaphorePermit<'static>, Reader), Error> {
+        let busy = Error::Overloaded("as many snapshots as allowed are being read; try again later");
+        let permit = SNAPSHOTS.try_acquire().map_err(|_| busy)?;
+        Ok((permit, self.reader(call, Consistency::Linearizable).await?))
+    }
+
     /// The whole state as a stream that says by itself whether it is whole.
     ///
     /// # Errors
     /// [`Error::Overloaded`] when as many as allowed are given out already, and the errors of a read.
     pub async fn snapshot(&self, call: &Call) -> Result<SnapshotStream, Error> {
-        let busy = Error::Overloaded("as many snapshots as allowed are being read; try again later");
-        let permit = SNAPSHOTS.try_acquire().map_err(|_| busy)?;
-        let reader = self.reader(call, Consistency::Linearizable).await?;
+        let (permit, reader) = self.snapshot_source(call).await?;
         let revision = reader.revision();
-        let (sender, chunks) = mpsc::channel(2);
+        let (sender, chunks) = mpsc::channel(SNAPSHOT_WAITING);
         let runtime = Handle::current();
         tokio::task::spawn_blocking(move || {
             let _permit = permit;
             match SnapshotSource::open(reader.into_snapshot()) {
-                Ok(source) => send_snapshot(&source, &runtime, &sender),
-                Err(error) => {
-                    let error = Error::Storage(error.to_string().into());
-                    // Nobody may be listening any more.
-                    let _ = sender.blocking_send(Err(error));
-                }
+                Ok(source) => send_snapshot(source.chunks(), &runtime, &sender, SNAPSHOT_PATIENCE),
+                // Nobody may be listening any more.
+                Err(error) => drop(sender.blocking_send(Err(unreadable(&error)))),
             }
         });
         Ok(SnapshotStream { revision, chunks })
+    }
+
+    /// The whole state as a sealed file. It is read twice, since etcd's clients are told beforehand how long it is.
+    ///
+    /// # Errors
+    /// As [`Service::snapshot`].
+    pub async fn snapshot_file(&self, call: &Call) -> Result<SnapshotFile, Error> {
+        let (permit, reader) = self.snapshot_source(call).await?;
+        let (sender, chunks) = mpsc::channel(SNAPSHOT_WAITING);
+        let (tell, told) = oneshot::channel();
+        let runtime = Handle::current();
+        tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            let opened = SnapshotSource::open(reader.into_snapshot());
+            let measured = opened.and_then(|source| Ok((measure(&source, || tell.is_closed())?, source)));
+            match measured {
+                Ok((Some(bytes), source)) => {
+                    if tell.send(Ok(bytes + padding(bytes) as u64)).is_ok() {
+                        send_snapshot(sealed(source.chunks()), &runtime, &sender, SNAPSHOT_PATIENCE);
+                    }
+                }
+                Ok((None, _)) => {}
+                Err(error) => drop(tell.send(Err(unreadable(&error)))),
+            }
+        });
+        let cut_off = |_| Error::Storage("a snapshot was cut off".into());
+        let bytes = told.await.map_err(cut_off)??;
+        Ok(SnapshotFile { bytes, chunks })
     }
 
     /// A digest of everything that can be read.
@@ -260,5 +329,28 @@ impl Service {
         }
         self.compact(&call, revision).await?;
         Ok(Some(revision))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_reader_that_takes_too_long_for_a_piece_gets_no_more() {
+        let (sender, mut chunks) = mpsc::channel(SNAPSHOT_WAITING);
+        let runtime = Handle::current();
+        let endless = std::iter::repeat_with(|| Ok(Bytes::from_static(b"x")));
+        let patience = Duration::from_millis(20);
+        let sending = tokio::task::spawn_blocking(move || send_snapshot(endless, &runtime, &sender, patience));
+        for _ in 0..10 {
+            assert!(chunks.recv().await.is_some());
+        }
+        tokio::time::timeout(Duration::from_secs(20), sending).await.expect("it waits for ever").unwrap();
+        let mut left = 0;
+        while chunks.recv().await.is_some() {
+            left += 1;
+        }
+        assert_eq!(left, SNAPSHOT_WAITING);
     }
 }

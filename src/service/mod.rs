@@ -3,6 +3,8 @@
 //! A dialect parses, calls a method here, and formats the answer; what may be done, within which bounds and by when
 //! is decided here alone.
 
+#[cfg(test)]
+mod alone;
 mod auth;
 mod cluster;
 mod discovery;
@@ -31,11 +33,11 @@ pub use guard::Limits;
 pub use health::{Check, Readiness};
 pub use kv::{Cursor, ListRequest, Listing, Reader};
 pub use lease::LeaseState;
-pub use maintenance::{Hash, KeysHash, Retention, SnapshotStream, Status};
+pub use maintenance::{Hash, KeysHash, Retention, SnapshotFile, SnapshotStream, Status};
 pub use queue::{Entered, Entry, Life, Observation, Observed, Place, Queue, QueueName};
 pub use tree::{ByKind, NodeCounts, NodeWatch, NodeWatchRequest, ShownNode, Tally};
 pub use watch::{OnCompacted, Start, WatchEvents, WatchItem, WatchRequest, WatchStream};
-pub use watches::Watches;
+pub use watches::{Told, Watches};
 
 use crate::model::{ClusterId, Command, Idempotency, Index, LeaseId, MemberId, Outcome, Reply, Revision, Term};
 use crate::node::{NodeHandle, Room};
@@ -156,6 +158,12 @@ impl Service {
     #[must_use]
     pub fn term(&self) -> Term {
         self.0.node.term()
+    }
+
+    /// Whether this member hears of a leader, or leads.
+    #[must_use]
+    pub fn has_leader(&self) -> bool {
+        self.0.node.leader().is_some()
     }
 
     /// Carries out a command.

@@ -1,11 +1,15 @@
 //! Following changes: present state, replay of the past, then live events, as one stream without a gap.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -19,6 +23,8 @@ use crate::watch::{Filter, Kinds, Piece};
 const STATE_PIECE: u64 = 256;
 /// Bytes in one piece of an initial state, roughly.
 const STATE_BYTES: usize = 256 * 1024;
+/// How long a state is kept for a reader of it; see [`HeldState`].
+const STATE_PATIENCE: Duration = Duration::from_secs(30);
 /// Bytes of events taken at once.
 const TAKE_BYTES: usize = 256 * 1024;
 /// How much of the past is read at once.
@@ -90,6 +96,12 @@ impl WatchItem {
             Self::State(_) | Self::Synced(_) | Self::Events(_) | Self::Progress(_) | Self::Reset => false,
         }
     }
+
+    /// Whether it ends within a revision, of which more is to come.
+    #[must_use]
+    pub fn is_amid_revision(&self) -> bool {
+        matches!(self, Self::Events(events) if events.is_amid_revision())
+    }
 }
 
 /// Changes, in order.
@@ -111,6 +123,14 @@ impl WatchEvents {
         match &self.0 {
             Source::Live(_) => None,
             Source::Replayed { state, .. } => Some(*state),
+        }
+    }
+
+    /// Whether they end within a revision. What was read from the store never does.
+    fn is_amid_revision(&self) -> bool {
+        match &self.0 {
+            Source::Live(pieces) => pieces.last().is_some_and(|piece| !piece.ends_revision()),
+            Source::Replayed { .. } => false,
         }
     }
 
@@ -158,16 +178,51 @@ enum Patience {
     Always,
 }
 
+/// A state that is given out page by page: for a while as it was kept, so that what is written meanwhile costs nothing, and
+/// after that as history still has it. A reader that stands still does not keep what was superseded from being freed.
+#[derive(Debug)]
+struct HeldState {
+    revision: Revision,
+    kept: Mutex<Option<Arc<Published>>>,
+}
+
+impl HeldState {
+    /// Keeps a state for [`STATE_PATIENCE`].
+    fn keep(state: Arc<Published>) -> Arc<Self> {
+        let held = Arc::new(Self { revision: state.revision(), kept: Mutex::new(Some(state)) });
+        let patient = Arc::downgrade(&held);
+        tokio::spawn(async move {
+            tokio::time::sleep(STATE_PATIENCE).await;
+            if let Some(held) = patient.upgrade() {
+                held.let_go();
+            }
+        });
+        held
+    }
+
+    fn let_go(&self) {
+        *self.kept.lock() = None;
+    }
+
+    /// Where the state can be read, and the past revision to read it at; `None` for the present.
+    fn place(&self, node: &NodeHandle) -> (Arc<Published>, Option<Revision>) {
+        match self.kept.lock().clone() {
+            Some(kept) => (kept, None),
+            None => (node.latest(), Some(self.revision)),
+        }
+    }
+}
+
 #[derive(Debug)]
 enum Phase {
-    /// Giving out the state of a view, from a key on.
+    /// Giving out a state, from a key on.
     State {
-        state: Arc<Published>,
+        state: Arc<HeldState>,
         from: Option<Bytes>,
     },
-    /// Giving out the events of a view after a revision.
+    /// Giving out the events of history after a revision. Each piece is read from the newest state: a reader that stands
+    /// still keeps nothing of the store, and what is compacted meanwhile is gone for it, too.
     Replay {
-        state: Arc<Published>,
         after: Revision,
     },
     Live,
@@ -204,7 +259,7 @@ impl Service {
             Start::Now => stream.watcher.skip_through(revision),
             Start::Initial => stream.begin_state(state),
             Start::After(after) if after >= revision => {}
-            Start::After(after) => stream.begin_replay(state, after),
+            Start::After(after) => stream.phase = Phase::Replay { after },
         }
         Ok(stream)
     }
@@ -314,20 +369,6 @@ impl WatchStream {
         }
     }
 
-    /// The revision up to which everything has been given out; `None` where something is left to give.
-    pub(super) fn through(&mut self) -> Option<Revision> {
-        if !self.ready.is_empty() || !matches!(self.phase, Phase::Live) {
-            return None;
-        }
-        match self.watcher.try_take(TAKE_BYTES) {
-            Delivery::Idle { through } => Some(through),
-            delivery @ (Delivery::Events(_) | Delivery::Lagging { .. } | Delivery::Cancelled) => {
-                self.deliver(delivery);
-                None
-            }
-        }
-    }
-
     /// Goes on from history, however slow its reader is.
     pub(super) fn with_patience(mut self) -> Self {
         self.patience = Patience::Always;
@@ -341,12 +382,7 @@ impl WatchStream {
 
     fn begin_state(&mut self, state: Arc<Published>) {
         self.watcher.skip_through(state.revision());
-        self.phase = Phase::State { state, from: None };
-    }
-
-    fn begin_replay(&mut self, state: Arc<Published>, after: Revision) {
-        self.watcher.skip_through(state.revision());
-        self.phase = Phase::Replay { state, after };
+        self.phase = Phase::State { state: HeldState::keep(state), from: None };
     }
 
     fn end(&mut self, item: WatchItem) {
@@ -356,8 +392,9 @@ impl WatchStream {
 
     fn give_state(&mut self) {
         let Phase::State { state, from } = &mut self.phase else { return };
-        let revision = state.revision();
-        match state_page(&state.view, &self.filter, self.children_of.as_ref(), from.clone()) {
+        let revision = state.revision;
+        let (place, at) = state.place(&self.node);
+        match state_page(&place.view, at, &self.filter, self.children_of.as_ref(), from.clone()) {
             Ok((items, rest)) => {
                 let done = rest.is_none();
                 *from = rest;
@@ -369,23 +406,28 @@ impl WatchStream {
                     self.phase = Phase::Live;
                 }
             }
+            Err(ReadError::Compacted { compacted, .. }) => self.compacted(compacted),
+            // So much was written meanwhile that the way back is too long.
+            Err(ReadError::TooManySteps { asked }) if self.on_compacted == OnCompacted::Reset => self.compacted(asked),
             Err(error) => self.end(WatchItem::Failed(Error::read(error, revision))),
         }
     }
 
     fn replay(&mut self) {
-        let Phase::Replay { state, after } = &mut self.phase else { return };
+        let Phase::Replay { after } = self.phase else { return };
+        let state = self.node.latest();
         let until = state.revision();
-        match state.view.events(&self.filter.range(), *after, REPLAY) {
+        match state.view.events(&self.filter.range(), after, REPLAY) {
             Ok(Replay { events, through }) => {
-                let done = through >= until;
-                *after = through;
                 let events: Vec<Event> = events.into_iter().filter(|event| self.filter.accepts(event)).collect();
                 if !events.is_empty() {
                     self.ready.push_back(WatchItem::Events(WatchEvents(Source::Replayed { events, state: until })));
                 }
-                if done {
+                if through >= until {
+                    self.watcher.skip_through(through);
                     self.phase = Phase::Live;
+                } else {
+                    self.phase = Phase::Replay { after: through };
                 }
             }
             Err(ReadError::Compacted { compacted, .. }) => self.compacted(compacted),
@@ -431,8 +473,8 @@ impl WatchStream {
             }
             // While it was being brought up to date, a stream had no chance to keep up.
             Delivery::Lagging { resume_after } if !self.caught_up || self.patience == Patience::Always => {
-                let state = self.watcher.rejoin();
-                self.begin_replay(state, resume_after);
+                self.watcher.rejoin();
+                self.phase = Phase::Replay { after: resume_after };
             }
             Delivery::Lagging { resume_after } => {
                 self.node.metrics().watch.lagging.inc();
@@ -455,19 +497,37 @@ impl WatchStream {
     }
 }
 
-/// Some of the present records that a filter selects, from a key on, and where the next ones begin.
+/// How far streams have come: the revision that all of what happened was handed out up to, and for each stream the one that it
+/// has given out everything up to. Of all at one moment.
+pub(super) fn how_far<'a>(
+    node: &NodeHandle,
+    streams: impl Iterator<Item = &'a WatchStream> + Clone,
+) -> (Revision, Vec<Revision>) {
+    let (now, taken) = node.watched_through(streams.clone().map(|stream| &stream.watcher));
+    let through = |(stream, taken): (&WatchStream, Revision)| match stream.phase {
+        _ if !stream.ready.is_empty() => Revision::ZERO,
+        Phase::State { .. } => Revision::ZERO,
+        Phase::Replay { after } => after,
+        Phase::Live | Phase::Ended => taken,
+    };
+    (now, streams.zip(taken).map(through).collect())
+}
+
+/// Some of the records that a filter selects, at a past revision or at present, from a key on, and where the next ones begin.
 fn state_page(
     view: &StoreView,
+    revision: Option<Revision>,
     filter: &Filter,
     children_of: Option<&Key>,
     from: Option<Bytes>,
 ) -> Result<(Vec<KeyValue>, Option<Bytes>), ReadError> {
     if let Some(directory) = children_of {
-        return level_page(view, directory, from);
+        return level_page(view, revision, directory, from);
     }
     let range = filter.range();
     let start = from.unwrap_or_else(|| range.start().clone());
-    let query = RangeQuery { limit: Some(STATE_PIECE), ..RangeQuery::all(KeyRange::new(start, range.end().cloned())) };
+    let range = KeyRange::new(start, range.end().cloned());
+    let query = RangeQuery { revision, limit: Some(STATE_PIECE), ..RangeQuery::all(range) };
     let page = view.page(&query, STATE_BYTES)?;
     Ok((page.items, page.rest.map(|rest| rest.start().clone())))
 }
@@ -475,6 +535,7 @@ fn state_page(
 /// As [`state_page`], of one level: the keys, and the markers that there are of its directories and of itself.
 fn level_page(
     view: &StoreView,
+    revision: Option<Revision>,
     directory: &Key,
     from: Option<Bytes>,
 ) -> Result<(Vec<KeyValue>, Option<Bytes>), ReadError> {
@@ -482,7 +543,7 @@ fn level_page(
     let query = ListQuery {
         directory: directory.bytes().clone(),
         from,
-        revision: None,
+        revision,
         limit: Some(STATE_PIECE),
         max_bytes: STATE_BYTES,
         keys_only: false,
@@ -491,7 +552,7 @@ fn level_page(
     let level = view.list(&query)?;
     let mut items = level.items;
     for key in level.directories.into_iter().chain(own) {
-        if let Some(record) = view.get(key.as_bytes(), None)? {
+        if let Some(record) = view.get(key.as_bytes(), revision)? {
             items.push(KeyValue { key, record });
         }
     }

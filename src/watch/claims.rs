@@ -321,6 +321,17 @@ impl World {
 
     /// Takes once; whether there was anything.
     fn take(&mut self, number: usize, max_bytes: usize, renew: bool) -> bool {
+        let took = self.take_some(number, max_bytes, renew);
+        if let Some(client) = self.clients.get(number) {
+            let through = self.hub.through(client.id);
+            assert!(client.replaying || through >= client.through, "what was taken does not count");
+            let taken = client.received.iter().filter(|event| event.revision <= through);
+            assert!(client.replaying || taken.eq(client.due(&self.store, through)), "not all was taken");
+        }
+        took
+    }
+
+    fn take_some(&mut self, number: usize, max_bytes: usize, renew: bool) -> bool {
         let Some(client) = self.clients.get_mut(number) else { return false };
         match self.hub.take(client.id, max_bytes) {
             Delivery::Events(pieces) => {

@@ -146,6 +146,13 @@ impl Hub {
         self.watchers.get_mut(&id).map_or(Delivery::Cancelled, |watcher| watcher.take(max_bytes, revision))
     }
 
+    /// The revision up to which a watcher has taken everything, revisions whole; 0 where there is no such watcher. One that
+    /// still has to be brought up to the hub's revision counts as where it was registered or rejoined.
+    #[must_use]
+    pub fn through(&self, id: WatcherId) -> Revision {
+        self.watchers.get(&id).map_or(Revision::ZERO, |watcher| watcher.through(self.revision))
+    }
+
     /// Removes a watcher and all that it holds. Nothing, when it is gone already.
     pub fn cancel(&mut self, id: WatcherId) {
         if let Some(watcher) = self.watchers.remove(&id) {

@@ -164,6 +164,18 @@ impl Watcher {
         }
     }
 
+    /// The revision up to which everything was taken. `hub` is the last revision published.
+    pub(super) fn through(&self, hub: Revision) -> Revision {
+        let waiting = self.queue.front().and_then(|run| run.events().first());
+        match (waiting, self.lagging) {
+            _ if self.joining.is_some() => self.after,
+            // Of this one, a part may have been taken.
+            (Some(event), _) => Revision(event.revision.get().saturating_sub(1)),
+            (None, Some(resume_after)) => resume_after,
+            (None, None) => self.after.max(hub),
+        }
+    }
+
     /// Takes events of one revision from the front of the queue, within a budget unless one must be taken.
     fn next_piece(&mut self, must: bool, budget: usize) -> Option<(Piece, usize)> {
         let run = self.queue.front_mut()?;

@@ -1,8 +1,10 @@
-//! etcd's own client, `etcdctl` as Debian has it: watching, locking and standing for election, as somebody at a terminal does.
+//! etcd's own client, `etcdctl` as Debian has it: watching, locking, standing for election and saving a snapshot, as somebody
+//! at a terminal does.
 
 use std::io::{BufRead as _, BufReader, Lines, Write as _};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
+use crate::snapshot::restore;
 use crate::support::http::Client;
 use crate::support::volume::not_run;
 use crate::support::{Server, until};
@@ -158,4 +160,38 @@ fn it_stands_for_election_and_follows_who_leads() {
     let [next, value] = <[String; 2]>::try_from(second.lines(2)).unwrap();
     assert!(next != key && value == "two");
     assert_eq!(follows.lines(2), [next.as_str(), "two"]);
+}
+
+#[test]
+fn it_names_an_endpoint_with_its_scheme_where_it_speaks_to_that_one_alone() {
+    if is_missing() {
+        return;
+    }
+    let server = Server::start();
+    run(&server, &["put", "a", "1"]);
+    let status = run(&server, &["endpoint", "status"]);
+    assert!(status.starts_with(&format!("{}, ", server.url())), "{status}");
+    let hash = run(&server, &["endpoint", "hashkv"]);
+    assert!(hash.starts_with(&format!("{}, ", server.url())), "{hash}");
+    run(&server, &["defrag"]);
+    run(&server, &["endpoint", "health"]);
+}
+
+#[test]
+fn it_saves_a_snapshot_that_is_restored_by_the_command() {
+    if is_missing() {
+        return;
+    }
+    let server = Server::start();
+    run(&server, &["put", "a", "1"]);
+    let dir = tempfile::tempdir().unwrap();
+    let (file, data_dir) = (dir.path().join("saved.db"), dir.path().join("data"));
+    let mut save = command(&server, &["snapshot", "save", file.to_str().unwrap()]);
+    assert!(save.status().unwrap().success());
+    restore(&file, &data_dir).unwrap();
+    let restored = Server::try_start_in(&data_dir, &[]).unwrap();
+    assert_eq!(run(&restored, &["get", "a"]), "a\n1\n");
+    // It is no database of bbolt's, and nothing that it says of one.
+    let status = command(&server, &["snapshot", "status", file.to_str().unwrap()]).output().unwrap();
+    assert!(!status.status.success());
 }

@@ -10,7 +10,7 @@ use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 
 use crate::support::http::Client;
-use crate::{bytes, get, pb, put, start, told, txn};
+use crate::{Told, V3, bytes, get, pb, put, start, told, txn};
 use pb::kv_client::KvClient;
 use pb::request_op::Request as Op;
 
@@ -40,15 +40,18 @@ async fn an_answer_may_be_larger_than_a_request() {
     assert_eq!(all.kvs.iter().map(|kv| kv.value.len()).sum::<usize>(), 6_000_000);
 }
 
+/// What is said of a method that is not there.
+async fn refused_at(v3: &V3, path: &'static str) -> Told {
+    let mut client = Grpc::new(v3.0.clone());
+    client.ready().await.unwrap();
+    let codec = tonic_prost::ProstCodec::<pb::RangeRequest, pb::RangeResponse>::default();
+    told(client.unary(Request::new(get("a")), path.parse().unwrap(), codec).await).unwrap_err()
+}
+
 #[tokio::test]
 async fn a_method_that_is_not_there_is_said_to_be_unknown() {
     let (_server, v3) = start();
-    let call = async |path: &'static str| {
-        let mut client = Grpc::new(v3.0.clone());
-        client.ready().await.unwrap();
-        let codec = tonic_prost::ProstCodec::<pb::RangeRequest, pb::RangeResponse>::default();
-        told(client.unary(Request::new(get("a")), path.parse().unwrap(), codec).await).unwrap_err()
-    };
+    let call = async |path| refused_at(&v3, path).await;
     let unimplemented = |text: &str| (Code::Unimplemented, text.to_owned());
     assert_eq!(call("/etcdserverpb.KV/Nope").await, unimplemented("unknown method Nope for service etcdserverpb.KV"));
     assert_eq!(call("/nope.Nope/Range").await, unimplemented("unknown service nope.Nope"));
@@ -82,7 +85,7 @@ async fn calls_are_counted_by_method_and_outcome() {
     let (server, v3) = start();
     v3.put("a", "1").await;
     v3.range(get("")).await.unwrap_err();
-    v3.maintenance().snapshot(pb::SnapshotRequest {}).await.unwrap_err();
+    refused_at(&v3, "/etcdserverpb.KV/Nope").await;
     let client = Client::new(server.address());
     let metrics = tokio::task::spawn_blocking(move || client.get("/metrics").text()).await.unwrap();
     let counted = |route: &str, class: &str| {

@@ -17,9 +17,11 @@ mod gateway_random;
 mod gateway_socket;
 mod gateway_streams;
 mod kv;
+mod leader;
 mod lease;
 mod maintenance;
 mod queue;
+mod snapshot;
 #[path = "../support/mod.rs"]
 mod support;
 mod txn;

@@ -239,6 +239,34 @@ async fn a_large_revision_comes_in_fragments_where_they_are_asked_for() {
 }
 
 #[tokio::test]
+async fn nothing_comes_between_the_fragments_of_a_revision() {
+    let (_server, v3) = start();
+    for number in 0..8 {
+        v3.put(&format!("k{number}"), &"v".repeat(700_000)).await;
+    }
+    let mut watching = Watching::of(&v3);
+    let count = 6;
+    for watch_id in 1..=count {
+        let request = pb::WatchCreateRequest { prev_kv: true, fragment: true, watch_id, ..of("k", "l") };
+        assert!(watching.create(request).await.created);
+    }
+    told(v3.kv().delete_range(pb::DeleteRangeRequest { prev_kv: false, ..delete("k", "l") }).await).unwrap();
+    let (mut amid, mut pieces, mut others, mut whole) = (None, 0, 0, 0);
+    while whole < count {
+        // There is always something else to say.
+        watching.ask(RequestUnion::CreateRequest(of("x", ""))).await;
+        watching.ask_progress().await;
+        let answer = watching.next().await;
+        assert!(amid.is_none_or(|amid| amid == answer.watch_id), "{amid:?}: {answer:?}");
+        amid = answer.fragment.then_some(answer.watch_id);
+        pieces += i64::from(answer.fragment);
+        others += i64::from(answer.events.is_empty());
+        whole += i64::from(!answer.fragment && !answer.events.is_empty());
+    }
+    assert!(pieces >= 3 * count && others > 0, "{pieces} fragments and {others} others");
+}
+
+#[tokio::test]
 async fn numbers_are_the_clients_or_the_lowest_free_one_and_never_given_twice() {
     let (_server, v3) = start();
     let mut watching = Watching::of(&v3);
@@ -338,31 +366,127 @@ async fn progress_is_told_on_request_once_all_watches_have_come_as_far() {
 }
 
 #[tokio::test]
-async fn progress_is_not_told_to_one_that_waits_for_the_future() {
+async fn progress_is_told_of_what_was_told_also_where_something_always_happens() {
     let (_server, v3) = start();
     let mut watching = Watching::of(&v3);
-    watching.create(pb::WatchCreateRequest { start_revision: 3, ..of("a", "") }).await;
+    watching.create(of("a", "")).await;
+    let writer = tokio::spawn({
+        let v3 = v3.clone();
+        async move {
+            loop {
+                v3.put("a", "1").await;
+            }
+        }
+    });
+    let (mut last, mut answered) = (1, 0);
     watching.ask_progress().await;
-    v3.put("b", "2").await;
-    v3.put("a", "3").await;
-    assert_eq!(watching.events().await, ["PUT a=3 @3"]);
-    watching.ask_progress().await;
-    let progress = watching.next().await;
-    assert_eq!((progress.watch_id, revision(progress.header)), (-1, 3));
+    while answered < 50 {
+        let answer = watching.next().await;
+        if answer.watch_id == -1 {
+            assert!(revision(answer.header) <= last, "it says to have told what it has not");
+            answered += 1;
+            watching.ask_progress().await;
+        }
+        last = answer.events.last().map_or(last, |event| event.kv.as_ref().unwrap().mod_revision);
+    }
+    assert!(!writer.is_finished());
+    writer.abort();
 }
 
 #[tokio::test]
-async fn progress_is_told_now_and_then_to_those_who_ask_for_it_and_hear_nothing_else() {
+async fn progress_is_not_told_where_one_waits_for_the_future() {
+    let (_server, v3) = start();
+    let mut watching = Watching::of(&v3);
+    watching.create(pb::WatchCreateRequest { start_revision: 4, ..of("a", "") }).await;
+    for value in ["2", "3"] {
+        watching.ask_progress().await;
+        // What is asked later is answered later.
+        assert!(watching.create(of("c", "")).await.created);
+        v3.put("b", value).await;
+    }
+    v3.put("a", "4").await;
+    assert_eq!(watching.events().await, ["PUT a=4 @4"]);
+    watching.ask_progress().await;
+    let progress = watching.next().await;
+    assert_eq!((progress.watch_id, revision(progress.header)), (-1, 4));
+}
+
+/// A stream on which progress is told often, to two watches of which the second hears of nothing else: so of what is told
+/// between two answers to it, all was told in one interval.
+async fn told_often(first: pb::WatchCreateRequest) -> (Server, V3, Watching) {
     let server = Server::with_flags(&["--watch-progress-notify-interval", "100ms"]);
     let v3 = V3::of(&server.url());
     let mut watching = Watching::of(&v3);
-    watching.create(of("a", "")).await;
-    watching.create(pb::WatchCreateRequest { progress_notify: true, ..of("b", "") }).await;
+    for request in [first, of("nothing", "")] {
+        watching.create(pb::WatchCreateRequest { progress_notify: true, ..request }).await;
+    }
+    (server, v3, watching)
+}
+
+#[tokio::test]
+async fn progress_is_told_now_and_then_to_those_who_ask_for_it_and_to_no_others() {
+    let (_server, v3, mut watching) = told_often(of("a", "")).await;
+    watching.ask(RequestUnion::CreateRequest(of("b", ""))).await;
     v3.put("c", "1").await;
+    let (mut told, mut quiet) = ([0; 2], 0);
+    while told.iter().any(|count| *count < 3) || quiet < 3 {
+        let answer = watching.next().await;
+        if answer.created {
+            continue;
+        }
+        assert_eq!((answer.events.len(), answer.canceled), (0, false));
+        told[usize::try_from(answer.watch_id).unwrap()] += 1;
+        quiet += i32::from(revision(answer.header) == 2);
+    }
+}
+
+#[tokio::test]
+async fn progress_is_not_told_now_and_then_to_one_that_has_heard_something_meanwhile() {
+    let (_server, v3, mut watching) = told_often(of("a", "")).await;
+    let writer = tokio::spawn(async move {
+        loop {
+            v3.put("a", "1").await;
+        }
+    });
+    let (mut heard, mut busy) = (false, 0);
+    while busy < 5 {
+        let answer = watching.next().await;
+        match (answer.watch_id, answer.events.is_empty()) {
+            (0, true) => assert!(!heard, "progress of one that is not quiet"),
+            (0, false) => heard = true,
+            (1, true) => busy += i32::from(std::mem::take(&mut heard)),
+            _ => panic!("{answer:?}"),
+        }
+    }
+    writer.abort();
+    // Once it is quiet, it is told again, and of nothing that it has not heard.
+    let mut last = 0;
     loop {
-        let progress = watching.next().await;
-        assert_eq!((progress.watch_id, progress.events.len(), progress.canceled), (1, 0, false));
-        if revision(progress.header) == 2 {
+        let answer = watching.next().await;
+        match answer.events.last() {
+            Some(event) => last = event.kv.as_ref().unwrap().mod_revision,
+            None if answer.watch_id == 0 => {
+                assert!(revision(answer.header) >= last);
+                break;
+            }
+            None => {}
+        }
+    }
+}
+
+#[tokio::test]
+async fn progress_is_not_told_now_and_then_below_the_first_revision_that_is_wanted() {
+    let (_server, v3, mut watching) = told_often(pb::WatchCreateRequest { start_revision: 4, ..of("a", "") }).await;
+    for _ in 0..4 {
+        assert_eq!(watching.next().await.watch_id, 1, "the store is at revision 1");
+    }
+    for _ in 0..3 {
+        v3.put("c", "1").await;
+    }
+    loop {
+        let answer = watching.next().await;
+        assert!(answer.watch_id == 1 || revision(answer.header) >= 4, "{answer:?}");
+        if answer.watch_id == 0 {
             break;
         }
     }

@@ -168,7 +168,7 @@ async fn get(api: &State, parts: &Parts) -> Result<Answer, Problem> {
     let id = named(segment(parts))?;
     let query: LookQuery = query(parts.uri.query())?;
     let call = api.call(query.timeout)?;
-    let (revision, state) = api.service().lease(&call, query.consistency.unwrap_or_default(), id).await?;
+    let (revision, state) = api.service().lease_with_keys(&call, query.consistency.unwrap_or_default(), id).await?;
     let mut out = Vec::with_capacity(128);
     lease_json(&mut out, &state.lease, state.remaining, Some(&state.keys));
     Ok(Answer::json(revision, out))

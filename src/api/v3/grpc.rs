@@ -17,7 +17,7 @@ use super::pb::lock::lock_server::Lock;
 use super::pb::maintenance_server::Maintenance;
 use super::pb::watch_server::Watch;
 use super::pb::{election, lock};
-use super::{auth, cluster, health, kv, lease, maintenance, methods, pb, queue, txn, watch};
+use super::{auth, cluster, health, kv, leader, lease, maintenance, pb, queue, txn, watch};
 use crate::api::State;
 
 type Answer<T> = Result<Response<T>, Status>;
@@ -66,8 +66,9 @@ impl Watch for Grpc {
     type WatchStream = Answers<pb::WatchResponse>;
 
     async fn watch(&self, request: Request<Streaming<pb::WatchRequest>>) -> Answer<Self::WatchStream> {
+        let is_led = leader::is_wanted(request.metadata().as_ref());
         let answers = watch::watch(self.0.clone(), request.into_inner());
-        Ok(Response::new(Box::pin(answers)))
+        Ok(Response::new(Box::pin(leader::while_led(&self.0, is_led, answers))))
     }
 }
 
@@ -89,8 +90,9 @@ impl Lease for Grpc {
         &self,
         request: Request<Streaming<pb::LeaseKeepAliveRequest>>,
     ) -> Answer<Self::LeaseKeepAliveStream> {
+        let is_led = leader::is_wanted(request.metadata().as_ref());
         let answers = lease::keep_alive(self.0.clone(), request.into_inner());
-        Ok(Response::new(Box::pin(answers)))
+        Ok(Response::new(Box::pin(leader::while_led(&self.0, is_led, answers))))
     }
 
     async fn lease_time_to_live(
@@ -162,9 +164,10 @@ impl Maintenance for Grpc {
     type SnapshotStream = Answers<pb::SnapshotResponse>;
 
     async fn snapshot(&self, request: Request<pb::SnapshotRequest>) -> Answer<Self::SnapshotStream> {
-        // Not among the methods that are served, so that no request comes here.
-        let _ = request;
-        Err(methods::unknown("/etcdserverpb.Maintenance/Snapshot"))
+        let is_led = leader::is_wanted(request.metadata().as_ref());
+        let (ask, _) = taken(request);
+        let answers = maintenance::snapshot(&self.0, &ask).await?;
+        Ok(Response::new(Box::pin(leader::while_led(&self.0, is_led, answers))))
     }
 
     async fn move_leader(&self, request: Request<pb::MoveLeaderRequest>) -> Answer<pb::MoveLeaderResponse> {
@@ -210,9 +213,10 @@ impl Election for Grpc {
     type ObserveStream = Answers<election::LeaderResponse>;
 
     async fn observe(&self, request: Request<election::LeaderRequest>) -> Answer<Self::ObserveStream> {
+        let is_led = leader::is_wanted(request.metadata().as_ref());
         let (ask, request) = taken(request);
         let answers = queue::observe(self.0.clone(), &ask, request).await?;
-        Ok(Response::new(Box::pin(answers)))
+        Ok(Response::new(Box::pin(leader::while_led(&self.0, is_led, answers))))
     }
 
     async fn resign(&self, request: Request<election::ResignRequest>) -> Answer<election::ResignResponse> {

@@ -123,13 +123,19 @@ pub(super) async fn time_to_live(
     ask: &Ask,
     request: pb::LeaseTimeToLiveRequest,
 ) -> Result<pb::LeaseTimeToLiveResponse, Status> {
-    match api.service().lease(&ask.call, Consistency::Linearizable, lease_id(request.id)).await {
+    let (id, current) = (lease_id(request.id), Consistency::Linearizable);
+    let found = if request.keys {
+        api.service().lease_with_keys(&ask.call, current, id).await
+    } else {
+        api.service().lease(&ask.call, current, id).await
+    };
+    match found {
         Ok((revision, found)) => Ok(pb::LeaseTimeToLiveResponse {
             header: Some(header(api, revision)),
             id: request.id,
             ttl: whole_seconds(found.remaining),
             granted_ttl: whole_seconds(found.lease.ttl),
-            keys: if request.keys { found.keys.iter().map(|key| key.bytes().clone()).collect() } else { Vec::new() },
+            keys: found.keys.iter().map(|key| key.bytes().clone()).collect(),
         }),
         Err(Error::Refused { refusal, revision }) if matches!(*refusal, Refusal::LeaseNotFound(_)) => {
             let header = Some(header(api, revision));

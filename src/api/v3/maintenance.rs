@@ -1,5 +1,7 @@
-//! Looking after members: status, alarms, hashes, who leads.
+//! Looking after members: status, alarms, hashes, snapshots, who leads.
 
+use bytes::Bytes;
+use futures_util::{Stream, stream};
 use tonic::Status;
 
 use super::ask::Ask;
@@ -12,6 +14,7 @@ use crate::api::State;
 use crate::api::health::ETCD_VERSION;
 use crate::model::{MemberId, Revision};
 use crate::node::Room;
+use crate::service::SnapshotFile;
 
 /// How the member that answers is.
 pub(super) fn status(api: &State) -> pb::StatusResponse {
@@ -79,6 +82,57 @@ pub(super) async fn hash_kv(api: &State, ask: &Ask, request: pb::HashKvRequest) 
         compact_revision: if hash.compacted == Revision::ZERO { -1 } else { signed(hash.compacted.get()) },
         hash_revision: signed(hash.hashed.get()),
     })
+}
+
+/// The most of a snapshot in one message, in bytes, as about in etcd.
+const SNAPSHOT_PIECE_BYTES: usize = 64 * 1024;
+/// Why a snapshot ends early where its client stands still.
+const SNAPSHOT_NOT_READ: &str = "the client took too long to read a piece of the snapshot";
+
+/// The whole state as a file that `vardr snapshot restore` takes, in pieces, with the digest that etcd's clients look for
+/// in the last one.
+pub(super) async fn snapshot(
+    api: &State,
+    ask: &Ask,
+) -> Result<impl Stream<Item = Result<pb::SnapshotResponse, Status>> + Send + use<>, Status> {
+    let file = api.service().snapshot_file(&ask.call).await.map_err(|error| ask.failed(error))?;
+    let stopping = Box::pin(api.service().shutdown_signal());
+    let sending = Sending { left: file.bytes, file, chunk: Bytes::new(), ended: false, ask: ask.clone() };
+    Ok(stream::unfold(Some((sending, stopping)), |state| async move {
+        let (mut sending, mut stopping) = state?;
+        let piece = tokio::select! {
+            () = &mut stopping => Err(Known::Stopped.into()),
+            piece = sending.next() => piece,
+        };
+        let rest = piece.is_ok().then_some((sending, stopping));
+        piece.transpose().map(|piece| (piece, rest))
+    }))
+}
+
+/// A snapshot on its way.
+struct Sending {
+    file: SnapshotFile,
+    chunk: Bytes,
+    /// What is to come before the digest.
+    left: u64,
+    ended: bool,
+    ask: Ask,
+}
+
+impl Sending {
+    async fn next(&mut self) -> Result<Option<pb::SnapshotResponse>, Status> {
+        if self.chunk.is_empty() {
+            if self.ended {
+                return Ok(None);
+            }
+            let chunk = self.file.next().await.ok_or_else(|| Status::aborted(SNAPSHOT_NOT_READ))?;
+            self.chunk = chunk.map_err(|error| self.ask.failed(error))?;
+            self.ended = self.left == 0;
+        }
+        let blob = self.chunk.split_to(self.chunk.len().min(SNAPSHOT_PIECE_BYTES));
+        self.left = self.left.saturating_sub(blob.len() as u64);
+        Ok(Some(pb::SnapshotResponse { remaining_bytes: self.left, blob, ..Default::default() }))
+    }
 }
 
 /// 32 bits of a digest, all as good as each other.

@@ -51,6 +51,7 @@ const METHODS: &[(Home, &str)] = &[
     (Home::Maintenance, "/etcdserverpb.Maintenance/Defragment"),
     (Home::Maintenance, "/etcdserverpb.Maintenance/Hash"),
     (Home::Maintenance, "/etcdserverpb.Maintenance/HashKV"),
+    (Home::Maintenance, "/etcdserverpb.Maintenance/Snapshot"),
     (Home::Maintenance, "/etcdserverpb.Maintenance/MoveLeader"),
     (Home::Maintenance, "/etcdserverpb.Maintenance/Downgrade"),
     (Home::Lock, "/v3lockpb.Lock/Lock"),

@@ -14,6 +14,7 @@ mod gateway;
 mod grpc;
 mod health;
 mod kv;
+mod leader;
 mod lease;
 mod maintenance;
 mod methods;
@@ -28,6 +29,7 @@ use axum::extract::Request;
 use axum::response::Response;
 use http::header::{CONTENT_TYPE, ORIGIN};
 use http::{HeaderMap, Method as HttpMethod, Version};
+use tonic::Status;
 use tower::Service as _;
 
 pub(crate) use gateway::{Path, answer as answer_json, is_addressed, pattern};
@@ -35,6 +37,7 @@ pub(crate) use methods::Method;
 
 use super::State;
 use body::Bounded;
+use errors::Known;
 use grpc::Grpc;
 use methods::Home;
 use pb::auth_server::AuthServer;
@@ -124,6 +127,9 @@ impl Services {
     }
 
     async fn carry_out(&self, home: Home, request: Request) -> Response {
+        if leader::is_wanted(request.headers()) && !self.state.service().has_leader() {
+            return Status::from(Known::NoLeader).into_http();
+        }
         let limit = self.state.service().limits().max_request_bytes.saturating_add(OVERHEAD_BYTES);
         let request = request.map(|body| Bounded::new(body, limit));
         let answered = match home {

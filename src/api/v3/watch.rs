@@ -2,7 +2,8 @@
 //!
 //! A stream is one task, which waits for its reader before it does anything more. What happens meanwhile waits in the hub
 //! within its bound, and beyond that a watch goes on from history: nothing is left out, however slow the reader is,
-//! unless history was compacted.
+//! unless history was compacted. An answer has whole revisions, as in etcd, however large; so at most one revision of a
+//! stream is put together at a time, and nothing else is said between the fragments of one.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -23,7 +24,7 @@ use super::pb::watch_request::RequestUnion;
 use crate::api::State;
 use crate::model::limits::MAX_STREAM_WATCHES;
 use crate::model::{Event, EventKind, KeyRange, Revision};
-use crate::service::{Error, OnCompacted, Start, WatchEvents, WatchItem, WatchRequest, Watches};
+use crate::service::{Error, OnCompacted, Start, Told, WatchEvents, WatchItem, WatchRequest, Watches};
 
 /// The number in an answer that is about no one watch.
 const NO_WATCH: i64 = -1;
@@ -46,12 +47,15 @@ where
     stream::unfold(Some((watching, Some(requests), stopping)), |state| async move {
         let (mut watching, mut requests, mut stopping) = state?;
         loop {
-            if let Some(answer) = watching.next_answer() {
+            if let Some(answer) = watching.answers.pop_front() {
                 return Some((Ok(answer), Some((watching, requests, stopping))));
             }
+            // The rest of a revision that has begun is at hand, and comes before anything else: a client that puts fragments
+            // together loses those that others come in between of.
+            let amid = watching.watches.is_amid_revision();
             tokio::select! {
                 () = &mut stopping => return Some((Err(Known::Stopped.into()), None)),
-                request = next(&mut requests) => match request {
+                request = next(&mut requests), if !amid => match request {
                     Some(Ok(request)) => {
                         if let Err(status) = watching.carry_out(request) {
                             return Some((Err(status), None));
@@ -60,12 +64,12 @@ where
                     Some(Err(status)) => return Some((Err(status), None)),
                     None => requests = None,
                 },
-                (id, item) = watching.watches.next() => {
-                    if let Err(status) = watching.tell(id, &item) {
+                told = watching.watches.next() => {
+                    if let Err(status) = watching.tell(told) {
                         return Some((Err(status), None));
                     }
                 }
-                _ = watching.ticks.tick() => watching.report_progress(),
+                _ = watching.ticks.tick(), if !amid => watching.report_progress(),
             }
         }
     })
@@ -88,8 +92,6 @@ struct Terms {
     fragment: bool,
     /// Whether to say how far the watch has come, and whether nothing else was said since the last time.
     progress: Option<bool>,
-    /// Events of a revision of which more are to come.
-    begun: Vec<pb::Event>,
 }
 
 /// A stream.
@@ -100,8 +102,8 @@ struct Watching {
     /// The lowest number that may be given to a watch whose client names none.
     next_id: i64,
     answers: VecDeque<pb::WatchResponse>,
-    /// How many times the client wants to know how far all watches have come.
-    progress_wanted: u64,
+    /// Events of a revision of which more are to come: of one watch, since no other is looked at meanwhile.
+    begun: Vec<pb::Event>,
     ticks: Interval,
 }
 
@@ -111,14 +113,7 @@ impl Watching {
         let mut ticks = interval_at(Instant::now() + every, every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let watches = api.service().watches();
-        Self { api, watches, terms: BTreeMap::new(), next_id: 0, answers: VecDeque::new(), progress_wanted: 0, ticks }
-    }
-
-    fn next_answer(&mut self) -> Option<pb::WatchResponse> {
-        if self.answers.is_empty() && self.progress_wanted > 0 {
-            self.report_all();
-        }
-        self.answers.pop_front()
+        Self { api, watches, terms: BTreeMap::new(), next_id: 0, answers: VecDeque::new(), begun: Vec::new(), ticks }
     }
 
     fn carry_out(&mut self, request: pb::WatchRequest) -> Result<(), Status> {
@@ -129,7 +124,7 @@ impl Watching {
                 Ok(())
             }
             Some(RequestUnion::ProgressRequest(pb::WatchProgressRequest {})) => {
-                self.progress_wanted += 1;
+                self.watches.ask_progress();
                 Ok(())
             }
             None => Ok(()),
@@ -165,7 +160,6 @@ impl Watching {
             prev_kv: request.prev_kv,
             fragment: request.fragment,
             progress: request.progress_notify.then_some(true),
-            begun: Vec::new(),
         };
         self.terms.insert(id, terms);
         let header = Some(header(&self.api, revision));
@@ -204,11 +198,18 @@ impl Watching {
         }
     }
 
-    /// Says what a watch has given. An error ends the stream.
-    fn tell(&mut self, id: i64, item: &WatchItem) -> Result<(), Status> {
+    /// Says what has come of the watches. An error ends the stream.
+    fn tell(&mut self, told: Told<i64>) -> Result<(), Status> {
+        let (id, item) = match told {
+            Told::Item(id, item) => (id, item),
+            Told::Through(through) => {
+                self.tell_all_through(through);
+                return Ok(());
+            }
+        };
         match item {
             WatchItem::Events(events) => {
-                self.tell_events(id, events);
+                self.tell_events(id, &events);
                 Ok(())
             }
             WatchItem::Compacted { compact_revision } => {
@@ -222,64 +223,92 @@ impl Watching {
                 });
                 Ok(())
             }
-            WatchItem::Failed(error) => Err(failed(error.clone())),
+            WatchItem::Failed(error) => Err(failed(error)),
             // Nobody asked for a state, and no watch is told that it lags.
             WatchItem::Closed | WatchItem::Lagging { .. } => Err(Known::Stopped.into()),
             WatchItem::State(_) | WatchItem::Synced(_) | WatchItem::Progress(_) | WatchItem::Reset => Ok(()),
         }
     }
 
-    /// Says all events of the revisions that are whole.
+    /// Says all events of the revisions that are whole, and fragments of the one that is not where they are asked for.
     fn tell_events(&mut self, id: i64, events: &WatchEvents) {
         let Some(terms) = self.terms.get_mut(&id) else { return };
-        let mut whole = None;
-        for (event, ends_revision) in events.iter() {
-            terms.begun.push(shown(event, terms.prev_kv));
-            if ends_revision {
-                whole = Some((terms.begun.len(), event.revision));
-            }
-        }
-        let Some((count, last)) = whole else { return };
-        let rest = terms.begun.split_off(count);
-        let whole = std::mem::replace(&mut terms.begun, rest);
         if let Some(quiet) = &mut terms.progress {
             *quiet = false;
         }
-        let fragment = terms.fragment;
+        let (prev_kv, fragment) = (terms.prev_kv, terms.fragment);
         // Of what was read from the store, the revision is that of the store, as in etcd.
-        let revision = events.state().map_or(last, |state| state.max(last));
-        let header = Some(header(&self.api, revision));
-        let answer = pb::WatchResponse { header, watch_id: id, events: whole, ..Default::default() };
-        let limit = self.api.service().limits().max_request_bytes.saturating_add(OVERHEAD_BYTES);
+        let shown_at = |last: Revision| events.state().map_or(last, |state| state.max(last));
+        // A revision of which fragments may have been said ends in an answer of its own.
+        let mut apart = fragment && !self.begun.is_empty();
+        let (mut whole, mut last) = (None, Revision::ZERO);
+        for (event, ends_revision) in events.iter() {
+            self.begun.push(shown(event, prev_kv));
+            last = event.revision;
+            if ends_revision {
+                whole = Some((self.begun.len(), shown_at(last)));
+                if std::mem::take(&mut apart) {
+                    self.say(id, whole.take(), fragment);
+                }
+            }
+        }
+        self.say(id, whole, fragment);
+        if fragment && !self.begun.is_empty() {
+            self.say_fragments(id, shown_at(last));
+        }
+    }
+
+    /// Says so many of the events that have begun, all of whole revisions up to this one.
+    fn say(&mut self, id: i64, whole: Option<(usize, Revision)>, fragment: bool) {
+        let Some((count, revision)) = whole else { return };
+        let rest = self.begun.split_off(count);
+        let events = std::mem::replace(&mut self.begun, rest);
+        let answer = self.answer(id, revision, events);
         if fragment {
-            self.answers.extend(fragments(answer, limit));
+            self.answers.extend(fragments(answer, self.fragment_bytes()));
         } else {
             self.answers.push_back(answer);
         }
     }
 
+    /// Says of a revision that goes on what fills fragments.
+    fn say_fragments(&mut self, id: i64, revision: Revision) {
+        let events = std::mem::take(&mut self.begun);
+        let mut pieces = fragments(self.answer(id, revision, events), self.fragment_bytes());
+        self.begun = pieces.pop().map_or_else(Vec::new, |rest| rest.events);
+        self.answers.extend(pieces);
+    }
+
+    fn answer(&self, id: i64, revision: Revision, events: Vec<pb::Event>) -> pb::WatchResponse {
+        let header = Some(header(&self.api, revision));
+        pb::WatchResponse { header, watch_id: id, events, ..Default::default() }
+    }
+
+    /// The bytes that a fragment has less than, where its events allow that.
+    fn fragment_bytes(&self) -> usize {
+        self.api.service().limits().max_request_bytes.saturating_add(OVERHEAD_BYTES)
+    }
+
     /// Says of each watch that asked for it, and of which nothing was said for a while, how far it has come.
     fn report_progress(&mut self) {
+        let mut quiet = Vec::new();
         for (id, terms) in &mut self.terms {
-            let Some(quiet) = &mut terms.progress else { continue };
-            if std::mem::replace(quiet, true)
-                && let Some(through) = self.watches.through(*id).filter(|through| *through >= terms.start)
-            {
+            if terms.progress.as_mut().is_some_and(|progress| std::mem::replace(progress, true)) {
+                quiet.push(*id);
+            }
+        }
+        for (id, through) in self.watches.through(&quiet) {
+            if self.terms.get(&id).is_some_and(|terms| through >= terms.start) {
                 let header = Some(header(&self.api, through));
-                self.answers.push_back(pb::WatchResponse { header, watch_id: *id, ..Default::default() });
+                self.answers.push_back(pb::WatchResponse { header, watch_id: id, ..Default::default() });
             }
         }
     }
 
-    /// Says how far all watches have come, once nothing is left to say of any.
-    fn report_all(&mut self) {
-        let Some(through) = self.watches.all_through() else { return };
-        let asked = std::mem::take(&mut self.progress_wanted);
+    /// Says how far all watches have come.
+    fn tell_all_through(&mut self, through: Revision) {
         // A client takes what it is told for the revision to go on from: not one before the first that it wants.
-        if self.terms.values().any(|terms| through < terms.start) {
-            return;
-        }
-        for _ in 0..asked {
+        if self.terms.values().all(|terms| through >= terms.start) {
             let header = Some(header(&self.api, through));
             self.answers.push_back(pb::WatchResponse { header, watch_id: NO_WATCH, ..Default::default() });
         }

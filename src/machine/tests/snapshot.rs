@@ -1,7 +1,11 @@
 //! Claims about snapshots, restore and digests.
 
+use bytes::Bytes;
+
 use super::bed::*;
-use crate::machine::{Fault, Restore, SnapshotCheck, SnapshotError, SnapshotSource, StateMachine};
+use crate::machine::{
+    Fault, Restore, SEAL_BYTES, SnapshotCheck, SnapshotError, SnapshotSource, StateMachine, padding, sealed,
+};
 use crate::model::{Command, DeleteTarget, KeyRange, Revision};
 use crate::mvcc::{Progress, ReplayBudget};
 use crate::storage::memory::MemoryEngine;
@@ -127,6 +131,75 @@ fn every_flipped_bit_is_refused() {
         let mut damaged = bytes.clone();
         damaged[at / 8] ^= 1 << (at % 8);
         refused(&damaged);
+    }
+}
+
+/// A snapshot in a file, sealed, and how many bytes of it are the snapshot's.
+fn file(bytes: &[u8]) -> Vec<u8> {
+    let chunks = bytes.chunks(1000).map(|chunk| Ok::<_, ()>(Bytes::copy_from_slice(chunk)));
+    sealed(chunks).flat_map(|chunk| chunk.unwrap().to_vec()).collect()
+}
+
+fn check_file(bytes: &[u8], piece: usize) -> Result<u64, SnapshotError> {
+    let mut check = SnapshotCheck::of_file();
+    for bytes in bytes.chunks(piece) {
+        check.push(bytes)?;
+    }
+    check.finish().map(|head| head.revision.get())
+}
+
+/// Snapshots of every length from one that fills blocks of 512 bytes to the next.
+fn lengths() -> Vec<Vec<u8>> {
+    let of = |length: usize| {
+        let mut bed = Bed::new();
+        bed.ok(put("/a", &"v".repeat(length)));
+        stream(&bed)
+    };
+    // A value is in the record and in the event.
+    let all: Vec<_> = (0..=256).map(of).collect();
+    let has = |zeros: usize| all.iter().any(|bytes| padding(bytes.len() as u64) == zeros);
+    assert!((has(0) && has(510)) || (has(1) && has(511)), "all lengths of a kind are there");
+    all
+}
+
+#[test]
+fn a_file_may_have_a_seal_which_is_as_etcdctl_looks_for_it() {
+    for bytes in lengths() {
+        let sealed = file(&bytes);
+        assert_eq!(sealed.len() % 512, SEAL_BYTES);
+        assert_eq!(sealed.len(), bytes.len() + padding(bytes.len() as u64) + SEAL_BYTES);
+        for piece in [1, 100, sealed.len()] {
+            assert_eq!(check_file(&sealed, piece).unwrap(), 2);
+            assert_eq!(check_file(&bytes, piece).unwrap(), 2);
+        }
+        assert!(matches!(refused(&sealed), SnapshotError::Damaged { .. }), "a stream between members has none");
+    }
+    let bed = full();
+    let engine = MemoryEngine::new();
+    let mut restore = Restore::of_file(engine.clone()).unwrap();
+    restore.push(&file(&stream(&bed))).unwrap();
+    restore.finish().unwrap();
+    assert_eq!(Bed::on(engine.crash(0)).content(), bed.content());
+}
+
+#[test]
+fn a_seal_that_is_cut_changed_or_followed_by_something_is_refused() {
+    for bytes in lengths().into_iter().step_by(37) {
+        let sealed = file(&bytes);
+        for at in bytes.len() * 8..sealed.len() * 8 {
+            let mut damaged = sealed.clone();
+            damaged[at / 8] ^= 1 << (at % 8);
+            assert!(matches!(check_file(&damaged, 4096), Err(SnapshotError::Damaged { .. })), "bit {at}");
+        }
+        for end in bytes.len() + 1..sealed.len() {
+            assert!(matches!(check_file(&sealed[..end], 4096), Err(SnapshotError::Truncated { .. })), "{end}");
+        }
+        let longer = [sealed.as_slice(), &[0]].concat();
+        assert!(matches!(check_file(&longer, 4096), Err(SnapshotError::Damaged { .. })));
+        // The seal of another snapshot.
+        let other = file(&[b"x", bytes.as_slice()].concat());
+        let swapped = [&sealed[..sealed.len() - SEAL_BYTES], &other[other.len() - SEAL_BYTES..]].concat();
+        assert!(matches!(check_file(&swapped, 4096), Err(SnapshotError::Damaged { .. })));
     }
 }
 

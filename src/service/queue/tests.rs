@@ -3,44 +3,12 @@
 use std::pin::pin;
 use std::task::Poll;
 
-use tempfile::TempDir;
 use tokio::task::yield_now;
-use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::model::{Member, Members};
-use crate::node::{Beginning, Identity, Node, Options, cluster_id, member_id};
-use crate::observe::Metrics;
-use crate::service::Limits;
-
-/// The only member of a cluster.
-struct Alone {
-    service: Service,
-    _node: Node,
-    _dir: TempDir,
-}
+use crate::service::alone::{Alone, call};
 
 impl Alone {
-    fn start() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let peer_urls = vec!["http://localhost:2380".to_owned()];
-        let id = member_id(&peer_urls, "etcd-cluster");
-        let member = Member::voter(id, peer_urls.clone());
-        let identity = Identity { cluster: cluster_id([id]), member: id };
-        let options =
-            Options { peer_urls, ..Options::small(dir.path(), identity, Beginning::New(Members::from_iter([member]))) };
-        let node = Node::start(&options, Metrics::new(), Vec::new()).unwrap();
-        let token = CancellationToken::new();
-        let service = Service::new(node.handle(), String::new(), Limits::default(), Metrics::new(), token);
-        Self { service, _node: node, _dir: dir }
-    }
-
-    async fn put(&self, key: &str, attach: Attach) {
-        let key = Key::new(key.to_owned()).unwrap();
-        let put = Put { key, value: Some(Bytes::new()), content_type: None, attach, previous: false };
-        self.service.write(&call(), Command::Put { put, condition: Condition::default() }).await.unwrap();
-    }
-
     /// The places of a queue, once what has begun to be given up is.
     async fn places(&self, name: &QueueName) -> Vec<(LeaseId, Revision)> {
         yield_now().await;
@@ -48,10 +16,12 @@ impl Alone {
         let queue = self.service.queue(&call(), Consistency::Linearizable, name).await.unwrap();
         queue.places.into_iter().map(|place| (place.lease, place.token)).collect()
     }
-}
 
-fn call() -> Call {
-    Call::new(Instant::now() + Duration::from_secs(20))
+    async fn put(&self, key: &str, attach: Attach) {
+        let key = Key::new(key.to_owned()).unwrap();
+        let put = Put { key, value: Some(Bytes::new()), content_type: None, attach, previous: false };
+        self.write(Command::Put { put, condition: Condition::default() }).await;
+    }
 }
 
 /// Polls a request so often and drops it, and says whether it ended before.

@@ -1,0 +1,74 @@
+//! `WithRequireLeader`: what a member that has lost its leader answers to those who want one.
+
+use std::path::Path;
+
+use futures_util::{StreamExt as _, stream};
+use tokio::time::{Instant, sleep, timeout};
+use tonic::{Code, Request};
+
+use crate::support::Server;
+use crate::support::etcd::free_port;
+use crate::watch::of;
+use crate::{LIMIT, V3, get, pb, put, start, told};
+use pb::watch_request::RequestUnion;
+
+fn led<T>(message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.metadata_mut().insert("hasleader", "true".parse().unwrap());
+    request
+}
+
+/// Two members, neither of which decides anything alone, and clients of each.
+async fn two(dir: &Path) -> ([Server; 2], [V3; 2]) {
+    let peers = [free_port(), free_port()].map(|port| format!("http://127.0.0.1:{port}"));
+    let list = format!("one={},two={}", peers[0], peers[1]);
+    let member = |name: &str, peer: &str| {
+        let address = format!("127.0.0.1:{}", free_port());
+        let flags = ["--name", name, "--initial-cluster", &list, "--listen-peer-urls", peer];
+        let flags =
+            flags.iter().chain(&["--initial-advertise-peer-urls", peer]).map(|flag| (*flag).to_owned()).collect();
+        (Server::begin(&dir.join(name), &address, flags), V3::of(&format!("http://{address}")))
+    };
+    let [(one, first), (two, second)] = [member("one", &peers[0]), member("two", &peers[1])];
+    let deadline = Instant::now() + LIMIT;
+    for v3 in [&first, &second] {
+        while v3.kv().put(put("a", "1")).await.is_err() {
+            assert!(Instant::now() < deadline, "nobody leads:\n{}", one.log());
+            sleep(std::time::Duration::from_millis(20)).await;
+        }
+    }
+    ([one, two], [first, second])
+}
+
+#[tokio::test]
+async fn a_member_that_has_lost_its_leader_ends_the_streams_of_those_who_want_one_and_refuses_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let ([_one, mut other], [v3, _]) = two(dir.path()).await;
+    let create = pb::WatchRequest { request_union: Some(RequestUnion::CreateRequest(of("a", ""))) };
+    let requests = || stream::iter([create.clone()]).chain(stream::pending());
+    let mut wants = told(v3.watch().watch(led(requests())).await).unwrap();
+    let mut wants_none = told(v3.watch().watch(requests()).await).unwrap();
+    assert!(wants.next().await.unwrap().unwrap().created && wants_none.next().await.unwrap().unwrap().created);
+    assert_eq!(told(v3.kv().range(led(get("a"))).await).unwrap().kvs.len(), 1);
+    other.kill();
+    let status = timeout(LIMIT, wants.next()).await.expect("it goes on").unwrap().unwrap_err();
+    let no_leader = (Code::Unavailable, "etcdserver: no leader".to_owned());
+    assert_eq!((status.code(), status.message().to_owned()), no_leader);
+    let serializable = || pb::RangeRequest { serializable: true, ..get("a") };
+    assert_eq!(told(v3.kv().range(led(serializable())).await).unwrap_err(), no_leader);
+    assert_eq!(told(v3.watch().watch(led(requests())).await).unwrap_err(), no_leader);
+    // Others are answered with what there is.
+    assert_eq!(told(v3.kv().range(serializable()).await).unwrap().kvs.len(), 1);
+    assert!(futures_util::poll!(wants_none.next()).is_pending());
+}
+
+#[tokio::test]
+async fn those_who_want_a_leader_hear_on_while_there_is_one() {
+    let (_server, v3) = start();
+    let create = pb::WatchRequest { request_union: Some(RequestUnion::CreateRequest(of("a", ""))) };
+    let requests = stream::iter([create]).chain(stream::pending());
+    let mut answers = told(v3.watch().watch(led(requests)).await).unwrap();
+    assert!(answers.next().await.unwrap().unwrap().created);
+    told(v3.kv().put(led(put("a", "1"))).await).unwrap();
+    assert_eq!(answers.next().await.unwrap().unwrap().events.len(), 1);
+}
