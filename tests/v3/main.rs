@@ -6,7 +6,6 @@
 mod auth;
 mod beside;
 mod cluster;
-mod ctl;
 mod edge;
 mod kv;
 mod lease;
