@@ -7,11 +7,11 @@ export PATH := $(HOME)/.cargo/bin:$(PATH)
 
 # Every file of tests/ is one suite; the ones with a verb of their own are not black-box suites.
 TESTS := $(sort $(notdir $(patsubst %/main.rs,%,$(wildcard tests/*/main.rs)) $(basename $(wildcard tests/*.rs))))
-BLACKBOX := $(filter-out tidy sim dialects browser,$(TESTS))
+BLACKBOX := $(filter-out tidy sim dialects browser clients,$(TESTS))
 SEEDS ?= 100
 START ?= 1
 
-.PHONY: help run cluster test check fmt clippy docs tidy unit sim dialects blackbox browser contract demo bench bench-quick bench-micro soak soak-cluster soak-dialects deny tools clean
+.PHONY: help run cluster test check fmt clippy docs tidy unit sim dialects blackbox browser contract clients demo bench bench-quick bench-micro soak soak-cluster soak-dialects deny tools clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -26,7 +26,7 @@ cluster: ## three members on this machine, data in ./vardr.cluster; Ctrl-C stops
 test: SEEDS = 300
 test: tools ## everything a change must pass; installs what the suites need
 	@rm -rf target/suites
-	$(MAKE) --no-print-directory SEEDS=$(SEEDS) check unit sim dialects blackbox browser contract
+	$(MAKE) --no-print-directory SEEDS=$(SEEDS) check unit sim dialects clients blackbox browser contract
 	@scripts/suite --summary
 
 check: fmt clippy docs tidy ## format, lints, documentation, house rules, and licences where cargo-deny is installed
@@ -53,6 +53,9 @@ sim: ## the simulator, checked at every step: SEEDS runs (100) from seed START (
 
 dialects: ## beside real etcd: DIALECT_REQUESTS (26,000) random requests from seed DIALECT_START (1) on, etcdctl, two client libraries
 	@scripts/suite dialects cargo test --test dialects -- --show-output
+
+clients: ## etcd's own clients and those of others, against real etcd and against Vardr; UPDATE_GOLDEN=1 writes docs/conformance.md
+	@scripts/suite clients cargo test --test clients
 
 blackbox: ## the built server over real sockets and real files
 	@scripts/suite blackbox cargo test $(addprefix --test ,$(BLACKBOX))

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use crate::pair::Pair;
 use crate::request::{Indices, Request, Text};
+use crate::support::words;
 use crate::{Bench, support};
 
 /// How long a program may take to hear of a change.
@@ -75,17 +76,6 @@ fn same(pair: &Pair, arguments: &str) -> Said {
     let (left, right) = (run(&pair.left), run(&pair.right));
     assert_eq!(left, right, "etcdctl {arguments}: left is etcd's");
     left
-}
-
-/// Arguments apart; `'…'` is one.
-fn words(line: &str) -> Vec<String> {
-    let parts = line.split('\'').enumerate();
-    parts
-        .flat_map(|(number, part)| match number % 2 {
-            0 => part.split_whitespace().map(str::to_owned).collect::<Vec<_>>(),
-            _ => vec![part.to_owned()],
-        })
-        .collect()
 }
 
 #[test]
