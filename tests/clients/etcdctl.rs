@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc;
 use std::thread;
+use std::time::Instant;
 
 use serde_json::Value;
 
@@ -566,18 +567,29 @@ fn leader(ctl: &Ctl) -> Option<(u64, Vec<(String, u64)>)> {
     all.then_some((agreed, members))
 }
 
+/// Waits until all say that the same member leads, one that is meant.
+fn agreed(ctl: &Ctl, is_meant: impl Fn(u64) -> bool) -> (u64, Vec<(String, u64)>) {
+    let deadline = Instant::now() + LIMIT;
+    loop {
+        if let Some(found) = leader(ctl).filter(|(leads, _)| is_meant(*leads)) {
+            return found;
+        }
+        let last = || ended(&ctl.quietly("endpoint status -w json"));
+        assert!(Instant::now() < deadline, "{:?} do not agree on who leads:\n{}", ctl.endpoints, last());
+    }
+}
+
 /// Three members: how they are, and another one leads.
 fn cluster(version: Version, endpoints: &[String]) -> Part {
     let ctl = Ctl::new(version, endpoints);
     ctl.part("move-leader, three members");
-    until("nobody leads", || leader(&ctl).is_some());
-    let (leads, members) = leader(&ctl).unwrap();
+    let (leads, members) = agreed(&ctl, |_| true);
     let of = |is_leader: bool| members.iter().find(|(_, id)| (*id == leads) == is_leader).unwrap();
     let (follower, (leader_address, _)) = (of(false), of(true));
     let line = format!("move-leader {:x}", follower.1);
     ctl.note(&format!("{line}, asked of a follower"), &ended(&Ctl::at(version, &follower.0).quietly(&line)));
     ctl.note(&line, &ended(&Ctl::at(version, leader_address).quietly(&line)));
-    until("the leader is not moved", || leader(&ctl).is_some_and(|(now, _)| now == follower.1));
+    agreed(&ctl, |now| now == follower.1);
     let sorted = |line: &str| {
         let output = ctl.quietly(line);
         ctl.note(line, &in_order(&without_figures(&neutral(&ended(&output), &ctl.endpoints))));
