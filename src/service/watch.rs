@@ -481,6 +481,7 @@ fn level_page(
     let own = from.is_none().then(|| directory.clone());
     let query = ListQuery {
         directory: directory.bytes().clone(),
+        prefix: Bytes::new(),
         from,
         revision: None,
         limit: Some(STATE_PIECE),
