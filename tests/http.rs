@@ -330,6 +330,30 @@ async fn everything_is_followed_without_its_values() {
 }
 
 #[test]
+fn a_browser_is_led_to_the_console_whose_every_place_is_one_page() {
+    let (server, client) = start();
+    let led = client.send("GET", "/", &[("Accept", "text/html")], b"");
+    assert_eq!((led.status, led.header("location")), (307, Some("/console/")));
+    assert_eq!(client.get("/console").header("location"), Some("/console/"));
+    let page = client.get("/console/").expect(200);
+    assert_eq!(client.get("/console/keys/a%2Fb?view=history").expect(200).body, page.body);
+    assert_eq!(page.header("cache-control"), Some("no-cache"));
+    assert!(page.header("content-security-policy").is_some_and(|policy| !policy.contains("unsafe")));
+    let text = String::from_utf8(page.body.clone()).unwrap();
+    let script = text.split('"').find(|word| word.ends_with("main.js")).unwrap();
+    let file = client.get(script).expect(200);
+    assert_eq!(file.header("content-type"), Some("text/javascript; charset=utf-8"));
+    assert!(file.header("cache-control").unwrap().contains("immutable"));
+    // A file of another build is not passed off for one of this.
+    client.get("/console/-/0/main.js").refused(404, "not_found");
+    client.get(&script.replace("main.js", "index.html")).refused(404, "not_found");
+    client.get("/console/-/").refused(404, "not_found");
+    assert_eq!(client.send("HEAD", "/console/", &[], b"").status, 200);
+    client.send("PUT", "/console/", &[], b"x").refused(405, "method_not_allowed");
+    assert!(server.log().contains(&format!("console: {}/console/", server.url())), "{}", server.log());
+}
+
+#[test]
 fn the_past_is_read_until_it_is_compacted() {
     let (_server, client) = start();
     let one = client.put("/v1/keys/h", "1").expect(201).shape::<WrittenKey>().mod_revision;

@@ -3,6 +3,7 @@
 //! [`Face`] is the whole of it: a request in, an answer out. [`State`] is what every handler has; [`Answer`] and
 //! [`problem::Problem`] are the two ways in which one ends.
 
+pub mod console;
 pub mod discovery;
 pub mod edge;
 pub mod extract;
@@ -121,6 +122,7 @@ impl Face {
         let router = Router::new()
             .merge(described)
             .merge(pages::router())
+            .merge(console::router())
             .merge(discovery::router())
             .merge(document)
             .fallback(not_found)
@@ -342,8 +344,10 @@ fn hexadecimal(id: u64) -> HeaderValue {
 }
 
 async fn not_found(axum_extract::State(api): axum_extract::State<State>, uri: Uri) -> Response {
-    let detail =
-        format!("nothing answers at {}; keys are under /v1/keys, the documentation at /docs", shortened(uri.path()));
+    let detail = format!(
+        "nothing answers at {}; keys are under /v1/keys, the documentation at /docs, a console at /console/",
+        shortened(uri.path())
+    );
     api.finish(Err(Problem::new(Code::NotFound, detail)))
 }
 
