@@ -11,7 +11,7 @@ BLACKBOX := $(filter-out tidy sim dialects browser clients,$(TESTS))
 SEEDS ?= 100
 START ?= 1
 
-.PHONY: help run cluster test check fmt clippy docs tidy unit sim dialects blackbox browser contract clients demo bench bench-quick bench-micro soak soak-cluster soak-dialects deny tools clean
+.PHONY: help run cluster test check fmt clippy docs tidy unit sim dialects blackbox browser screenshots contract clients demo bench bench-quick bench-micro soak soak-cluster soak-dialects deny tools clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -60,8 +60,11 @@ clients: ## etcd's own clients and those of others, against real etcd and agains
 blackbox: ## the built server over real sockets and real files
 	@scripts/suite blackbox cargo test $(addprefix --test ,$(BLACKBOX))
 
-browser: ## what runs in a browser, in Chromium: the examples of the guides
+browser: ## what runs in a browser, in Chromium: the console, the examples of the guides
 	@scripts/suite browser cargo test --test browser
+
+screenshots: ## pictures of the console, anew, in docs/console
+	@cargo test --test browser -- --ignored screenshots
 
 contract: ## the server against its OpenAPI document, by schemathesis
 	@cargo build
@@ -96,7 +99,7 @@ deny: ## licences, sources and known weaknesses of dependencies (builds cargo-de
 	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
 	cargo deny check
 
-tools: ## install what the suites need: Rust, Debian packages, schemathesis in target/venv, playwright-core in target/browser, etcd's clients in target/clients
+tools: ## install what the suites need: Rust, Debian packages, schemathesis in target/venv, playwright-core and axe-core in target/browser, etcd's clients in target/clients
 	@scripts/tools
 
 clean: ## remove what was built

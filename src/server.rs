@@ -410,7 +410,9 @@ impl Stops {
 fn announce(running: &Running) {
     let Some(address) = running.addresses().first() else { return };
     tracing::info!(%address, "ready to serve client requests");
-    println!("Vardr serves http://{address}/ (documentation: http://{address}/docs)");
+    println!(
+        "Vardr serves http://{address}/ (console: http://{address}/console/, documentation: http://{address}/docs)"
+    );
     println!("Try:  curl -X PUT http://{address}/v1/keys/greeting -d hello");
     println!("      curl http://{address}/v1/keys/greeting");
 }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use support::Server;
 use support::http::{Client, Response};
+use support::sse::EventSource;
 use vardr::api::v1::schema::{
     ClusterObject, Compaction, Deleted, Diff, ElectionObject, Encoding, HashObject, History, KeyObject, LeaseList,
     LeaseObject, List, Number, ProblemObject, RolledBack, StatusObject, TxnAnswer, TxnResult, WrittenKey,
@@ -238,10 +239,118 @@ fn lists_come_in_pages_of_one_revision_sorted_and_bounded_as_asked() {
     let some = format!("/v1/keys/p/?minModRevision={}&maxCreateRevision={}", revisions[2], revisions[4]);
     assert_eq!(client.get(&some).expect(200).shape::<List>().items.unwrap().len(), 3);
     let bare: List = client.get("/v1/keys/p/?keysOnly=true").expect(200).shape();
-    assert!(bare.items.unwrap().iter().all(|item| item.value.is_none() && item.encoding.is_none()));
+    assert!(
+        bare.items.unwrap().iter().all(|item| item.value.is_none() && item.encoding.is_none() && item.size == Some(1))
+    );
     let count: List = client.get("/v1/keys/p/?countOnly=true&recursive=true").expect(200).shape();
     assert_eq!((count.count, count.items), (Some(7), None));
     client.get("/v1/keys/other/?cursor=AAAAAAAAAAAAAAAAAAAAAA").refused(400, "invalid_argument");
+}
+
+fn names(list: &List) -> Vec<String> {
+    list.items.iter().flatten().map(|item| item.key.clone().unwrap()).collect()
+}
+
+#[test]
+fn the_top_is_listed_page_by_page() {
+    let (_server, client) = start();
+    for key in ["a", "b", "/c", "d"] {
+        client.put(&format!("/v1/keys?key={key}"), "v").expect(201);
+    }
+    let mut seen = Vec::new();
+    let mut cursor = String::new();
+    loop {
+        let page: List = client.get(&format!("/v1/keys?limit=1{cursor}")).expect(200).shape();
+        seen.extend(names(&page).into_iter().chain(page.directories.into_iter().flatten()));
+        match page.cursor {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => break,
+        }
+    }
+    assert_eq!(seen, ["/", "a", "b", "d"]);
+}
+
+#[test]
+fn a_list_is_narrowed_to_names_that_begin_with_a_prefix() {
+    let (_server, client) = start();
+    for key in ["db", "db2", "dx/1", "dx/2", "e"] {
+        client.put(&format!("/v1/keys/app/{key}"), "v").expect(201);
+    }
+    client.put("/v1/keys?key=/app/dx/", "marker").expect(201);
+    let level: List = client.get("/v1/keys/app/?prefix=d").expect(200).shape();
+    assert_eq!((names(&level), level.count), (vec!["/app/db".to_owned(), "/app/db2".to_owned()], Some(3)));
+    assert_eq!(level.directories.as_deref(), Some(&["/app/dx/".to_owned()][..]));
+    let below: List = client.get("/v1/keys/app/?prefix=dx/&recursive=true&limit=2").expect(200).shape();
+    assert_eq!(names(&below), ["/app/dx/", "/app/dx/1"]);
+    let next = format!("/v1/keys/app/?prefix=dx/&recursive=true&cursor={}", below.cursor.unwrap());
+    assert_eq!(names(&client.get(&next).expect(200).shape()), ["/app/dx/2"]);
+    let count: List = client.get("/v1/keys/app/?prefix=db&countOnly=true").expect(200).shape();
+    assert_eq!(count.count, Some(2));
+    let sorted: List = client.get("/v1/keys/app/?prefix=db&order=desc&keysOnly=true").expect(200).shape();
+    assert_eq!(names(&sorted), ["/app/db2", "/app/db"]);
+    assert_eq!(sorted.items.unwrap()[0].size, Some(1));
+    assert_eq!(names(&client.get("/v1/keys/app/?prefix=zz").expect(200).shape()), Vec::<String>::new());
+    client.get("/v1/keys/app/?prefix=dx/1").refused(400, "invalid_argument");
+}
+
+#[test]
+fn a_text_is_searched_for_in_names_and_values_a_bounded_piece_at_a_time() {
+    let (_server, client) = start();
+    for from in (0..10_400).step_by(100) {
+        let put = |number| json!({"put": {"key": format!("/s/{number:06}"), "value": "hay"}});
+        let then: Vec<_> = (from..from + 100).map(put).collect();
+        client.post("/v1/txn", json!({ "then": then }).to_string()).expect(200);
+    }
+    client.put("/v1/keys/s/010100", "the n\u{e4}\u{e4}dle").expect(200);
+    client.put("/v1/keys/s/n%C3%A4%C3%A4dle", "x").expect(201);
+    let path = "/v1/keys/s/?recursive=true&keysOnly=true&contains=n%C3%A4%C3%A4dle";
+    let first: List = client.get(path).expect(200).shape();
+    assert_eq!((names(&first).len(), first.examined, first.count), (0, Some(10_000), None));
+    let second: List = client.get(&format!("{path}&limit=1&cursor={}", first.cursor.unwrap())).expect(200).shape();
+    assert_eq!((names(&second), second.examined), (vec!["/s/010100".to_owned()], Some(400)));
+    assert_eq!(second.items.unwrap()[0].size, Some(12));
+    let last: List = client.get(&format!("{path}&cursor={}", second.cursor.unwrap())).expect(200).shape();
+    assert_eq!((names(&last), last.examined, last.cursor), (vec!["/s/n\u{e4}\u{e4}dle".to_owned()], Some(1), None));
+}
+
+#[tokio::test]
+async fn everything_is_followed_without_its_values() {
+    let (server, client) = start();
+    let mut events = EventSource::open(&format!("{}/v1/watch?keysOnly=true&prevValue=true", server.url()), None).await;
+    client.put("/v1/keys/app/db", "one").expect(201);
+    client.put("/v1/keys?key=no-slash", "12345").expect(201);
+    client.put("/v1/keys/app/db", "three").expect(200);
+    let mut next = async || events.next().await.unwrap().json();
+    let event = next().await;
+    assert_eq!((&event["key"], &event["size"], &event["value"]), (&json!("/app/db"), &json!(3), &json!(null)));
+    assert_eq!(next().await["key"], "no-slash");
+    let event = next().await;
+    assert_eq!((&event["size"], &event["prev"]["size"], &event["prev"]["value"]), (&json!(5), &json!(3), &json!(null)));
+    client.get("/v1/watch?children=true").refused(400, "invalid_argument");
+}
+
+#[test]
+fn a_browser_is_led_to_the_console_whose_every_place_is_one_page() {
+    let (server, client) = start();
+    let led = client.send("GET", "/", &[("Accept", "text/html")], b"");
+    assert_eq!((led.status, led.header("location")), (307, Some("/console/")));
+    assert_eq!(client.get("/console").header("location"), Some("/console/"));
+    let page = client.get("/console/").expect(200);
+    assert_eq!(client.get("/console/keys/a%2Fb?view=history").expect(200).body, page.body);
+    assert_eq!(page.header("cache-control"), Some("no-cache"));
+    assert!(page.header("content-security-policy").is_some_and(|policy| !policy.contains("unsafe")));
+    let text = String::from_utf8(page.body.clone()).unwrap();
+    let script = text.split('"').find(|word| word.ends_with("main.js")).unwrap();
+    let file = client.get(script).expect(200);
+    assert_eq!(file.header("content-type"), Some("text/javascript; charset=utf-8"));
+    assert!(file.header("cache-control").unwrap().contains("immutable"));
+    // A file of another build is not passed off for one of this.
+    client.get("/console/-/0/main.js").refused(404, "not_found");
+    client.get(&script.replace("main.js", "index.html")).refused(404, "not_found");
+    client.get("/console/-/").refused(404, "not_found");
+    assert_eq!(client.send("HEAD", "/console/", &[], b"").status, 200);
+    client.send("PUT", "/console/", &[], b"x").refused(405, "method_not_allowed");
+    assert!(server.log().contains(&format!("console: {}/console/", server.url())), "{}", server.log());
 }
 
 #[test]

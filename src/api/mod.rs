@@ -4,6 +4,7 @@
 //! [`problem::Problem`] are the two ways in which one ends.
 
 pub mod authority;
+pub mod console;
 pub mod discovery;
 pub mod edge;
 pub mod extract;
@@ -126,6 +127,7 @@ impl Face {
         let router = Router::new()
             .merge(described)
             .merge(pages::router())
+            .merge(console::router())
             .merge(discovery::router())
             .merge(document)
             .fallback(not_found)
@@ -363,8 +365,10 @@ fn hexadecimal(id: u64) -> HeaderValue {
 }
 
 async fn not_found(axum_extract::State(api): axum_extract::State<State>, uri: Uri) -> Response {
-    let detail =
-        format!("nothing answers at {}; keys are under /v1/keys, the documentation at /docs", shortened(uri.path()));
+    let detail = format!(
+        "nothing answers at {}; keys are under /v1/keys, the documentation at /docs, a console at /console/",
+        shortened(uri.path())
+    );
     api.finish(Err(Problem::new(Code::NotFound, detail)))
 }
 

@@ -1,4 +1,4 @@
-//! Pages for people: `/`, `/docs`, and one page for each problem code.
+//! Pages for people: `/` and one page for each problem code. The console is in [`super::console`].
 
 use std::fmt::Write as _;
 
@@ -23,11 +23,11 @@ pub fn router() -> Router<State> {
         .route("/docs/problems/{code}", get(problem))
 }
 
-/// `GET /`: a browser goes to the documentation; anything else is told what this is and what to try.
+/// `GET /`: a browser goes to the console; anything else is told what this is and what to try.
 pub async fn root(headers: HeaderMap) -> Response {
     let accepts = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     if accepts.contains("text/html") {
-        return Redirect::temporary("/docs/").into_response();
+        return Redirect::temporary("/console/").into_response();
     }
     let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or("127.0.0.1:2379");
     let text = format!(

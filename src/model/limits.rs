@@ -29,6 +29,8 @@ pub const DEFAULT_PAGE: u64 = 1000;
 pub const MAX_PAGE: u64 = 100_000;
 /// A page is cut, with a cursor, when its records reach this many bytes.
 pub const MAX_PAGE_BYTES: usize = 16 * 1024 * 1024;
+/// The keys that one page of a search looks into: the next page goes on behind them.
+pub const MAX_SEARCHED_KEYS: u64 = 10_000;
 /// The keys that one rollback may change: `413 too_large` with the counts.
 pub const MAX_ROLLBACK_KEYS: u64 = 10_000;
 /// The name of a service or of an instance, in bytes: `400 invalid_argument`.

@@ -21,6 +21,8 @@ const STEPS_BEFORE_SKIP: u32 = 8;
 pub struct ListQuery {
     /// Ends in `/`, or is empty for the top of the key space.
     pub directory: Bytes,
+    /// Only what has a name in the directory that begins with this; empty for all.
+    pub prefix: Bytes,
     /// Where an earlier page stopped: its [`Listing::next`].
     pub from: Option<Bytes>,
     /// The past revision to list at; `None` for the present.
@@ -52,7 +54,7 @@ pub struct Listing {
 impl<S: Snapshot> Reader<'_, S> {
     pub(super) fn list(&self, query: &ListQuery) -> Result<Listing, ReadError> {
         let past = self.past(query.revision)?;
-        let whole = KeyRange::prefix(query.directory.clone());
+        let whole = KeyRange::prefix([query.directory.as_ref(), query.prefix.as_ref()].concat());
         let start = query.from.clone().filter(|from| from > whole.start());
         let mut left = KeyRange::new(start.unwrap_or_else(|| whole.start().clone()), whole.end().cloned());
         let mut level = Level::new(query, past.map(|past| self.walk(past)));

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::{Call, Consistency, Error, Service, guard, health};
 use crate::machine::{self, RollbackError, RollbackPlan};
-use crate::model::limits::MAX_PAGE_BYTES;
+use crate::model::limits::{MAX_PAGE_BYTES, MAX_SEARCHED_KEYS};
 use crate::model::{
     Event, Key, KeyRange, KeyValue, Lease, LeaseId, Members, RangeQuery, RangeResult, Refusal, Revision, Rollback,
     SortBy, Timestamp,
@@ -31,12 +31,17 @@ pub struct Reader {
 pub struct ListRequest {
     /// Ends in `/`, or is empty for the top of the key space.
     pub directory: Bytes,
+    /// Only names in the directory that begin with this; empty for all.
+    pub prefix: Bytes,
+    /// Only keys that hold this, in their name or their value. Of everything below, in order of key.
+    pub contains: Option<Bytes>,
     /// Everything below, not only one level.
     pub recursive: bool,
     /// The past revision to read at; `None` for the present. A cursor brings its own.
     pub revision: Option<Revision>,
     pub limit: u64,
     pub cursor: Option<Cursor>,
+    /// Sizes in place of values.
     pub keys_only: bool,
     /// Answer only with the count.
     pub count_only: bool,
@@ -54,6 +59,8 @@ impl ListRequest {
     pub fn level(directory: Bytes, limit: u64) -> Self {
         Self {
             directory,
+            prefix: Bytes::new(),
+            contains: None,
             recursive: false,
             revision: None,
             limit,
@@ -78,6 +85,12 @@ impl ListRequest {
             && within(item.record.create_revision, self.min_create_revision, self.max_create_revision)
     }
 
+    /// Whether a search finds the record.
+    fn finds(&self, item: &KeyValue) -> bool {
+        let Some(text) = &self.contains else { return true };
+        holds(item.key.as_bytes(), text) || holds(&item.record.value, text)
+    }
+
     fn in_key_order(&self) -> bool {
         self.sort_by == SortBy::Key && !self.descending
     }
@@ -97,12 +110,30 @@ pub struct Listing {
     /// The revision that the page shows.
     pub revision: Revision,
     pub items: Vec<KeyValue>,
+    /// Where only keys were asked for: how many bytes the value of each item has, which are left out.
+    pub sizes: Vec<u64>,
     /// Directories directly in the one listed, each ending in `/`. Empty for a recursive listing.
     pub directories: Vec<Key>,
     /// How many keys and directories there are on all pages together, where that is known: when the listing fits one
     /// page, and when only the count was asked for.
     pub count: Option<u64>,
     pub cursor: Option<Cursor>,
+    /// How many keys a search has looked into for this page.
+    pub examined: Option<u64>,
+}
+
+/// Whether `text` stands somewhere in `bytes`.
+fn holds(bytes: &[u8], text: &[u8]) -> bool {
+    let Some((first, _)) = text.split_first() else { return true };
+    let mut rest = bytes;
+    while let Some(at) = rest.iter().position(|byte| byte == first) {
+        let Some(from) = rest.get(at..).filter(|from| from.len() >= text.len()) else { return false };
+        if from.starts_with(text) {
+            return true;
+        }
+        rest = from.get(1..).unwrap_or_default();
+    }
+    false
 }
 
 impl Service {
@@ -181,13 +212,16 @@ impl Reader {
     pub async fn list(&self, request: ListRequest) -> Result<Listing, Error> {
         let revision = request.cursor.as_ref().map(|cursor| cursor.revision).or(request.revision);
         let shown = revision.unwrap_or(self.revision());
-        let inline = request.in_key_order() && !request.count_only && request.limit <= INLINE_RECORDS;
+        let short = request.limit <= INLINE_RECORDS && request.contains.is_none();
+        let inline = request.in_key_order() && !request.count_only && short;
         self.run(inline, move |view| {
             let lister = Lister { view, request: &request, revision, shown };
             if request.count_only {
                 lister.count()
             } else if !request.in_key_order() {
                 lister.sorted()
+            } else if request.contains.is_some() {
+                lister.found()
             } else if request.recursive {
                 lister.below()
             } else {
@@ -331,6 +365,30 @@ impl Reader {
     }
 }
 
+/// What a page may still take, when it is read in pieces: one whose values are left out holds more than was read at once.
+struct Room {
+    records: u64,
+    bytes: usize,
+}
+
+impl Room {
+    fn new(request: &ListRequest) -> Self {
+        // With its values, a page is what one reading gave.
+        Self { records: request.limit, bytes: if request.keys_only { MAX_PAGE_BYTES } else { 0 } }
+    }
+
+    fn take(&mut self, items: &[KeyValue], directories: &[Key]) {
+        let keys = items.iter().map(|item| &item.key).chain(directories);
+        let bytes: usize = keys.map(|key| key.as_bytes().len()).sum();
+        self.bytes = self.bytes.saturating_sub(bytes);
+        self.records = self.records.saturating_sub((items.len() + directories.len()) as u64);
+    }
+
+    fn is_left(&self) -> bool {
+        self.records > 0 && self.bytes > 0
+    }
+}
+
 /// The ways to make a page.
 struct Lister<'a> {
     view: &'a StoreView,
@@ -342,8 +400,8 @@ struct Lister<'a> {
 impl Lister<'_> {
     /// The keys below the directory, without its own marker.
     fn range(&self) -> KeyRange {
-        let whole = KeyRange::prefix(self.request.directory.clone());
-        if self.request.directory.is_empty() {
+        let whole = KeyRange::prefix([self.request.directory.as_ref(), self.request.prefix.as_ref()].concat());
+        if self.request.directory.is_empty() || !self.request.prefix.is_empty() {
             return whole;
         }
         let mut start = self.request.directory.to_vec();
@@ -355,7 +413,6 @@ impl Lister<'_> {
         RangeQuery {
             revision: self.revision,
             limit: Some(self.request.limit),
-            keys_only: self.request.keys_only,
             min_mod_revision: self.request.min_mod_revision,
             max_mod_revision: self.request.max_mod_revision,
             min_create_revision: self.request.min_create_revision,
@@ -368,38 +425,111 @@ impl Lister<'_> {
         self.request.cursor.as_ref().map(|cursor| cursor.position.clone())
     }
 
-    fn page(&self, items: Vec<KeyValue>, directories: Vec<Key>, next: Option<Bytes>) -> Listing {
+    /// A page with nothing on it yet.
+    fn blank(&self) -> Listing {
+        Listing {
+            revision: self.shown,
+            items: Vec::new(),
+            sizes: Vec::new(),
+            directories: Vec::new(),
+            count: None,
+            cursor: None,
+            examined: None,
+        }
+    }
+
+    /// Puts on a page what the request wants of what was read: of the values their sizes, where only keys are asked for.
+    fn fill(&self, page: &mut Listing, read: Vec<KeyValue>) {
+        for mut item in read.into_iter().filter(|item| self.request.selects(item)) {
+            if self.request.keys_only {
+                page.sizes.push(item.record.value.len() as u64);
+                item.record.value = Bytes::new();
+            }
+            page.items.push(item);
+        }
+    }
+
+    /// Ends a page: `next` is where the next one begins.
+    fn end(&self, page: Listing, next: Option<Bytes>) -> Listing {
         let whole = next.is_none() && self.request.cursor.is_none();
-        let count = whole.then(|| (items.len() + directories.len()) as u64);
-        let cursor = next.map(|position| Cursor { revision: self.shown, position });
-        Listing { revision: self.shown, items, directories, count, cursor }
+        let count = whole.then(|| (page.items.len() + page.directories.len()) as u64);
+        Listing { count, cursor: next.map(|position| Cursor { revision: self.shown, position }), ..page }
+    }
+
+    /// What is left of everything below.
+    fn rest(&self) -> KeyRange {
+        let whole = self.range();
+        let start = self.position().unwrap_or_else(|| whole.start().clone()).max(whole.start().clone());
+        KeyRange::new(start, whole.end().cloned())
     }
 
     fn below(&self) -> Result<Listing, ReadError> {
-        let whole = self.range();
-        let start = self.position().unwrap_or_else(|| whole.start().clone()).max(whole.start().clone());
-        let query = self.query(KeyRange::new(start, whole.end().cloned()));
-        let page = self.view.page(&query, MAX_PAGE_BYTES)?;
-        let next = page.rest.map(|rest| rest.start().clone());
-        Ok(self.page(page.items, Vec::new(), next))
+        let mut page = self.blank();
+        let mut room = Room::new(self.request);
+        let mut query = self.query(self.rest());
+        loop {
+            let piece = self.view.page(&query, MAX_PAGE_BYTES)?;
+            room.take(&piece.items, &[]);
+            self.fill(&mut page, piece.items);
+            match piece.rest {
+                Some(rest) if room.is_left() => {
+                    query = RangeQuery { limit: Some(room.records), range: rest, ..query };
+                }
+                rest => return Ok(self.end(page, rest.map(|rest| rest.start().clone()))),
+            }
+        }
+    }
+
+    /// A page of a search: what there is among so many keys, which may be nothing.
+    fn found(&self) -> Result<Listing, ReadError> {
+        let query = RangeQuery { limit: Some(MAX_SEARCHED_KEYS), ..self.query(self.rest()) };
+        let piece = self.view.page(&query, MAX_PAGE_BYTES)?;
+        let limit = usize::try_from(self.request.limit).unwrap_or(usize::MAX);
+        let (mut examined, mut found, mut next) = (0, Vec::new(), piece.rest.map(|rest| rest.start().clone()));
+        for item in piece.items {
+            if self.request.finds(&item) {
+                if found.len() >= limit {
+                    next = Some(item.key.bytes().clone());
+                    break;
+                }
+                found.push(item);
+            }
+            examined += 1;
+        }
+        let mut page = self.blank();
+        self.fill(&mut page, found);
+        Ok(Listing { count: None, examined: Some(examined), ..self.end(page, next) })
     }
 
     fn level_query(&self, limit: Option<u64>) -> ListQuery {
         ListQuery {
             directory: self.request.directory.clone(),
+            prefix: self.request.prefix.clone(),
             from: self.position(),
             revision: self.revision,
             limit,
             max_bytes: MAX_PAGE_BYTES,
-            keys_only: self.request.keys_only,
+            keys_only: false,
             heads: false,
         }
     }
 
     fn level(&self) -> Result<Listing, ReadError> {
-        let mut level = self.view.list(&self.level_query(Some(self.request.limit)))?;
-        level.items.retain(|item| self.request.selects(item));
-        Ok(self.page(level.items, level.directories, level.next))
+        let mut page = self.blank();
+        let mut room = Room::new(self.request);
+        let mut query = self.level_query(Some(self.request.limit));
+        loop {
+            let level = self.view.list(&query)?;
+            room.take(&level.items, &level.directories);
+            self.fill(&mut page, level.items);
+            page.directories.extend(level.directories);
+            match level.next {
+                Some(next) if room.is_left() => {
+                    query = ListQuery { limit: Some(room.records), from: Some(next), ..query };
+                }
+                next => return Ok(self.end(page, next)),
+            }
+        }
     }
 
     fn count(&self) -> Result<Listing, ReadError> {
@@ -407,16 +537,16 @@ impl Lister<'_> {
             let query = RangeQuery { revision: self.revision, count_only: true, ..RangeQuery::all(self.range()) };
             self.view.range(&query)?.count
         } else {
-            let (items, directories) = self.whole_level(true)?;
+            let (items, directories) = self.whole_level()?;
             (items.len() + directories.len()) as u64
         };
-        let (revision, items, directories) = (self.shown, Vec::new(), Vec::new());
-        Ok(Listing { revision, items, directories, count: Some(count), cursor: None })
+        Ok(Listing { count: Some(count), ..self.blank() })
     }
 
-    fn whole_level(&self, keys_only: bool) -> Result<(Vec<KeyValue>, Vec<Key>), ReadError> {
+    /// All keys, without their values, and all directories.
+    fn whole_level(&self) -> Result<(Vec<KeyValue>, Vec<Key>), ReadError> {
         let (mut items, mut directories) = (Vec::new(), Vec::new());
-        let mut query = ListQuery { from: None, keys_only, ..self.level_query(None) };
+        let mut query = ListQuery { from: None, keys_only: true, ..self.level_query(None) };
         loop {
             let level = self.view.list(&query)?;
             items.extend(level.items.into_iter().filter(|item| self.request.selects(item)));
@@ -434,7 +564,7 @@ impl Lister<'_> {
             let query = RangeQuery { limit: None, keys_only: true, ..self.query(self.range()) };
             (self.view.range(&query)?.items, Vec::new())
         } else {
-            self.whole_level(true)?
+            self.whole_level()?
         };
         items.sort_by(|a, b| {
             let order = self.compare(a, b).then_with(|| a.key.cmp(&b.key));
@@ -444,18 +574,20 @@ impl Lister<'_> {
         let start = usize::try_from(start.unwrap_or(0)).unwrap_or(usize::MAX);
         let limit = usize::try_from(self.request.limit).unwrap_or(usize::MAX);
         let total = items.len();
-        let mut page: Vec<KeyValue> = items.into_iter().skip(start).take(limit).collect();
-        let end = start.saturating_add(page.len());
-        if !self.request.keys_only {
-            for item in &mut page {
-                if let Some(record) = self.view.get(item.key.as_bytes(), Some(self.shown))? {
-                    item.record = record;
-                }
+        let mut page = self.blank();
+        let mut end = start;
+        for mut item in items.into_iter().skip(start).take(limit) {
+            if let Some(record) = self.view.get(item.key.as_bytes(), Some(self.shown))? {
+                item.record = record;
             }
+            self.fill(&mut page, vec![item]);
+            end += 1;
         }
         let next = (end < total).then(|| Bytes::copy_from_slice(&(end as u64).to_be_bytes()));
-        let directories = if start == 0 { directories } else { Vec::new() };
-        Ok(self.page(page, directories, next))
+        if start == 0 {
+            page.directories = directories;
+        }
+        Ok(self.end(page, next))
     }
 
     fn compare(&self, a: &KeyValue, b: &KeyValue) -> Ordering {

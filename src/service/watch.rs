@@ -542,6 +542,7 @@ fn level_page(
     let own = from.is_none().then(|| directory.clone());
     let query = ListQuery {
         directory: directory.bytes().clone(),
+        prefix: Bytes::new(),
         from,
         revision,
         limit: Some(STATE_PIECE),

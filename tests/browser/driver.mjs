@@ -9,20 +9,21 @@ const { chromium } = createRequire(new URL("../../target/browser/", import.meta.
 // How long what is waited for on a page may take on a busy machine, in milliseconds.
 export const LIMIT_MS = 30_000;
 
-// Runs `use` with a function that opens a URL in a profile of its own, and ends the browser whatever comes of it.
+// Runs `use` with a function that opens a URL in a profile of its own, with playwright's options for one, and ends the browser
+// whatever comes of it.
 export async function withBrowser(use) {
   // It runs as whoever runs the tests, and its sandbox refuses root; it sees nothing but pages of these tests.
   const browser = await chromium.launch({ executablePath: "/usr/bin/chromium", args: ["--no-sandbox"] });
   try {
-    return await use((url) => open(browser, url));
+    return await use((url, options) => open(browser, url, options));
   } finally {
     await browser.close();
   }
 }
 
 // A page: playwright's own in `page`, the lines that it has logged, what the browser or it complains of, and the errors that nobody caught.
-async function open(browser, url) {
-  const context = await browser.newContext();
+async function open(browser, url, options) {
+  const context = await browser.newContext(options);
   context.setDefaultTimeout(LIMIT_MS);
   const page = await context.newPage();
   const [lines, complaints, errors] = [[], [], []];

@@ -1,4 +1,5 @@
-//! What runs in a browser: the examples of the guides in JavaScript, in pages of another origin that `--cors` allows.
+//! What runs in a browser: the console, in `console`, and the examples of the guides in JavaScript, in pages of another origin
+//! that `--cors` allows.
 //!
 //! `driver.mjs` opens pages in Chromium for any test, `pages.mjs` says what they log. The pages come from a server of this
 //! program's own.
@@ -7,6 +8,8 @@
 
 #[path = "../support/mod.rs"]
 mod support;
+
+mod console;
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -97,7 +100,8 @@ fn root() -> &'static Path {
 
 /// Why this machine has no browser to drive, if it has none.
 fn missing() -> Option<String> {
-    let needed = ["/usr/bin/chromium".into(), root().join("target/browser/node_modules/playwright-core")];
+    let modules = root().join("target/browser/node_modules");
+    let needed = ["/usr/bin/chromium".into(), modules.join("playwright-core"), modules.join("axe-core")];
     let absent = needed.iter().find(|path: &&PathBuf| !path.exists());
     let node = Command::new("node").arg("--version").output().is_err().then(|| PathBuf::from("node"));
     absent.or(node.as_ref()).map(|path| format!("{} is not there: make tools installs it", path.display()))

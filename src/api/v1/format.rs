@@ -13,8 +13,18 @@ use crate::model::{EventKind, Key, KeyValue, LeaseId, Operation, Record, Revisio
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Values {
     Show,
-    /// `keysOnly`, and answers to a writer, who knows the value.
+    /// `keysOnly`: in place of the value how many bytes it has.
+    Size(u64),
+    /// Answers to a writer, who knows the value.
     Omit,
+}
+
+impl Values {
+    /// What `keysOnly` shows of a record that has its value.
+    #[must_use]
+    pub fn size(record: &Record) -> Self {
+        Self::Size(record.value.len() as u64)
+    }
 }
 
 /// One JSON object, written member by member. [`Object::end`] closes it.
@@ -174,8 +184,10 @@ fn one_line(out: &mut Vec<u8>, json: &[u8]) {
 /// The members of a key and its record, without the braces: others may follow.
 pub fn key_value_members(object: &mut Object<'_>, key: &Key, record: &Record, ttl: Option<Ttl>, values: Values) {
     key_members(object, key);
-    if values == Values::Show {
-        value_members(object, record);
+    match values {
+        Values::Show => value_members(object, record),
+        Values::Size(bytes) => object.number("size", bytes),
+        Values::Omit => {}
     }
     if let Some(content_type) = &record.content_type {
         object.string("contentType", content_type);
@@ -250,6 +262,23 @@ pub const fn operation(operation: Operation) -> &'static str {
     }
 }
 
+/// What a watch shows of the keys that change.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Detail {
+    /// What a change replaced or removed, too.
+    pub previous: bool,
+    /// Sizes in place of values.
+    pub keys_only: bool,
+}
+
+impl Detail {
+    /// How a record that has its value stands in the event.
+    #[must_use]
+    pub fn values(self, record: &Record) -> Values {
+        if self.keys_only { Values::size(record) } else { Values::Show }
+    }
+}
+
 /// What an event shows of the key.
 #[derive(Debug, Clone, Copy)]
 pub struct Change<'a> {
@@ -260,19 +289,22 @@ pub struct Change<'a> {
     pub revision: Revision,
     /// What the change replaced or removed, if it is to be shown.
     pub previous: Option<&'a Record>,
+    /// Sizes in place of values.
+    pub keys_only: bool,
 }
 
 /// The members of a change, as watches and history show them: `type`, then the key as everywhere, then `prev`.
 pub fn change_members(object: &mut Object<'_>, change: &Change<'_>, ttl: Option<Ttl>) {
+    let values = |record| Detail { previous: false, keys_only: change.keys_only }.values(record);
     object.string("type", kind(change.kind));
     if let Some(record) = change.record {
-        key_value_members(object, change.key, record, ttl, Values::Show);
+        key_value_members(object, change.key, record, ttl, values(record));
     } else {
         key_members(object, change.key);
         object.number("modRevision", change.revision.get());
     }
     if let Some(previous) = change.previous {
-        key_value(object.member("prev"), change.key, previous, None, Values::Show);
+        key_value(object.member("prev"), change.key, previous, None, values(previous));
     }
 }
 
@@ -348,8 +380,11 @@ mod tests {
 
     #[test]
     fn values_can_be_left_out() {
-        let text = shown(b"/a", &record(b"x", None), None, Values::Omit);
-        assert!(!text.contains("value") && !text.contains("encoding"), "{text}");
+        let x = record(b"xyz", None);
+        let text = shown(b"/a", &x, None, Values::Omit);
+        assert!(!text.contains("value") && !text.contains("encoding") && !text.contains("size"), "{text}");
+        let text = shown(b"/a", &x, None, Values::size(&x));
+        assert!(text.starts_with(r#"{"key":"/a","size":3,"createRevision":5"#), "{text}");
     }
 
     #[test]

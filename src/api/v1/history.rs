@@ -208,6 +208,7 @@ fn version(out: &mut Vec<u8>, event: &Event) {
         record: event.record.as_ref(),
         revision: event.revision,
         previous: None,
+        keys_only: false,
     };
     format::change_members(&mut object, &change, None);
     object.end();

@@ -24,6 +24,9 @@ pub struct KeyObject {
     pub value: Option<Value>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encoding: Option<Encoding>,
+    /// With `keysOnly`, in place of the value: how many bytes it has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
     /// The media type that the value was written with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content_type: Option<String>,
@@ -125,12 +128,15 @@ pub struct List {
     /// Directories whose names are not UTF-8, in base64url.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub directories64: Option<Vec<String>>,
-    /// How many keys and directories the list has, where one page shows all of it or `countOnly` asks.
+    /// How many keys and directories the list has, where one page shows all of it or `countOnly` asks. Never with `contains`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub count: Option<u64>,
     /// There is more: ask again with this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,
+    /// With `contains`: how many keys were looked into for this page.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub examined: Option<u64>,
 }
 
 /// A key, or the list for a directory.

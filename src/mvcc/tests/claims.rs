@@ -269,6 +269,7 @@ fn a_listing_costs_its_children_and_a_count_no_values() {
     for (revision, heads) in [(None, false), (None, true), (Some(Revision(2)), true)] {
         let query = ListQuery {
             directory: Bytes::from_static(b"/d/"),
+            prefix: Bytes::new(),
             from: None,
             revision,
             limit: None,

@@ -435,6 +435,7 @@ impl<T: Store> Pair<T> {
 fn whole_level(read: &Read, revision: Option<Revision>) -> ListQuery {
     ListQuery {
         directory: read.directory.clone(),
+        prefix: Bytes::new(),
         from: None,
         revision,
         limit: None,

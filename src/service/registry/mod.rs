@@ -406,7 +406,16 @@ fn position(revision: Option<Revision>, cursor: Option<Cursor>) -> (Option<Revis
 
 fn piece(directory: &Key, from: Option<Bytes>, revision: Option<Revision>, keys_only: bool) -> ListQuery {
     let directory = directory.bytes().clone();
-    ListQuery { directory, from, revision, limit: Some(PIECE), max_bytes: PIECE_BYTES, keys_only, heads: false }
+    ListQuery {
+        directory,
+        prefix: Bytes::new(),
+        from,
+        revision,
+        limit: Some(PIECE),
+        max_bytes: PIECE_BYTES,
+        keys_only,
+        heads: false,
+    }
 }
 
 fn summary(view: &StoreView, service: &Name, revision: Option<Revision>) -> Result<Summary, ReadError> {

@@ -177,6 +177,7 @@ impl<'a> Shelf<'a> {
     fn level(&mut self) -> Result<(), Unshown> {
         let mut query = ListQuery {
             directory: self.path.marker(),
+            prefix: Bytes::new(),
             from: None,
             revision: None,
             limit: None,

@@ -42,11 +42,17 @@ parameters! {
         /// Of a directory: everything below it, not only one level. With a literal key that ends in a slash, its
         /// presence asks for the directory.
         recursive: bool = "recursive", true;
+        /// Only what has a name in the directory that begins with this; with `recursive=true` it may reach into
+        /// sub-directories.
+        prefix: String = "prefix", "d";
+        /// Only keys that hold this text, as it is, in their name or their value. With `recursive=true`, in order of key. A
+        /// page looks into at most 10,000 keys, so that it may have few items or none and a `cursor` all the same.
+        contains: String = "contains", "postgres";
         /// At most this many keys and directories on the page. Default 1000, at most 100000.
         limit: u64 = "limit", 100;
         /// Where the next page begins: the `cursor` of the page before, with the same query.
         cursor: String = "cursor", "AAAAAAAAAAAAAAAAAAAAAA";
-        /// Leave the values out.
+        /// Leave the values out, and tell their sizes.
         keys_only: bool = "keysOnly", true;
         /// Answer with the count alone.
         count_only: bool = "countOnly", true;
@@ -99,27 +105,25 @@ impl ReadRequest {
         } else {
             target(raw_path, query.key.take(), query.key64.take())?
         };
-        Self::of(target, parts, &query)
+        let directory = target.key.bytes().clone();
+        Self::of(target, directory, parts, &query)
     }
 
     /// The top of the key space, keys without a leading slash included.
     fn top(parts: &Parts, query: &ReadQuery) -> Result<Self, Problem> {
         // A directory needs a key; the list itself begins before every key.
         let slash = Target { key: root(), directory: true, literal: false };
-        let mut request = Self::of(slash, parts, query)?;
-        if let Some(list) = &mut request.list {
-            list.directory = Bytes::new();
-        }
-        Ok(request)
+        Self::of(slash, Bytes::new(), parts, query)
     }
 
-    fn of(target: Target, parts: &Parts, query: &ReadQuery) -> Result<Self, Problem> {
+    /// `listed` is the directory to list, if it comes to that.
+    fn of(target: Target, listed: Bytes, parts: &Parts, query: &ReadQuery) -> Result<Self, Problem> {
         let directory = target.directory || query.recursive.is_some();
         if directory && !target.key.is_directory() {
             let detail = format!("`recursive` is for directories, and {} does not end with a slash", target.key);
             return Err(Problem::new(Code::NotADirectory, detail));
         }
-        let list = if directory { Some(list_request(&target.key, query)?) } else { None };
+        let list = if directory { Some(list_request(listed, query)?) } else { None };
         if list.is_none() {
             refuse_list_parameters(query)?;
         }
@@ -147,15 +151,18 @@ fn root() -> Key {
     Key::new(Bytes::from_static(b"/")).expect("one byte is not none")
 }
 
-fn list_request(directory: &Key, query: &ReadQuery) -> Result<ListRequest, Problem> {
+fn list_request(directory: Bytes, query: &ReadQuery) -> Result<ListRequest, Problem> {
     let limit = query.limit.unwrap_or(DEFAULT_PAGE);
     if limit == 0 || limit > MAX_PAGE {
         return Err(Problem::invalid(format!(
             "`limit` has to be from 1 to {MAX_PAGE}; `countOnly=true` asks for no items"
         )));
     }
+    let (prefix, contains) = narrowed(query)?;
     let mut request = ListRequest {
-        directory: directory.bytes().clone(),
+        directory,
+        prefix,
+        contains,
         recursive: query.recursive.unwrap_or(false),
         revision: query.revision,
         limit,
@@ -175,8 +182,30 @@ fn list_request(directory: &Key, query: &ReadQuery) -> Result<ListRequest, Probl
     Ok(request)
 }
 
+/// What is to be in the names, and in the names or values.
+fn narrowed(query: &ReadQuery) -> Result<(Bytes, Option<Bytes>), Problem> {
+    let recursive = query.recursive == Some(true);
+    let prefix = query.prefix.clone().unwrap_or_default();
+    if prefix.contains('/') && !recursive {
+        return Err(Problem::invalid(
+            "`prefix` begins names of one level, which have no slash; `recursive=true` goes below",
+        ));
+    }
+    let ordered = query.sort.is_some_and(|sort| sort != SortBy::Key) || query.order == Some(Order::Descending);
+    match &query.contains {
+        Some(text) if text.is_empty() => Err(Problem::invalid("`contains` has to be a text of at least one byte")),
+        Some(_) if !recursive => Err(Problem::invalid("`contains` searches everything below: add `recursive=true`")),
+        Some(_) if ordered || query.count_only == Some(true) => {
+            Err(Problem::invalid("`contains` goes in order of key: with neither `sort`, `order` nor `countOnly`"))
+        }
+        contains => Ok((prefix.into(), contains.clone().map(Bytes::from))),
+    }
+}
+
 fn refuse_list_parameters(query: &ReadQuery) -> Result<(), Problem> {
     let given = [
+        ("prefix", query.prefix.is_some()),
+        ("contains", query.contains.is_some()),
         ("limit", query.limit.is_some()),
         ("cursor", query.cursor.is_some()),
         ("keysOnly", query.keys_only.is_some()),
@@ -357,13 +386,20 @@ async fn directory(api: &State, reader: &Reader, request: &ReadRequest, list: &L
 }
 
 fn list_json(api: &State, list: &ListRequest, listing: &Listing) -> Vec<u8> {
-    let values = if list.keys_only { Values::Omit } else { Values::Show };
     let mut out = Vec::with_capacity(256);
     let mut object = Object::begin(&mut out);
     object.number("revision", listing.revision.get());
     if !list.count_only {
         let ttl = |lease| api.service().lease_remaining(lease);
-        format::key_values(&mut object, "items", &listing.items, values, ttl);
+        if list.keys_only {
+            let items = listing.items.iter().zip(&listing.sizes);
+            object.array("items", items, |out, (item, size)| {
+                let ttl = item.record.lease.and_then(ttl);
+                format::key_value(out, &item.key, &item.record, ttl, Values::Size(*size));
+            });
+        } else {
+            format::key_values(&mut object, "items", &listing.items, Values::Show, ttl);
+        }
         format::key_names(&mut object, "directories", &listing.directories);
     }
     if let Some(count) = listing.count {
@@ -371,6 +407,9 @@ fn list_json(api: &State, list: &ListRequest, listing: &Listing) -> Vec<u8> {
     }
     if let Some(cursor) = &listing.cursor {
         object.string("cursor", &cursor::write(cursor, shape(list)));
+    }
+    if let Some(examined) = listing.examined {
+        object.number("examined", examined);
     }
     object.end();
     out
@@ -432,6 +471,26 @@ mod tests {
         assert_eq!(code("/v1/keys/app/?limit=0"), Code::InvalidArgument);
         assert_eq!(code("/v1/keys/app/?limit=100001"), Code::InvalidArgument);
         assert_eq!(code("/v1/keys/app/?raw=true"), Code::InvalidArgument);
+        assert_eq!(code("/v1/keys/app/db?prefix=d"), Code::InvalidArgument);
+    }
+
+    #[test]
+    fn a_search_says_where_it_goes() {
+        let list = |query: &str| parse(&format!("/v1/keys/app/?{query}"), &[]).map(|read| read.list.unwrap());
+        assert_eq!(list("prefix=d").unwrap().prefix, "d");
+        assert_eq!(list("prefix=x/d&recursive=true").unwrap().prefix, "x/d");
+        assert_eq!(list("contains=a%20b&recursive=true").unwrap().contains.unwrap(), "a b");
+        let refused = [
+            "prefix=x/d",
+            "contains=a",
+            "contains=&recursive=true",
+            "contains=a&recursive=true&order=desc",
+            "contains=a&recursive=true&sort=version",
+            "contains=a&recursive=true&countOnly=true",
+        ];
+        for query in refused {
+            assert_eq!(list(query).unwrap_err().code(), Code::InvalidArgument, "{query}");
+        }
     }
 
     #[test]
@@ -459,6 +518,9 @@ mod tests {
             assert!(parse(&format!("{other}cursor={text}"), &[]).is_err(), "{other}");
         }
         assert!(parse("/v1/keys/app/?cursor=AAAA", &[]).is_err());
+        let top = parse("/v1/keys?limit=2", &[]).unwrap().list.unwrap();
+        let text = cursor::write(&Cursor { revision: Revision(7), position: Bytes::from_static(b"/") }, shape(&top));
+        assert!(parse(&format!("/v1/keys?cursor={text}"), &[]).unwrap().list.unwrap().directory.is_empty());
         assert!(parse("/v1/keys/app/?cursor=%21", &[]).is_err());
     }
 }

@@ -9,7 +9,7 @@ use crate::api::State;
 use crate::api::extract::query;
 use crate::api::extract::query::{After, parameters};
 use crate::api::problem::Problem;
-use crate::api::v1::format::Object;
+use crate::api::v1::format::{Detail, Object};
 use crate::api::v1::watch::carrier::{self, Content, Message};
 use crate::api::v1::watch::{Compacted, PROGRESS, carrier_of, last_event_id, stream};
 use crate::model::{Event, KeyValue, Revision};
@@ -53,7 +53,8 @@ pub(super) async fn follow(api: &State, parts: &Parts, service: Option<&Name>) -
     };
     let selection = selection(query.tag, query.status);
     let mut teller = Teller { service: api.service().clone(), selection, unsettled: false };
-    stream(api, request, carrier_of(&parts.headers), false, move |item, write| teller.tell(item, write)).await
+    stream(api, request, carrier_of(&parts.headers), Detail::default(), move |item, write| teller.tell(item, write))
+        .await
 }
 
 /// Tells of a watch in terms of instances.

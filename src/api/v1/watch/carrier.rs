@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures_util::Stream;
 use futures_util::stream::unfold;
 
-use super::super::format::{self, Change, Object, Values};
+use super::super::format::{self, Change, Detail, Object};
 use crate::api::problem::Problem;
 use crate::model::{Event, KeyValue, Revision};
 use crate::service::{Service, WatchItem, WatchStream};
@@ -54,12 +54,12 @@ pub(crate) enum Content<'a> {
 }
 
 impl Message<'_> {
-    fn members(&self, object: &mut Object<'_>, service: &Service, prev_value: bool) {
+    fn members(&self, object: &mut Object<'_>, service: &Service, detail: Detail) {
         match &self.content {
             Content::Present(item) => {
                 let ttl = item.record.lease.and_then(|lease| service.lease_remaining(lease));
                 object.string("type", self.kind);
-                format::key_value_members(object, &item.key, &item.record, ttl, Values::Show);
+                format::key_value_members(object, &item.key, &item.record, ttl, detail.values(&item.record));
             }
             Content::Change(event) => {
                 let record = event.record.as_ref();
@@ -69,7 +69,8 @@ impl Message<'_> {
                     key: &event.key,
                     record,
                     revision: event.revision,
-                    previous: event.previous.as_ref().filter(|_| prev_value),
+                    previous: event.previous.as_ref().filter(|_| detail.previous),
+                    keys_only: detail.keys_only,
                 };
                 format::change_members(object, &change, ttl);
             }
@@ -90,19 +91,19 @@ impl Message<'_> {
     }
 
     /// The message as one JSON object; `id` names the watch where a carrier holds several.
-    pub(super) fn write_json(&self, out: &mut Vec<u8>, id: Option<&str>, service: &Service, prev_value: bool) {
+    pub(super) fn write_json(&self, out: &mut Vec<u8>, id: Option<&str>, service: &Service, detail: Detail) {
         let mut object = Object::begin(out);
         if let Some(id) = id {
             object.string("id", id);
         }
-        self.members(&mut object, service, prev_value);
+        self.members(&mut object, service, detail);
         if let Some(resume) = self.resume {
             object.number("resume", resume.get());
         }
         object.end();
     }
 
-    fn write_event(&self, out: &mut Vec<u8>, service: &Service, prev_value: bool) {
+    fn write_event(&self, out: &mut Vec<u8>, service: &Service, detail: Detail) {
         if let Some(resume) = self.resume {
             out.extend_from_slice(b"id: ");
             format::number(out, resume.get());
@@ -112,7 +113,7 @@ impl Message<'_> {
         out.extend_from_slice(self.kind.as_bytes());
         out.extend_from_slice(b"\ndata: ");
         let mut object = Object::begin(out);
-        self.members(&mut object, service, prev_value);
+        self.members(&mut object, service, detail);
         object.end();
         out.extend_from_slice(b"\n\n");
     }
@@ -159,7 +160,7 @@ pub(crate) fn messages(item: &WatchItem, mut write: impl FnMut(&Message<'_>)) ->
 pub(super) fn body(
     watch: WatchStream,
     carrier: Carrier,
-    prev_value: bool,
+    detail: Detail,
     service: Service,
     speak: impl FnMut(&WatchItem, &mut dyn FnMut(&Message<'_>)) -> bool + Send + 'static,
 ) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
@@ -180,9 +181,9 @@ pub(super) fn body(
                 out.extend_from_slice(b": keep-alive\n\n");
             }
             goes_on = speak(&item, &mut |message| match carrier {
-                Carrier::Events => message.write_event(&mut out, &service, prev_value),
+                Carrier::Events => message.write_event(&mut out, &service, detail),
                 Carrier::Lines => {
-                    message.write_json(&mut out, None, &service, prev_value);
+                    message.write_json(&mut out, None, &service, detail);
                     out.push(b'\n');
                 }
             });

@@ -19,7 +19,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::format;
+use super::format::{self, Detail};
 use crate::api::State;
 use crate::api::extract::path::{Target, target};
 use crate::api::extract::query::{After, Kind, Literal, Literal64, parameters, query};
@@ -51,6 +51,8 @@ parameters! {
         initial: bool = "initial", true;
         /// Show with each event what it replaced or removed.
         prev_value: bool = "prevValue", true;
+        /// Leave the values out, and tell their sizes.
+        keys_only: bool = "keysOnly", true;
         /// Only these kinds of events, separated by commas: `put`, `delete`, `expire`.
         events: Kinds = "events", "put,delete";
         /// What to do when the place to continue from was compacted: `end` the stream, or `reset` to the present state.
@@ -97,7 +99,7 @@ impl Kind for Compacted {
 /// What a client asked to follow.
 struct Asked {
     request: WatchRequest,
-    prev_value: bool,
+    detail: Detail,
 }
 
 impl Asked {
@@ -111,6 +113,23 @@ impl Asked {
         } else {
             (KeyRange::single(&target.key), None)
         };
+        Self::of(range, children_of, parameters, last_event_id)
+    }
+
+    /// Everything that the store holds, keys without a leading slash included.
+    fn everything(parameters: &WatchParameters, last_event_id: Option<After>) -> Result<Self, Problem> {
+        if parameters.children == Some(true) {
+            return Err(Problem::invalid("`children` goes with a directory: /v1/watch/ is the top one"));
+        }
+        Self::of(KeyRange::prefix(""), None, parameters, last_event_id)
+    }
+
+    fn of(
+        range: KeyRange,
+        children_of: Option<Key>,
+        parameters: &WatchParameters,
+        last_event_id: Option<After>,
+    ) -> Result<Self, Problem> {
         let start = match (last_event_id, parameters.after, parameters.initial.unwrap_or(false)) {
             (None, Some(_), true) => {
                 return Err(Problem::invalid(
@@ -128,7 +147,11 @@ impl Asked {
         };
         let kinds = parameters.events.as_ref().map(|kinds| kinds.0.clone()).unwrap_or_default();
         let request = WatchRequest { range, children_of, kinds, start, on_compacted, progress_every: Some(PROGRESS) };
-        Ok(Self { request, prev_value: parameters.prev_value.unwrap_or(false) })
+        let detail = Detail {
+            previous: parameters.prev_value.unwrap_or(false),
+            keys_only: parameters.keys_only.unwrap_or(false),
+        };
+        Ok(Self { request, detail })
     }
 }
 
@@ -183,11 +206,12 @@ pub async fn watch(
     }
 }
 
-/// Follow many keys on one WebSocket, or one key named literally
+/// Follow many keys on one WebSocket, one key named literally, or everything
 ///
 /// With `Upgrade: websocket` and no parameters: requests are JSON in text messages: `{"op":"watch","id":"w1","path":"/app/"}`,
 /// `{"op":"cancel","id":"w1"}`, `{"op":"keepalive","lease":"…"}`, `{"op":"session","ttl":"10s"}` and `{"op":"ping"}`. Without
-/// it: as `/v1/watch/{key}`, for the key in `key` or `key64`.
+/// it: as `/v1/watch/{key}`, for the key in `key` or `key64`, or without these for everything that the store holds, as
+/// `/v1/keys` lists it.
 #[utoipa::path(get, path = "/v1/watch", operation_id = "watch", tag = "watch", params(WatchParameters),
     responses(
         (status = 101, description = "The socket"),
@@ -207,28 +231,23 @@ async fn follow(state: &State, upgrade: Option<WebSocketUpgrade>, request: &Part
     let parameters: WatchParameters = query(request.uri.query())?;
     let raw = request.uri.path().strip_prefix(ROUTE).unwrap_or_default();
     let is_bare = raw.is_empty() && parameters.key.is_none() && parameters.key64.is_none();
-    if is_bare {
-        return match upgrade {
-            Some(upgrade) => {
-                if request.uri.query().is_some_and(|query| !query.is_empty()) {
-                    return Err(Problem::invalid(
-                        "a socket for many watches takes no parameters: each watch brings its own in its message",
-                    ));
-                }
-                Ok(socket::open(upgrade, state.clone(), None))
-            }
-            None => Err(Problem::invalid(
-                "no key is named: follow /v1/watch/app/db or /v1/watch/app/; many watches at once go over WebSocket",
-            )),
-        };
-    }
-    let target = target(raw, parameters.key.clone(), parameters.key64.clone())?;
-    let asked = Asked::new(target, &parameters, last_event_id(&request.headers)?)?;
+    let resume = last_event_id(&request.headers)?;
+    let asked = if !is_bare {
+        Asked::new(target(raw, parameters.key.clone(), parameters.key64.clone())?, &parameters, resume)?
+    } else if upgrade.is_none() {
+        Asked::everything(&parameters, resume)?
+    } else if request.uri.query().is_some_and(|query| !query.is_empty()) {
+        return Err(Problem::invalid(
+            "a socket for many watches takes no parameters: each watch brings its own in its message",
+        ));
+    } else {
+        return Ok(upgrade.map_or_else(Response::default, |upgrade| socket::open(upgrade, state.clone(), None)));
+    };
     if let Some(upgrade) = upgrade {
         return Ok(socket::open(upgrade, state.clone(), Some(asked)));
     }
     let carrier = carrier_of(&request.headers);
-    stream(state, asked.request, carrier, asked.prev_value, |item, write| carrier::messages(item, write)).await
+    stream(state, asked.request, carrier, asked.detail, |item, write| carrier::messages(item, write)).await
 }
 
 fn asks_for_socket(headers: &HeaderMap) -> bool {
@@ -250,14 +269,14 @@ pub(crate) async fn stream(
     state: &State,
     request: WatchRequest,
     carrier: Carrier,
-    prev_value: bool,
+    detail: Detail,
     speak: impl FnMut(&WatchItem, &mut dyn FnMut(&Message<'_>)) -> bool + Send + 'static,
 ) -> Result<Response, Problem> {
     // The deadline is for the beginning; a stream has none.
     let call = state.call(None)?;
     let stream = state.service().watch(&call, request).await?;
     let revision = stream.revision();
-    let body = carrier::body(stream, carrier, prev_value, state.service().clone(), speak);
+    let body = carrier::body(stream, carrier, detail, state.service().clone(), speak);
     let mut response = Body::from_stream(body).into_response();
     stream_headers(response.headers_mut(), carrier);
     state.stamp(response.headers_mut(), Some(revision));

@@ -16,7 +16,7 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use serde::Deserialize;
 use tokio::time::sleep_until;
 
-use super::super::format::Object;
+use super::super::format::{Detail, Object};
 use super::carrier::{Content, Message, messages};
 use super::{Asked, Compacted, Kinds, WatchParameters, literal, target_of_path};
 use crate::api::State;
@@ -50,6 +50,7 @@ enum Request {
         after: Option<Count>,
         initial: Option<bool>,
         prev_value: Option<bool>,
+        keys_only: Option<bool>,
         events: Option<Vec<String>>,
         on_compacted: Option<String>,
     },
@@ -96,7 +97,7 @@ type Step = Result<(Running, Option<WatchItem>), Aborted>;
 struct Running {
     id: String,
     stream: WatchStream,
-    prev_value: bool,
+    detail: Detail,
 }
 
 /// A lease that lives while the socket does.
@@ -202,7 +203,7 @@ impl Connection {
     async fn refuse(&mut self, id: Option<&str>, problem: &Problem) -> Result<(), End> {
         let mut out = Vec::new();
         let message = Message { kind: "error", resume: None, content: Content::Problem(problem) };
-        message.write_json(&mut out, id, self.state.service(), false);
+        message.write_json(&mut out, id, self.state.service(), Detail::default());
         self.say(out).await
     }
 
@@ -264,7 +265,7 @@ impl Connection {
             Ok(stream) => {
                 let revision = stream.revision();
                 self.answer("watching", Some(&id), |object| object.number("revision", revision.get())).await?;
-                self.follow(Running { id, stream, prev_value: asked.prev_value });
+                self.follow(Running { id, stream, detail: asked.detail });
                 Ok(())
             }
             Err(error) => self.refuse(Some(&id), &Problem::from(error)).await,
@@ -293,7 +294,7 @@ impl Connection {
         let mut texts = Vec::new();
         let goes_on = messages(&item, |message| {
             let mut out = Vec::new();
-            message.write_json(&mut out, Some(&watch.id), self.state.service(), watch.prev_value);
+            message.write_json(&mut out, Some(&watch.id), self.state.service(), watch.detail);
             texts.push(out);
         });
         for text in texts {
@@ -372,7 +373,8 @@ fn lease_members(object: &mut Object<'_>, lease: LeaseId, ttl: Ttl) {
 
 /// A request to watch, or why it cannot be, under its name.
 fn read_watch(request: Request) -> Result<(String, Asked), (String, Problem)> {
-    let Request::Watch { id, path, key, key64, children, after, initial, prev_value, events, on_compacted } = request
+    let Request::Watch { id, path, key, key64, children, after, initial, prev_value, keys_only, events, on_compacted } =
+        request
     else {
         return Err((String::new(), Problem::invalid("not a watch")));
     };
@@ -397,6 +399,7 @@ fn read_watch(request: Request) -> Result<(String, Asked), (String, Problem)> {
             after: after.map(|Count(revision)| After(Revision(revision))),
             initial,
             prev_value,
+            keys_only,
             events,
             on_compacted,
             ..WatchParameters::default()

@@ -1,0 +1,140 @@
+//! The flows of `console/` in Chromium, each against a server of its own. What a flow asks for on its standard output is done
+//! here, and answered on its standard input.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::process::{Command, Stdio};
+use std::thread;
+
+use parking_lot::{RwLock, RwLockWriteGuard};
+
+use super::support::Server;
+use super::{missing, root};
+
+/// Held to read by each flow, to write by one that measures: it does so while no other runs.
+static ALONE: RwLock<()> = RwLock::new(());
+
+/// Runs a flow; `answer` does what it asks for.
+fn flow(name: &str, mut answer: impl FnMut(&str, &mut Server)) {
+    if let Some(missing) = missing() {
+        println!("not run: the console, {name}; {missing}");
+        return;
+    }
+    let mut server = Server::start();
+    let script = root().join("tests/browser/console").join(name).with_extension("mjs");
+    let mut child = Command::new("node")
+        .arg(script)
+        .arg(server.url())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = child.stdin.take().unwrap();
+    let mut errors = child.stderr.take().unwrap();
+    let told = thread::spawn(move || {
+        let mut text = String::new();
+        errors.read_to_string(&mut text).unwrap();
+        text
+    });
+    for line in BufReader::new(child.stdout.take().unwrap()).lines() {
+        answer(&line.unwrap(), &mut server);
+        // A flow that has failed meanwhile says why on its standard error.
+        let _ = input.write_all(b"done\n");
+    }
+    let (status, told) = (child.wait().unwrap(), told.join().unwrap());
+    assert!(status.success(), "{name}:\n{told}\n{}", server.log());
+    println!("{name}: {told}");
+}
+
+/// Runs a flow that asks for nothing.
+fn by_itself(name: &str) {
+    let _others = ALONE.read();
+    flow(name, |asked, _| panic!("{name} asks for {asked}"));
+}
+
+#[test]
+fn two_people_who_edit_one_key_see_both_values_and_overwrite_nothing_unseen() {
+    by_itself("conflict");
+}
+
+#[test]
+fn keys_of_any_bytes_are_opened_and_changed_and_values_are_never_markup() {
+    by_itself("names");
+}
+
+#[test]
+fn a_key_is_found_opened_edited_and_saved_by_keyboard_alone() {
+    by_itself("keyboard");
+}
+
+#[test]
+fn no_page_breaks_the_policy_logs_an_error_or_is_cut_off_and_the_first_one_is_small() {
+    by_itself("pages");
+}
+
+#[test]
+fn nothing_keeps_anybody_out_of_a_page() {
+    by_itself("axe");
+}
+
+#[test]
+fn what_others_do_shows_as_they_do_it() {
+    by_itself("live");
+}
+
+#[test]
+fn a_page_outlives_its_server_misses_nothing_and_repeats_nothing() {
+    let _others = ALONE.read();
+    flow("recovery", |asked, server| match asked {
+        "kill" => server.kill(),
+        "restart" => server.restart(),
+        other => panic!("{other}"),
+    });
+}
+
+#[test]
+fn keys_are_made_leased_uploaded_and_deleted_after_a_look() {
+    by_itself("manage");
+}
+
+#[test]
+fn versions_are_compared_and_gone_back_to_after_a_look() {
+    by_itself("history");
+}
+
+#[test]
+fn a_text_is_found_in_names_and_values() {
+    by_itself("search");
+}
+
+#[test]
+fn services_leases_locks_and_members_are_shown_as_they_are() {
+    by_itself("coordination");
+}
+
+#[test]
+fn a_directory_goes_out_as_a_document_and_comes_in_after_a_look() {
+    by_itself("exchange");
+}
+
+#[test]
+fn both_languages_say_everything() {
+    by_itself("texts");
+}
+
+#[test]
+#[ignore = "writes the pictures of docs/console: make screenshots"]
+fn screenshots() {
+    by_itself("screenshots");
+}
+
+#[test]
+fn a_million_keys_are_no_burden() {
+    // It is written to while other flows run, and looked at while none does.
+    let mut alone: Option<RwLockWriteGuard<'_, ()>> = None;
+    flow("big", |asked, _| {
+        assert_eq!(asked, "loaded");
+        alone = Some(ALONE.write());
+    });
+    drop(alone);
+}

@@ -1,0 +1,57 @@
+// Two people edit one key: the second sees both values and chooses, and nothing is overwritten unseen.
+
+import { answer, assert, flow, put, until, value } from "./frame.mjs";
+
+const edit = async (page, text) => {
+  await page.getByRole("button", { name: "Edit" }).click();
+  await page.locator("value-editor textarea").fill(text);
+};
+const save = (page) => page.getByRole("button", { name: "Save" }).click();
+const columns = (page) => page.locator("dialog .three pre").allTextContents();
+
+await flow(async ({ visit, expect }) => {
+  expect("412");
+  await put("/app/shared", "one\ntwo\nthree\n");
+  const [first, second] = [await visit("/console/keys/app/shared"), await visit("/console/keys/app/shared")];
+  await edit(first, "ONE\ntwo\nthree\n");
+  await edit(second, "one\ntwo\nTHREE\n");
+  await save(first);
+  await until("the first is saved", async () => (await value("/app/shared")) === "ONE\ntwo\nthree\n");
+
+  // It is told while it edits, and again when it saves.
+  await second.getByText("Somebody else has written revision").waitFor();
+  await save(second);
+  await second.locator("dialog .three").waitFor();
+  assert.deepEqual(await columns(second), ["one\ntwo\nthree\n\n", "ONE\ntwo\nthree\n\n", "one\ntwo\nTHREE\n\n"]);
+  assert.equal(await value("/app/shared"), "ONE\ntwo\nthree\n");
+
+  // What does not meet is merged, and saved on top of the other's revision.
+  await answer(second, "Merge and go on editing");
+  assert.equal(await second.locator("value-editor textarea").inputValue(), "ONE\ntwo\nTHREE\n");
+  await save(second);
+  await until("the merged value is saved", async () => (await value("/app/shared")) === "ONE\ntwo\nTHREE\n");
+
+  // What does meet is marked; a choice to replace is of the revision that was shown.
+  await edit(second, "mine\n");
+  await put("/app/shared", "theirs\n");
+  await save(second);
+  await second.locator("dialog").getByText("1 conflict marked").waitFor();
+  await put("/app/shared", "later\n");
+  await answer(second, "Replace revision");
+  await second.locator("dialog .problem").waitFor();
+  assert.equal(await value("/app/shared"), "later\n");
+  await second.keyboard.press("Escape");
+  await save(second);
+  await second.locator("dialog .three").waitFor();
+  await answer(second, "Replace revision");
+  await until("mine is saved", async () => (await value("/app/shared")) === "mine\n");
+
+  // One that was deleted meanwhile comes back only when it is meant to.
+  await edit(second, "again\n");
+  await fetch(new URL("/v1/keys/app/shared", second.url()), { method: "DELETE" });
+  expect("404");
+  await save(second);
+  await second.locator("dialog", { hasText: "The key was deleted" }).waitFor();
+  await answer(second, "Leave it deleted");
+  await second.getByText("There is no such key.").waitFor();
+});

@@ -1,0 +1,53 @@
+// Services with their instances, leases with what dies with them, locks with their queue, and the members of the cluster.
+
+import { answer, api, assert, base, flow, put, until } from "./frame.mjs";
+
+const JSON_TYPE = { "Content-Type": "application/json" };
+const register = (instance, ttl) => api("PUT", `/v1/services/web/${instance}?ttl=${ttl}`, JSON.stringify({ address: "10.0.0.7", port: 8080, tags: ["v2"] }), JSON_TYPE);
+const cells = (page) => page.locator("td").allTextContents();
+
+await flow(async ({ visit }) => {
+  await register("web-1", "10m");
+  const page = await visit("/console/services");
+  await page.getByRole("link", { name: "web", exact: true }).click();
+  await until("the instance is there", async () => (await cells(page)).join().startsWith("web-1,10.0.0.7:8080,passing,v2,1,"));
+  await register("web-2", "2s");
+  await until("another one comes", async () => (await cells(page)).includes("web-2"));
+  await api("PUT", "/v1/services/web/web-1:status", '{"status":"draining"}', JSON_TYPE);
+  await until("one changes", async () => (await cells(page)).includes("draining"));
+  await until("one that does not beat goes", async () => !(await cells(page)).includes("web-2"));
+  await page.getByRole("link", { name: "web-1" }).click();
+  await page.getByText("10.0.0.7").waitFor();
+
+  // A lease is ended after a look at what goes with it.
+  const { id } = await api("POST", "/v1/leases", '{"ttl":"1h"}', JSON_TYPE);
+  await put(`/leased/a?lease=${id}`, "x");
+  await put(`/leased/b?lease=${id}`, "x");
+  await page.goto(`${base}/console/leases`);
+  await page.locator(".table-row", { hasText: id }).click();
+  await page.getByText("2 keys die with it.").waitFor();
+  assert.deepEqual(await page.locator("dialog li").allTextContents(), ["/leased/a", "/leased/b"]);
+  await answer(page, "End it");
+  await until("it is gone", async () => (await page.locator(".table-row", { hasText: id }).count()) === 0);
+  assert.equal((await fetch(`${base}/v1/keys/leased/a`)).status, 404);
+
+  // A lock that is held, and somebody who waits for it.
+  await api("POST", "/v1/locks/jobs", '{"ttl":"10m","owner":"first"}', JSON_TYPE);
+  const waiting = fetch(`${base}/v1/locks/jobs?timeout=60s`, { method: "POST", body: '{"ttl":"10m","owner":"second","wait":"60s"}', headers: JSON_TYPE });
+  await page.getByPlaceholder("Name of a lock").fill("jobs");
+  await page.getByRole("button", { name: "Look" }).click();
+  await page.getByText("The lock is held; 1 waiting.").waitFor();
+  const shown = await cells(page);
+  assert.deepEqual([shown[0], shown[1], shown[5], shown[6]], ["holds", "first", "waits", "second"]);
+  const { holder } = (await api("GET", "/v1/locks/jobs")).holder;
+  await api("DELETE", `/v1/locks/jobs/${holder}`);
+  assert.equal((await waiting).status, 200);
+  await until("the next one holds it", async () => (await cells(page))[1] === "second");
+
+  await page.goto(`${base}/console/cluster`);
+  await until("the member is there", async () => (await cells(page)).includes("leader"));
+  const { clusterId } = await api("GET", "/v1/cluster");
+  await page.getByText(clusterId).waitFor();
+  await until("the charts have a line", async () => (await page.locator("polyline").first().getAttribute("points"))?.includes(" "));
+  assert.match(await page.locator("line-chart strong").first().textContent(), /\/ s$/);
+});

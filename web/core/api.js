@@ -1,0 +1,127 @@
+// `/v1` over fetch: addresses, requests, and errors as the server words them. Knows nothing of pages.
+
+import { isDirectory, isSayable, last, parent, textOf, toBase64Url, toPath } from "./name.js";
+
+// How long an answer may take before the server counts as out of reach, in milliseconds.
+const PATIENCE_MS = 20_000;
+
+// A refusal (RFC 9457), with the store's revision that it tells of; or that no answer came: then `code` is `unreachable`,
+// and `isUnsure` says whether something may have been changed.
+export class Problem extends Error {
+  constructor(members) {
+    super(members.detail ?? members.title ?? members.code);
+    Object.assign(this, members);
+  }
+}
+
+const query = (parameters) => {
+  const given = Object.entries(parameters).filter(([, value]) => value !== undefined && value !== null && value !== false);
+  return given.map(([name, value]) => `${name}=${encodeURIComponent(value)}`).join("&");
+};
+
+// The address of a key under `root` (`/v1/keys`, `/v1/history`, `/v1/watch`); `literal` names a marker as a key.
+export function address(root, name, parameters = {}, { verb = "", literal = false } = {}) {
+  const sayable = isSayable(name) && !(literal && name.endsWith("/"));
+  const path = sayable ? `${root}${toPath(name)}${verb}` : `${root}${verb}`;
+  const text = query(sayable || name === "" ? parameters : { key64: toBase64Url(name), ...parameters });
+  return text === "" ? path : `${path}?${text}`;
+}
+
+// The address of a directory's list, where literal names need to say that they mean one.
+export function directoryAddress(name, parameters = {}) {
+  const literal = name !== "" && !isSayable(name);
+  return address("/v1/keys", name, literal ? { recursive: false, ...parameters, ...said(parameters) } : parameters);
+}
+// `false` is left out of a query elsewhere; here its presence says that a directory is meant.
+const said = ({ recursive }) => ({ recursive: recursive === true ? "true" : "false" });
+
+// Asks; gives the response, or throws a Problem.
+export async function ask(method, url, { body, headers, signal, keepalive } = {}) {
+  const patience = AbortSignal.timeout(PATIENCE_MS);
+  const signals = signal ? AbortSignal.any([signal, patience]) : patience;
+  let response;
+  try {
+    response = await fetch(url, { method, body, headers, signal: signals, keepalive, cache: "no-store" });
+  } catch (error) {
+    if (signal?.aborted) throw error;
+    throw new Problem({ code: "unreachable", status: 0, isUnsure: method !== "GET" });
+  }
+  if (response.ok) return response;
+  const text = await response.text().catch(() => "");
+  let problem = {};
+  try {
+    problem = JSON.parse(text);
+  } catch {
+    // Not this server's own words: a proxy's, perhaps.
+    problem = { title: response.statusText, detail: text.slice(0, 200) };
+  }
+  const revision = Number(response.headers.get("Vardr-Revision") ?? 0);
+  throw new Problem({ code: "unknown", ...problem, status: response.status, revision });
+}
+
+export const json = async (method, url, options) => (await ask(method, url, options)).json();
+
+// A page of a directory; `parameters` as `/v1/keys` takes them.
+export const list = (directory, parameters, signal) => json("GET", directoryAddress(directory, parameters), { signal });
+
+// What comes first in a directory, its own marker included, or null; and the revision that this was read at. Asked of the directory
+// above, which answers also when this one is not there.
+export async function firstOf(directory) {
+  const prefix = textOf(last(directory));
+  const above = prefix === null ? directory : parent(directory);
+  const page = await list(above, { recursive: true, keysOnly: true, limit: 1, prefix: prefix ?? undefined });
+  return { item: page.items[0] ?? null, revision: page.revision };
+}
+
+// A key, its value as `bytes` exactly as they are stored, and the store's revision that was read (`at`); throws `key_not_found`.
+export async function read(name, { revision, signal, literal } = {}) {
+  for (;;) {
+    const response = await ask("GET", address("/v1/keys", name, { revision }, { literal }), { signal });
+    const item = { ...(await response.json()), at: Number(response.headers.get("Vardr-Revision")) };
+    if (item.encoding === "utf8") return { ...item, bytes: new TextEncoder().encode(item.value) };
+    if (item.encoding === "base64") return { ...item, bytes: Uint8Array.from(atob(item.value), (byte) => byte.charCodeAt(0)) };
+    // JSON stands in the answer without its line breaks: the bytes come by themselves, of the same revision or not at all.
+    const headers = { "If-Match": `"${item.modRevision}"` };
+    try {
+      const raw = await ask("GET", address("/v1/keys", name, { raw: true, revision }, { literal }), { headers, signal });
+      return { ...item, bytes: new Uint8Array(await raw.arrayBuffer()) };
+    } catch (problem) {
+      if (problem.code !== "precondition_failed") throw problem;
+    }
+  }
+}
+
+// Writes a key. `match` is the revision that it has to be of, or null when it must not be there yet.
+export function put(name, bytes, { contentType, match, ttl, lease, keepLease, literal } = {}) {
+  const headers = {};
+  if (contentType) headers["Content-Type"] = contentType;
+  if (match === null) headers["If-None-Match"] = "*";
+  else if (match !== undefined) headers["If-Match"] = `"${match}"`;
+  const url = address("/v1/keys", name, { ttl, lease, keepLease }, { literal });
+  return json("PUT", url, { body: bytes, headers });
+}
+
+// Makes an empty directory; one that is there already is a problem.
+export const makeDirectory = (name) => json("PUT", address("/v1/keys", name, { prevExist: "false" }));
+
+// Adds the next key in order to a directory.
+export const append = (directory, bytes, { contentType, ttl } = {}) => {
+  const headers = contentType ? { "Content-Type": contentType } : {};
+  return json("POST", address("/v1/keys", directory, { ttl }), { body: bytes, headers });
+};
+
+// Deletes a key of a revision, or a directory with all that is below it.
+export function remove(name, { match, literal } = {}) {
+  if (isDirectory(name) && !literal) return json("DELETE", directoryAddress(name, { recursive: true }));
+  const headers = match === undefined ? {} : { "If-Match": `"${match}"` };
+  return json("DELETE", address("/v1/keys", name, {}, { literal }), { headers });
+}
+
+// The versions of a key, newest first.
+export const history = (name, parameters, options) => json("GET", address("/v1/history", name, parameters, options));
+
+// Goes back to a revision, or tells what that would change.
+export function rollback(name, to, { dryRun = false, literal } = {}) {
+  const url = address("/v1/history", name, { dryRun }, { verb: ":rollback", literal });
+  return json("POST", url, { body: JSON.stringify({ to }), headers: { "Content-Type": "application/json" } });
+}

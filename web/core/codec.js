@@ -1,0 +1,86 @@
+// A value as text that can be read and changed, and back: each form is exact, or says that it cannot be.
+
+import { parseJson, prettyJson } from "./json.js";
+
+const encoder = new TextEncoder();
+const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+
+// The bytes as UTF-8; null when they are not.
+export function textOfBytes(bytes) {
+  try {
+    return decoder.decode(bytes);
+  } catch {
+    return null;
+  }
+}
+
+const hexByte = (byte) => byte.toString(16).padStart(2, "0");
+
+function ofHex(text) {
+  const digits = text.replace(/\s+/g, "");
+  if (!/^(?:[0-9a-fA-F]{2})*$/.test(digits)) throw new SyntaxError("hex");
+  return Uint8Array.from({ length: digits.length / 2 }, (_, at) => parseInt(digits.slice(2 * at, 2 * at + 2), 16));
+}
+
+function toHex(bytes) {
+  const lines = [];
+  for (let at = 0; at < bytes.length; at += 16) lines.push(Array.from(bytes.subarray(at, at + 16), hexByte).join(" "));
+  return lines.join("\n");
+}
+
+export function toBase64(bytes) {
+  let binary = "";
+  for (let at = 0; at < bytes.length; at += 4096) binary += String.fromCharCode(...bytes.subarray(at, at + 4096));
+  return btoa(binary).replace(/.{76}(?=.)/g, "$&\n");
+}
+
+function ofBase64(text) {
+  try {
+    return Uint8Array.from(atob(text.replace(/\s+/g, "")), (byte) => byte.charCodeAt(0));
+  } catch {
+    throw new SyntaxError("base64");
+  }
+}
+
+// The forms, in the order in which they are offered. `write` gives null where the bytes have no such form; `read` throws a
+// SyntaxError or JsonError whose `message` says which rule is broken. A text area turns line breaks into `\n`, so text
+// with other ones is for reading only.
+export const FORMS = {
+  text: { write: textOfBytes, read: (text) => encoder.encode(text), isEditable: (bytes) => !textOfBytes(bytes)?.includes("\r") },
+  json: {
+    write: (bytes) => {
+      const text = textOfBytes(bytes);
+      try {
+        return text === null ? null : prettyJson(parseJson(text));
+      } catch {
+        return null;
+      }
+    },
+    read: (text) => (parseJson(text), encoder.encode(text)),
+    isEditable: () => true,
+  },
+  hex: { write: toHex, read: ofHex, isEditable: () => true },
+  base64: { write: toBase64, read: ofBase64, isEditable: () => true },
+};
+
+// The form in which a value is shown first.
+export function formOf(bytes, contentType) {
+  const text = textOfBytes(bytes);
+  if (text === null || /[\x00-\x08\x0e-\x1a]/.test(text)) return "hex";
+  const isDocument = /^\s*[[{]/.test(text) || /\bjson\b/.test(contentType ?? "");
+  return isDocument && FORMS.json.write(bytes) !== null ? "json" : "text";
+}
+
+// Bytes as people look at them: where, in hexadecimal, as letters.
+export function hexDump(bytes, most) {
+  const lines = [];
+  for (let at = 0; at < Math.min(bytes.length, most); at += 16) {
+    const piece = bytes.subarray(at, at + 16);
+    const hex = Array.from(piece, hexByte).join(" ").padEnd(47);
+    const letters = Array.from(piece, (byte) => (byte > 0x1f && byte < 0x7f ? String.fromCharCode(byte) : "·")).join("");
+    lines.push(`${at.toString(16).padStart(6, "0")}  ${hex}  ${letters}`);
+  }
+  return lines.join("\n");
+}
+
+export const isSame = (a, b) => a.length === b.length && a.every((byte, at) => byte === b[at]);

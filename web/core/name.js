@@ -1,0 +1,84 @@
+// Names of keys: any bytes, held as a string with one character for each byte, so that `<` orders them as the store does.
+//
+// What a person sees and what a URL says is made of that here, and nowhere else.
+
+const encoder = new TextEncoder();
+const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+
+export const bytesOf = (name) => Uint8Array.from(name, (byte) => byte.charCodeAt(0));
+export const ofBytes = (bytes) => {
+  let name = "";
+  for (let at = 0; at < bytes.length; at += 4096) name += String.fromCharCode(...bytes.subarray(at, at + 4096));
+  return name;
+};
+export const ofText = (text) => ofBytes(encoder.encode(text));
+
+// The text of a name; null when it is not UTF-8.
+export function textOf(name) {
+  if (/^[\x00-\x7f]*$/.test(name)) return name;
+  try {
+    return decoder.decode(bytesOf(name));
+  } catch {
+    return null;
+  }
+}
+
+export const toBase64Url = (name) => btoa(name).replaceAll("+", "-").replaceAll("/", "_").replace(/=+$/, "");
+export const ofBase64Url = (text) => atob(text.replaceAll("-", "+").replaceAll("_", "/"));
+
+// The name of a key as `/v1` tells it.
+export const ofItem = (item) => (item.key === undefined ? ofBase64Url(item.key64) : ofText(item.key));
+
+// As a person reads it. What cannot be seen stands as an escape; bytes that are no text as `\xab`.
+export function show(name) {
+  const text = textOf(name);
+  const hex = (character) => `\\x${character.charCodeAt(0).toString(16).padStart(2, "0")}`;
+  if (text === null) return name.replace(/[^\x20-\x7e]/g, hex);
+  // Controls, and the marks that turn the direction of what follows.
+  return text.replace(/[\x00-\x1f\x7f-\x9f]/g, hex).replace(/[\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g, (mark) => {
+    return `\\u${mark.charCodeAt(0).toString(16).padStart(4, "0")}`;
+  });
+}
+
+export const isDirectory = (name) => name === "" || name.endsWith("/");
+
+// The directory that a name stands in; "" is the top of the key space.
+export function parent(name) {
+  const body = name.endsWith("/") ? name.slice(0, -1) : name;
+  return body.slice(0, body.lastIndexOf("/") + 1);
+}
+
+// What a name is called in its directory; of a directory with the slash.
+export const last = (name) => name.slice(parent(name).length);
+
+// The directories on the way from the top down to the name, and the name itself.
+export function ancestors(name) {
+  const found = [];
+  for (let at = name; at !== ""; at = parent(at)) found.unshift(at);
+  return found;
+}
+
+// Whether a path can say the name: as `/v1` reads paths.
+export function isSayable(name) {
+  if (!name.startsWith("/") || textOf(name) === null) return false;
+  if (name === "/") return true;
+  const inner = name.slice(1, name.endsWith("/") ? -1 : undefined);
+  return inner.split("/").every((segment) => segment !== "" && segment !== "." && segment !== "..");
+}
+
+// The name as the path of a URL.
+export const toPath = (name) => {
+  return name.replace(/[^A-Za-z0-9/._~-]/g, (byte) => `%${byte.charCodeAt(0).toString(16).toUpperCase().padStart(2, "0")}`);
+};
+
+// The name of a path that `toPath` made, or that a person wrote; null when it is badly encoded.
+export function ofPath(path) {
+  try {
+    return ofText(path).replace(/%([0-9A-Fa-f]{2})?/g, (all, digits) => {
+      if (digits === undefined) throw new URIError(all);
+      return String.fromCharCode(parseInt(digits, 16));
+    });
+  } catch {
+    return null;
+  }
+}

@@ -1,0 +1,119 @@
+// The frame around every page: where one can go, the state of the connection, theme, language, keys of the keyboard.
+//
+// Pages are custom elements, each a module that is loaded when it is first gone to.
+
+import { button, el, fill, icon } from "./core/dom.js";
+import { live } from "./core/live.js";
+import { route } from "./core/route.js";
+import { language, otherLanguage, t, told } from "./core/text.js";
+import "./parts/search.js";
+
+const PAGES = {
+  keys: { module: "./pages/keys.js", element: "keys-page" },
+  changes: { module: "./pages/changes.js", element: "changes-page" },
+  services: { module: "./pages/services.js", element: "services-page" },
+  leases: { module: "./pages/leases.js", element: "leases-page" },
+  cluster: { module: "./pages/cluster.js", element: "cluster-page" },
+  search: { module: "./pages/search.js", element: "search-page" },
+};
+// Where the navigation leads: pages with a place of their own.
+const LINKS = [
+  ["keys", "/console/keys/"],
+  ["changes", "/console/changes"],
+  ["services", "/console/services"],
+  ["leases", "/console/leases"],
+  ["cluster", "/console/cluster"],
+];
+
+const main = el("main", { id: "main", tabindex: -1 });
+const links = LINKS.map(([page, href]) => el("a", { href, "data-page": page }, t(`nav.${page}`)));
+const status = el("button", { type: "button", class: "status", role: "status", on: { click: () => live.hurry() } });
+
+function drawStatus() {
+  const { state } = live;
+  status.dataset.state = state;
+  status.title = t(`live.${state}.hint`);
+  fill(status, el("span", { class: "dot", "aria-hidden": "true" }), el("span", {}, t(`live.${state}`)));
+}
+
+// From what the system says to the other one, and back.
+function otherTheme() {
+  const root = document.documentElement;
+  const isDark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+  root.dataset.theme = isDark ? "light" : "dark";
+  localStorage.setItem("vardr.theme", root.dataset.theme);
+}
+
+let shown;
+async function draw() {
+  const { page } = route.place;
+  for (const link of links) {
+    if (link.dataset.page === page) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  }
+  // The keys begin to follow from what they read.
+  if (page !== "keys") live.begin();
+  const known = PAGES[page];
+  if (known === undefined) {
+    shown = undefined;
+    return fill(main, el("div", { class: "blank" }, el("h1", {}, t("page.unknown")), el("a", { href: "/console/keys/" }, t("nav.keys"))));
+  }
+  try {
+    await import(known.module);
+  } catch {
+    return fill(main, el("div", { class: "blank", role: "alert" }, t("page.outdated"), button(t("page.reload"), () => location.reload())));
+  }
+  if (route.place.page !== page) return undefined;
+  if (shown?.localName !== known.element) {
+    shown = document.createElement(known.element);
+    main.replaceChildren(shown);
+  }
+  return shown.show(route.place);
+}
+
+function help() {
+  import("./parts/help.js").then(({ openHelp }) => openHelp());
+}
+
+function isTyping(target) {
+  return target.closest("input, textarea, select, dialog, [contenteditable]") !== null;
+}
+
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || isTyping(event.target)) return;
+  if (event.key === "/") document.querySelector("vardr-search").focus();
+  else if (event.key === "?") help();
+  else return;
+  event.preventDefault();
+});
+
+document.body.append(
+  el("a", { class: "skip", href: "#main" }, t("nav.skip")),
+  el(
+    "header",
+    { class: "bar" },
+    el("a", { class: "brand", href: "/console/keys/", "aria-label": "Vardr" }, icon("brand"), el("span", {}, "Vardr")),
+    el("nav", { "aria-label": t("nav.label") }, links),
+    el("vardr-search"),
+    status,
+    el(
+      "div",
+      { class: "tools" },
+      button(icon("theme"), otherTheme, { class: "plain", "aria-label": t("theme.other"), title: t("theme.other") }),
+      button(language === "zh" ? "EN" : "中文", otherLanguage, { class: "plain", lang: language === "zh" ? "en" : "zh-Hans" }),
+      button("?", help, { class: "plain", "aria-label": t("help.title"), title: t("help.title") }),
+    ),
+  ),
+  main,
+);
+
+live.addEventListener("state", drawStatus);
+drawStatus();
+route.addEventListener("place", draw);
+addEventListener("unhandledrejection", (event) => {
+  // A refusal that no page has shown where it belongs.
+  if (event.reason?.code === undefined) return;
+  event.preventDefault();
+  import("./parts/notice.js").then(({ notify }) => notify(told(event.reason), { isBad: true }));
+});
+draw();

@@ -1,0 +1,110 @@
+// The cluster: who is a member, who leads, who lags, what each has room for; and how busy the member is that one looks at.
+
+import { ask, json } from "../core/api.js";
+import { el, fill } from "../core/dom.js";
+import { poll } from "../core/poll.js";
+import { countdown, number, size, t, told } from "../core/text.js";
+import { plainTable } from "../parts/table.js";
+import "../parts/chart.js";
+
+const EVERY_MS = 2000;
+// The sums over all label sets of these are drawn.
+const COUNTERS = ["vardr_http_requests_total", "vardr_http_request_seconds_sum", "vardr_http_request_seconds_count", "vardr_revision", "vardr_watchers"];
+
+// The sum of each counter in the text form of Prometheus.
+function sums(text) {
+  const found = Object.fromEntries(COUNTERS.map((name) => [name, 0]));
+  for (const line of text.split("\n")) {
+    const name = /^\w+/.exec(line)?.[0];
+    if (name in found) found[name] += Number(line.slice(line.lastIndexOf(" ")));
+  }
+  return found;
+}
+
+class ClusterPage extends HTMLElement {
+  #facts = el("dl", { class: "facts" });
+  #problem = el("p", { class: "problem", role: "alert", hidden: true });
+  #members = plainTable(t("cluster.members"), ["member", "role", "state", "lag", "revision", "store", "log", "room", "release", "urls"]);
+  #charts = Object.fromEntries(["requests", "latency", "revisions", "watchers"].map((word) => [word, el("line-chart", { label: t(`chart.${word}`) })]));
+  #before = null;
+  #stop;
+
+  connectedCallback() {
+    document.title = `${t("nav.cluster")} · Vardr`;
+    this.append(
+      el("div", { class: "toolbar" }, el("h1", {}, t("nav.cluster"))),
+      this.#problem,
+      this.#facts,
+      this.#members.table,
+      el("h2", {}, t("cluster.here")),
+      el("div", { class: "charts" }, Object.values(this.#charts)),
+    );
+    this.#stop = poll(EVERY_MS, () => this.#look());
+  }
+
+  disconnectedCallback() {
+    this.#stop();
+  }
+
+  show() {}
+
+  async #look() {
+    try {
+      const [cluster, status, metrics] = await Promise.all([json("GET", "/v1/cluster"), json("GET", "/v1/status"), ask("GET", "/metrics").then((answer) => answer.text())]);
+      this.#problem.hidden = true;
+      this.#draw(cluster, status);
+      this.#measure(sums(metrics));
+    } catch (problem) {
+      if (problem.code === undefined) throw problem;
+      fill(this.#problem, told(problem)).hidden = false;
+    }
+  }
+
+  #draw({ clusterId, leader, raftTerm, members }, status) {
+    const fact = (word, value) => el("div", {}, el("dt", {}, t(`fact.${word}`)), el("dd", {}, value));
+    const leading = members.find((member) => member.id === leader);
+    fill(
+      this.#facts,
+      fact("cluster", el("code", {}, clusterId)),
+      fact("leader", leading ? leading.name || leading.id : t("cluster.nobody")),
+      fact("term", String(raftTerm)),
+      fact("revision", String(status.revision)),
+      fact("compacted", String(status.compactRevision)),
+      fact("uptime", countdown(status.uptime)),
+      fact("free", size(status.freeBytes)),
+    );
+    const pill = (word, isBad) => el("span", { class: isBad ? "operation delete" : "operation" }, t(word));
+    this.#members.show(
+      members.map((member) => [
+        [el("strong", {}, member.name || member.id), member.id === status.memberId ? el("small", {}, ` ${t("cluster.this")}`) : null],
+        t(member.leads ? "role.leader" : member.learner ? "role.learner" : "role.voter"),
+        pill(member.heard ? "state.heard" : "state.silent", !member.heard),
+        member.lag === undefined ? "" : number(member.lag),
+        member.revision === undefined ? "" : String(member.revision),
+        member.storeBytes === undefined ? "" : size(member.storeBytes),
+        member.logBytes === undefined ? "" : size(member.logBytes),
+        member.room === undefined ? "" : pill(`room.${member.room}`, member.room !== "enough"),
+        member.version ?? "",
+        member.clientUrls.join(" "),
+      ]),
+    );
+  }
+
+  // What was done since the last look.
+  #measure(now) {
+    const at = performance.now();
+    if (this.#before !== null) {
+      const seconds = (at - this.#before.at) / 1000;
+      const gone = (name) => Math.max(0, now[name] - this.#before.now[name]);
+      const count = gone("vardr_http_request_seconds_count");
+      const perSecond = (value) => t("chart.perSecond", { value });
+      this.#charts.requests.add(gone("vardr_http_requests_total") / seconds, perSecond);
+      this.#charts.latency.add(count === 0 ? 0 : (gone("vardr_http_request_seconds_sum") / count) * 1000, (value) => `${number(value)} ms`);
+      this.#charts.revisions.add(gone("vardr_revision") / seconds, perSecond);
+      this.#charts.watchers.add(now.vardr_watchers, number);
+    }
+    this.#before = { at, now };
+  }
+}
+
+customElements.define("cluster-page", ClusterPage);

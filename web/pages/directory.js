@@ -1,0 +1,151 @@
+// A directory: what is in it as a table, one level or everything below, and what can be done with it.
+
+import { firstOf, list } from "../core/api.js";
+import { button, el, fill, icon } from "../core/dom.js";
+import { levels } from "../core/levels.js";
+import { isSayable, last, ofItem, show } from "../core/name.js";
+import { hrefOfName, route } from "../core/route.js";
+import { countdown, size, t, told } from "../core/text.js";
+import "../parts/rows.js";
+
+// What is needed once somebody acts is loaded then.
+const create = () => import("../parts/create.js");
+const exchange = () => import("../parts/exchange.js");
+
+class DirectoryView extends HTMLElement {
+  #name;
+  #level;
+  #total = null;
+  #rows = el("vardr-rows", { role: "grid", class: "table", "aria-label": t("directory.table") });
+  #count = el("span", { class: "muted count", role: "status" });
+  #ways = el("div", { class: "switch", role: "group", "aria-label": t("directory.depth") });
+  #blank = el("div", { class: "blank", hidden: true });
+  #marker = el("p", { class: "hint", hidden: true });
+  #redraw = () => this.#draw();
+  #clock;
+
+  connectedCallback() {
+    this.#name = this.place.name;
+    this.#rows.draw = (index) => this.#row(this.#level.entries[index], index);
+    this.#rows.addEventListener("drawn", ({ detail }) => detail.end >= this.#level.entries.length - 50 && this.#more());
+    this.#rows.addEventListener("choose", ({ detail }) => route.go(hrefOfName(this.#level.entries[detail].name)));
+    const act = [
+      button([icon("plus"), t("create.key")], async () => (await create()).createKey(this.#name), { class: "primary" }),
+      button(t("create.directory"), async () => (await create()).createDirectory(this.#name)),
+      this.#name !== "" && button(t("create.append"), async () => (await create()).appendKey(this.#name)),
+      this.#name !== "" && button(t("import.action"), async () => (await exchange()).importInto(this.#name)),
+      this.#name !== "" && button(t("export.action"), async () => (await exchange()).exportDirectory(this.#name)),
+      this.#name !== "" && isSayable(this.#name) && button(t("rollback.action"), () => this.#rollback()),
+      this.#name !== "" && this.#name !== "/" && button(t("remove.action"), () => this.#remove(), { class: "bad" }),
+    ];
+    const column = (word) => el("span", { role: "columnheader", class: word }, t(`column.${word}`));
+    this.#rows.head = el("div", { class: "table-head", role: "row" }, ["name", "size", "revision", "version", "lease"].map(column));
+    this.append(
+      el("div", { class: "toolbar" }, el("h1", {}, this.#name === "" ? t("keys.top") : show(last(this.#name))), el("div", { class: "acts" }, act)),
+      el("div", { class: "toolbar thin" }, this.#ways, this.#count),
+      this.#marker,
+      this.#rows,
+      this.#blank,
+    );
+    this.show(this.place);
+    this.#findMarker();
+    // Countdowns go on, and what was new becomes usual.
+    this.#clock = setInterval(() => this.#level.entries.some((entry) => entry.dies || entry.fresh) && this.#rows.refresh(), 1000);
+  }
+
+  disconnectedCallback() {
+    clearInterval(this.#clock);
+    this.#leave();
+  }
+
+  show({ options }) {
+    const recursive = options.all !== undefined;
+    if (this.#level?.recursive === recursive) return;
+    this.#leave();
+    this.#level = levels.open(this.#name, recursive);
+    this.#level.addEventListener("change", this.#redraw);
+    const way = (all) =>
+      el("a", { href: hrefOfName(this.#name, all ? { all: "" } : {}), "aria-current": all === recursive ? "true" : undefined }, t(all ? "directory.all" : "directory.level"));
+    fill(this.#ways, way(false), way(true));
+    this.#rows.scrollTop = 0;
+    this.#total = null;
+    this.#draw();
+  }
+
+  #leave() {
+    if (this.#level === undefined) return;
+    this.#level.removeEventListener("change", this.#redraw);
+    levels.close(this.#level);
+  }
+
+  #more() {
+    if (!this.#level.loading && !this.#level.problem) this.#level.more();
+  }
+
+  async #rollback() {
+    const { openRollback } = await import("../parts/rollback.js");
+    await openRollback(this.#name);
+  }
+
+  async #remove() {
+    const { removeDirectory } = await import("../parts/remove.js");
+    await removeDirectory(this.#name);
+  }
+
+  // A marker may hold a value, as other programs write them: then it can be opened as a key.
+  async #findMarker() {
+    if (this.#name === "") return;
+    const { item } = await firstOf(this.#name).catch(() => ({ item: null }));
+    if (item === null || ofItem(item) !== this.#name || item.size === 0) return;
+    fill(this.#marker, t("directory.hasMarker"), " ", el("a", { href: hrefOfName(this.#name, {}, true) }, t("directory.openMarker")));
+    this.#marker.hidden = false;
+  }
+
+  #draw() {
+    const level = this.#level;
+    const { entries, complete, loading, problem } = level;
+    if (!complete && !loading && !problem && entries.length > 0 && this.#total === null) this.#countAll();
+    this.#rows.count = entries.length;
+    this.#rows.setAttribute("aria-rowcount", complete ? entries.length : -1);
+    this.#rows.refresh();
+    const values = { count: entries.length, total: this.#total ?? "…" };
+    this.#count.hidden = !complete && entries.length === 0;
+    fill(this.#count, complete ? t("directory.count", values) : t("directory.part", values));
+    this.#blank.hidden = entries.length > 0;
+    if (entries.length > 0) return;
+    if (problem?.code === "key_not_found") fill(this.#blank, t("directory.absent"));
+    else if (problem) fill(this.#blank, told(problem), button(t("list.again"), () => level.more()));
+    else if (complete) fill(this.#blank, t(this.#name === "/" ? "directory.first" : "directory.empty"));
+    else fill(this.#blank, t("list.loading"));
+  }
+
+  // How many there are in all, where that takes a second request.
+  async #countAll() {
+    const level = this.#level;
+    this.#total = "…";
+    const counted = await list(this.#name, { countOnly: true, recursive: level.recursive }).catch(() => null);
+    if (level !== this.#level || counted === null) return;
+    this.#total = counted.count;
+    this.#draw();
+  }
+
+  #row(entry, index) {
+    const name = this.#level.recursive ? entry.name.slice(this.#name.length) : last(entry.name);
+    const href = hrefOfName(entry.name, {}, this.#level.recursive && entry.name.endsWith("/"));
+    const link = el("a", { href, tabindex: -1, title: show(entry.name) }, icon(entry.directory ? "folder" : "key"), el("span", {}, show(name)));
+    const cell = (word, text) => el("span", { role: "gridcell", class: word }, text);
+    const row = el("div", { class: "table-row", role: "row", "aria-rowindex": index + 1 }, cell("name", link));
+    if (entry.fresh > Date.now() - 2000) row.classList.add("fresh");
+    if (entry.directory) return row;
+    const left = entry.dies === undefined ? (entry.lease ? t("lease.held") : "") : countdown((entry.dies - Date.now()) / 1000);
+    row.append(
+      cell("size", entry.size === undefined ? "" : size(entry.size)),
+      cell("revision", String(entry.revision)),
+      cell("version", String(entry.version)),
+      cell("lease", left),
+    );
+    return row;
+  }
+}
+
+customElements.define("directory-view", DirectoryView);

@@ -1,0 +1,188 @@
+// One key: what it is, its value or its history, and what can be done with it. It follows what others do to it.
+
+import { read } from "../core/api.js";
+import { button, el, fill, icon } from "../core/dom.js";
+import { live } from "../core/live.js";
+import { last, show } from "../core/name.js";
+import { hrefOfName } from "../core/route.js";
+import { countdown, size, t, told } from "../core/text.js";
+import "../parts/value.js";
+
+// What is needed once somebody acts is loaded then.
+const transfer = () => import("../parts/transfer.js");
+
+class KeyView extends HTMLElement {
+  // The key as it was last read; null when it is not there; undefined before.
+  #item;
+  #problem = null;
+  // The store's revision that it was read at.
+  #at = 0;
+  #dies;
+  #title = el("h1");
+  #acts = el("div", { class: "acts" });
+  #facts = el("dl", { class: "facts" });
+  #tabs = el("nav", { class: "tabs", "aria-label": t("key.tabs") });
+  #notice = el("p", { class: "hint", role: "status", hidden: true });
+  #body = el("div", { class: "key-body" });
+  #editor = null;
+  #clock;
+  #onChanges = ({ detail }) => this.#follow(detail);
+  #onGap = () => this.#read();
+  #onState = () => live.state === "live" && this.#problem?.code === "unreachable" && this.#read();
+  #onKey = (event) => this.#key(event);
+
+  connectedCallback() {
+    fill(this.#title, show(last(this.place.name)));
+    this.append(el("div", { class: "toolbar" }, this.#title, this.#acts), this.#facts, this.#tabs, this.#notice, this.#body);
+    live.addEventListener("changes", this.#onChanges);
+    live.addEventListener("gap", this.#onGap);
+    live.addEventListener("state", this.#onState);
+    this.#clock = setInterval(() => this.#count(), 1000);
+    document.addEventListener("keydown", this.#onKey);
+    this.#read();
+  }
+
+  disconnectedCallback() {
+    live.removeEventListener("changes", this.#onChanges);
+    live.removeEventListener("gap", this.#onGap);
+    live.removeEventListener("state", this.#onState);
+    document.removeEventListener("keydown", this.#onKey);
+    clearInterval(this.#clock);
+  }
+
+  get #name() {
+    return this.place.name;
+  }
+
+  show(place) {
+    this.place = place;
+    // Whoever was editing has been asked.
+    if (this.#editor !== null) {
+      this.#editor = null;
+      this.#body.replaceChildren();
+    }
+    this.#draw();
+  }
+
+  async #read() {
+    const { name, literal } = this.place;
+    try {
+      this.#item = await read(name, { literal });
+      this.#problem = null;
+      this.#at = this.#item.at;
+    } catch (problem) {
+      if (problem.code === undefined) throw problem;
+      if (problem.code === "key_not_found") [this.#item, this.#problem, this.#at] = [null, null, problem.revision];
+      else this.#problem = problem;
+    }
+    if (this.#at > 0) live.start(this.#at);
+    if (this.#problem === null && live.since > this.#at) return this.#read();
+    this.#dies = this.#item?.ttl === undefined ? undefined : Date.now() + this.#item.ttl * 1000;
+    if (this.isConnected && this.#editor === null) this.#draw();
+    else if (this.#problem === null) this.#editor?.meanwhile(this.#item);
+    return undefined;
+  }
+
+  // What others did to the key, once it is newer than what is shown.
+  #follow(changes) {
+    const newest = changes.findLast((change) => change.name === this.#name);
+    if (newest === undefined || newest.revision <= this.#at) return;
+    this.classList.add("fresh");
+    setTimeout(() => this.classList.remove("fresh"), 1500);
+    this.#read();
+  }
+
+  // Counts down; a lease that has run out by our clock may have been renewed, which is no change.
+  #count() {
+    if (this.#dies === undefined) return;
+    const left = (this.#dies - Date.now()) / 1000;
+    const place = this.querySelector(".left");
+    if (place) place.textContent = countdown(left);
+    if (left > 0) return;
+    this.#dies = undefined;
+    setTimeout(() => this.isConnected && this.#read(), 1500);
+  }
+
+  #draw() {
+    const item = this.#item;
+    fill(this.#acts, item ? this.#actsOf(item) : []);
+    fill(this.#facts, item ? this.#factsOf(item) : []);
+    const view = this.place.options.view === "history" ? "history" : "value";
+    const tab = (word) => {
+      const href = hrefOfName(this.#name, word === "value" ? {} : { view: word }, this.place.literal);
+      return el("a", { href, "aria-current": word === view ? "page" : undefined }, t(`key.${word}`));
+    };
+    fill(this.#tabs, tab("value"), tab("history"));
+    this.#notice.hidden = true;
+    if (view === "history") {
+      return this.#showHistory();
+    }
+    if (this.#problem) return fill(this.#body, this.#blank(told(this.#problem), button(t("list.again"), () => this.#read())));
+    if (item === undefined) return fill(this.#body, this.#blank(t("list.loading")));
+    if (item === null) return fill(this.#body, this.#blank(t("key.absent"), button(t("key.create"), () => this.edit(), { class: "primary" })));
+    if (this.#body.firstChild?.localName !== "value-view") fill(this.#body, el("value-view"));
+    return this.#body.firstChild.show(item);
+  }
+
+  async #showHistory() {
+    await import("./history.js");
+    if (this.place.options.view !== "history" || this.#editor !== null) return;
+    if (this.#body.firstChild?.localName !== "key-history") fill(this.#body, el("key-history"));
+    const history = this.#body.firstChild;
+    history.place = this.place;
+    await history.show(this.#item);
+  }
+
+  #blank(...content) {
+    return el("div", { class: "blank" }, content);
+  }
+
+  #actsOf(item) {
+    const { name, literal } = this.place;
+    const more = [
+      button(t("key.curl"), async () => (await transfer()).copyCurl(name, literal)),
+      button(t("key.download"), async () => (await transfer()).download(name, item)),
+      button(t("key.upload"), async () => (await transfer()).upload((bytes) => this.edit(bytes))),
+      button(t("lease.change"), async () => (await import("../parts/lease.js")).changeLease(name, item, { literal })),
+      button(t("remove.action"), async () => (await import("../parts/remove.js")).removeKey(name, item, { literal }), { class: "bad" }),
+    ];
+    return [button([t("key.edit"), el("kbd", { "aria-hidden": "true" }, "e")], () => this.edit(), { class: "primary" }), ...more];
+  }
+
+  #factsOf(item) {
+    const fact = (word, ...value) => el("div", {}, el("dt", {}, t(`fact.${word}`)), el("dd", {}, value));
+    return [
+      fact("revision", String(item.modRevision)),
+      fact("created", String(item.createRevision)),
+      fact("version", String(item.version)),
+      fact("size", size(item.bytes.length)),
+      item.contentType && fact("type", item.contentType),
+      item.lease && fact("lease", el("code", {}, item.lease), item.ttl !== undefined && [" ", icon("clock"), el("span", { class: "left" }, countdown(item.ttl))]),
+    ].filter(Boolean);
+  }
+
+  // Opens the editor, on the value as it is or on other bytes.
+  async edit(bytes) {
+    await import("../parts/editor.js");
+    if (this.#editor !== null || this.#item === undefined || !this.isConnected) return;
+    const editor = el("value-editor");
+    this.#editor = editor;
+    Object.assign(editor, { place: this.place, base: this.#item, initial: bytes });
+    editor.addEventListener("done", () => {
+      this.#editor = null;
+      this.#body.replaceChildren();
+      this.#read();
+    });
+    fill(this.#acts);
+    fill(this.#body, editor);
+  }
+
+  #key(event) {
+    const isPlain = !event.ctrlKey && !event.metaKey && !event.altKey;
+    if (event.key !== "e" || !isPlain || event.target.closest("input, textarea, select, dialog")) return;
+    event.preventDefault();
+    this.edit();
+  }
+}
+
+customElements.define("key-view", KeyView);

@@ -1,0 +1,131 @@
+// Leases, with what is left of each and the keys that die with it; and locks, with who holds them and who waits.
+
+import { json } from "../core/api.js";
+import { debounce, el, fill } from "../core/dom.js";
+import { live } from "../core/live.js";
+import { ofBase64Url, ofText, show } from "../core/name.js";
+import { poll } from "../core/poll.js";
+import { hrefOf, hrefOfName, route } from "../core/route.js";
+import { countdown, t, told } from "../core/text.js";
+import { openDialog } from "../parts/dialog.js";
+import { notify } from "../parts/notice.js";
+import "../parts/rows.js";
+import { plainTable } from "../parts/table.js";
+
+const EVERY_MS = 4000;
+// After changes, once there are no more for so long.
+const SOON_MS = 250;
+// So many keys of a lease are named.
+const NAMED = 200;
+
+const keysOf = (lease) => [...lease.keys.map(ofText), ...(lease.keys64 ?? []).map(ofBase64Url)];
+
+class LeasesPage extends HTMLElement {
+  #items = [];
+  #rows = el("vardr-rows", { role: "grid", class: "table leases", "aria-label": t("nav.leases") });
+  #blank = el("div", { class: "blank", hidden: true });
+  #name = el("input", { type: "search", "aria-label": t("locks.name"), placeholder: t("locks.name"), spellcheck: "false" });
+  #lock = el("p", { class: "hint", hidden: true });
+  #queue = plainTable(t("locks.queue"), ["place", "owner", "holder", "token", "lease"]);
+  #stop;
+  #clock;
+  #onChanges = debounce(SOON_MS, () => this.isConnected && this.#look());
+
+  connectedCallback() {
+    document.title = `${t("nav.leases")} · Vardr`;
+    const column = (word) => el("span", { role: "columnheader", class: word }, t(`column.${word}`));
+    this.#rows.head = el("div", { class: "table-head", role: "row" }, ["id", "granted", "kind", "lease"].map(column));
+    this.#rows.draw = (index) => this.#row(this.#items[index], index);
+    this.#rows.addEventListener("choose", ({ detail }) => this.#open(this.#items[detail].id));
+    this.#rows.addEventListener("click", (event) => {
+      const row = event.target.closest(".table-row");
+      if (row) this.#open(this.#items[row.dataset.index].id);
+    });
+    const form = el("form", { class: "toolbar thin" }, this.#name, el("button", {}, t("locks.look")));
+    form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      route.go(hrefOf({ page: "leases", options: { lock: this.#name.value || undefined } }), { replace: true });
+    });
+    this.append(el("div", { class: "toolbar" }, el("h1", {}, t("nav.leases"))), this.#rows, this.#blank, el("h2", {}, t("locks.title")), form, this.#lock, this.#queue.table);
+    live.addEventListener("changes", this.#onChanges);
+    this.#stop = poll(EVERY_MS, () => this.#look());
+    this.#clock = setInterval(() => this.#rows.refresh(), 1000);
+  }
+
+  disconnectedCallback() {
+    this.#stop();
+    clearInterval(this.#clock);
+    live.removeEventListener("changes", this.#onChanges);
+  }
+
+  show({ options }) {
+    this.#name.value = options.lock ?? "";
+    this.#look();
+  }
+
+  async #look() {
+    try {
+      const { items } = await json("GET", "/v1/leases");
+      this.#items = items.map((item) => ({ ...item, dies: Date.now() + item.ttl * 1000 })).toSorted((a, b) => a.dies - b.dies);
+      this.#rows.count = items.length;
+      this.#rows.refresh();
+      fill(this.#blank, t("leases.none")).hidden = items.length > 0;
+      await this.#lookAtLock();
+    } catch (problem) {
+      if (problem.code === undefined) throw problem;
+      fill(this.#blank, told(problem)).hidden = false;
+    }
+  }
+
+  async #lookAtLock() {
+    const name = this.#name.value;
+    this.#lock.hidden = name === "";
+    if (name === "") return this.#queue.show([]);
+    const { holder, queue } = await json("GET", `/v1/locks/${encodeURIComponent(name)}`);
+    fill(this.#lock, holder === null ? t("locks.free") : t("locks.held", { count: queue.length }));
+    const places = [holder, ...queue].filter((place) => place !== null);
+    const row = (place, at) => [
+      t(at === 0 ? "locks.holds" : "locks.waits"),
+      place.owner ?? "",
+      el("code", {}, place.holder),
+      String(place.fencingToken),
+      place.ttl === undefined ? "" : countdown(place.ttl),
+    ];
+    return this.#queue.show(places.map(row));
+  }
+
+  #row(lease, index) {
+    const cell = (word, ...content) => el("span", { role: "gridcell", class: word }, content);
+    const seconds = (lease.dies - Date.now()) / 1000;
+    return el(
+      "div",
+      { class: "table-row", role: "row", "aria-rowindex": index + 1 },
+      cell("name", lease.id),
+      cell("granted", countdown(lease.grantedTtl)),
+      cell("kind", t(lease.own ? "leases.own" : "leases.shared")),
+      cell("lease", countdown(seconds)),
+    );
+  }
+
+  // Shows the keys of a lease; ending it deletes them, which is why they are shown first.
+  async #open(id) {
+    const lease = await json("GET", `/v1/leases/${id}`);
+    const names = keysOf(lease);
+    const links = names.slice(0, NAMED).map((name) => el("li", {}, el("a", { href: hrefOfName(name, {}, name.endsWith("/")) }, show(name))));
+    const rest = names.length > NAMED && el("li", { class: "muted" }, t("remove.more", { count: names.length - NAMED }));
+    const list = el("ul", { class: "names", tabindex: 0, "aria-label": t("leases.keys") }, links, rest);
+    const content = [el("p", {}, el("code", {}, id)), el("p", { class: "muted" }, t("leases.with", { count: names.length })), list];
+    const run = async () => (await json("DELETE", `/v1/leases/${id}`)).deleted;
+    const opened = openDialog({
+      title: t("leases.title"),
+      content,
+      actions: [{ label: t("dialog.done"), kind: "primary", run: () => true }, { label: t("leases.revoke"), kind: "bad", run }],
+      onOpen: (dialog) => dialog.querySelectorAll("a").forEach((link) => link.addEventListener("click", () => dialog.close())),
+    });
+    const deleted = await opened;
+    if (typeof deleted === "number") notify(t("remove.done", { count: deleted }));
+    this.#look();
+  }
+}
+
+customElements.define("leases-page", LeasesPage);

@@ -1,0 +1,74 @@
+// Makes what is not there yet: a key, a directory, the next key in order.
+
+import { append, makeDirectory, put } from "../core/api.js";
+import { el } from "../core/dom.js";
+import { ofItem, ofText, show } from "../core/name.js";
+import { hrefOfName, route } from "../core/route.js";
+import { t } from "../core/text.js";
+import { field, openDialog } from "./dialog.js";
+import { notify } from "./notice.js";
+
+const encoder = new TextEncoder();
+
+function fields() {
+  const value = el("textarea", { rows: 6, spellcheck: "false" });
+  const type = el("input", { list: "create-types", placeholder: t("editor.noType"), spellcheck: "false" });
+  const types = ["application/json", "text/plain", "application/yaml"].map((name) => el("option", { value: name }));
+  const ttl = el("input", { placeholder: "30s", pattern: "\\s*([0-9.]+(ms|s|m|h|d)?)+\\s*", spellcheck: "false" });
+  const content = [
+    field(t("key.value"), value),
+    el("div", { class: "pair" }, field(t("fact.type"), type), field(t("create.ttl"), ttl, t("create.ttlHint"))),
+    el("datalist", { id: "create-types" }, types),
+  ];
+  const read = () => ({
+    bytes: encoder.encode(value.value),
+    options: { contentType: type.value.trim() || undefined, ttl: ttl.value.trim() || undefined },
+  });
+  return { content, read };
+}
+
+const nameField = (directory, hint) => {
+  const name = el("input", { required: true, autofocus: true, value: "", spellcheck: "false", autocomplete: "off" });
+  return { name, shown: field(t("create.name", { directory: show(directory) || "—" }), name, hint) };
+};
+
+// Goes to what has just been made.
+const arrive = (name) => {
+  if (name !== undefined) route.go(hrefOfName(name));
+};
+
+export async function createKey(directory) {
+  const { name, shown } = nameField(directory, t("create.nameHint"));
+  const { content, read } = fields();
+  const run = async () => {
+    const { bytes, options } = read();
+    const made = directory + ofText(name.value);
+    await put(made, bytes, { ...options, match: null, literal: made.endsWith("/") });
+    return made;
+  };
+  arrive(await openDialog({ title: t("create.key"), content: [shown, content], actions: [{ label: t("create.do"), kind: "primary", run }] }));
+}
+
+export async function createDirectory(directory) {
+  const { name, shown } = nameField(directory, t("create.directoryHint"));
+  const run = async () => {
+    const made = directory + ofText(name.value.replace(/\/*$/, "/"));
+    await makeDirectory(made);
+    return made;
+  };
+  arrive(await openDialog({ title: t("create.directory"), content: [shown], actions: [{ label: t("create.do"), kind: "primary", run }] }));
+}
+
+export async function appendKey(directory) {
+  const { content, read } = fields();
+  const run = async () => {
+    const { bytes, options } = read();
+    return ofItem(await append(directory, bytes, options));
+  };
+  const made = await openDialog({
+    title: t("create.append"),
+    content: [el("p", { class: "hint" }, t("create.appendHint")), content],
+    actions: [{ label: t("create.do"), kind: "primary", run }],
+  });
+  if (made !== undefined) notify(t("create.made", { name: show(made) }), { link: { href: hrefOfName(made), text: t("create.open") } });
+}

@@ -1,0 +1,60 @@
+// Dialogs: a form in a <dialog>, whose end is a promise. Escape and a click beside it end it with nothing done.
+
+import { button, el, fill, freshId } from "../core/dom.js";
+import { t, told } from "../core/text.js";
+
+// Opens a dialog. `content` are its nodes; `actions` are `{ label, run, kind }`: `run` may throw a problem, which is shown
+// and leaves the dialog open; what it gives ends the dialog. The promise is of that, or undefined.
+export function openDialog({ title, content, actions, wide = false, onOpen }) {
+  return new Promise((resolve) => {
+    let result;
+    const heading = freshId("title");
+    const problem = el("p", { class: "problem", role: "alert", hidden: true });
+    const buttons = actions.map(({ label, kind = "", run }, index) =>
+      el("button", { type: index === 0 ? "submit" : "button", class: kind, on: index === 0 ? {} : { click: () => finish(run) } }, label),
+    );
+    const form = el(
+      "form",
+      { method: "dialog", novalidate: true, on: { submit: (event) => { event.preventDefault(); finish(actions[0].run); } } },
+      el("h2", { id: heading }, title),
+      el("div", { class: "dialog-body" }, content),
+      problem,
+      el("footer", {}, button(t("dialog.cancel"), () => dialog.close(), { class: "plain" }), buttons.toReversed()),
+    );
+    const dialog = el("dialog", { class: wide ? "wide" : "", "aria-labelledby": heading }, form);
+    async function finish(run) {
+      if (!form.reportValidity()) return;
+      buttons.forEach((other) => (other.disabled = true));
+      problem.hidden = true;
+      try {
+        result = await run();
+        if (result !== undefined) dialog.close();
+      } catch (error) {
+        if (error.code === undefined) throw error;
+        fill(problem, told(error)).hidden = false;
+      } finally {
+        buttons.forEach((other) => (other.disabled = false));
+      }
+    }
+    dialog.addEventListener("close", () => {
+      dialog.remove();
+      resolve(result);
+    });
+    dialog.addEventListener("pointerdown", (event) => event.target === dialog && dialog.close());
+    document.body.append(dialog);
+    dialog.showModal();
+    onOpen?.(dialog);
+  });
+}
+
+// A field with its label, and what it is for below it.
+export function field(label, input, hint) {
+  const id = freshId("field");
+  input.id = id;
+  if (!hint) return el("div", { class: "field" }, el("label", { for: id }, label), input);
+  input.setAttribute("aria-describedby", `${id}-hint`);
+  return el("div", { class: "field" }, el("label", { for: id }, label), input, el("small", { id: `${id}-hint` }, hint));
+}
+
+// A box to tick, with its label.
+export const tick = (label, input) => el("label", { class: "tick" }, input, label);

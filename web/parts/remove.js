@@ -1,0 +1,54 @@
+// Deletes, after it has shown what will go: a key as it is shown, or a directory with everything below it.
+
+import { list, remove } from "../core/api.js";
+import { el, fill } from "../core/dom.js";
+import { ofItem, parent, show } from "../core/name.js";
+import { hrefOfName, route } from "../core/route.js";
+import { size, t, told } from "../core/text.js";
+import { openDialog } from "./dialog.js";
+import { notify } from "./notice.js";
+
+// How many of the keys that will go are named.
+const NAMED = 200;
+
+export async function removeKey(name, item, { literal }) {
+  const run = async () => {
+    try {
+      await remove(name, { match: item.modRevision, literal });
+    } catch (problem) {
+      if (problem.code === "precondition_failed") throw Object.assign(problem, { detail: t("remove.changed") });
+      throw problem;
+    }
+    return true;
+  };
+  const facts = t("remove.facts", { revision: String(item.modRevision), size: size(item.bytes.length) });
+  const content = [el("p", {}, el("code", {}, show(name))), el("p", { class: "muted" }, facts), el("p", {}, t("remove.kept"))];
+  const done = await openDialog({ title: t("remove.key"), content, actions: [{ label: t("remove.action"), kind: "bad", run }] });
+  if (done) notify(t("remove.done", { count: 1 }));
+}
+
+export async function removeDirectory(name) {
+  const count = el("p", { role: "status" }, t("list.loading"));
+  const names = el("ul", { class: "names", tabindex: 0, "aria-label": t("remove.preview") });
+  const preview = async () => {
+    try {
+      const page = await list(name, { recursive: true, keysOnly: true, limit: NAMED });
+      const total = page.count ?? (await list(name, { recursive: true, countOnly: true })).count;
+      fill(count, total === 0 ? t("remove.empty") : t("remove.below", { count: total }));
+      fill(names, page.items.map((item) => el("li", {}, show(ofItem(item)))), total > NAMED && el("li", { class: "muted" }, t("remove.more", { count: total - NAMED })));
+    } catch (problem) {
+      fill(count, told(problem));
+    }
+  };
+  const content = [el("p", {}, el("code", {}, show(name))), count, names, el("p", {}, t("remove.kept"))];
+  const run = async () => (await remove(name)).deleted;
+  const deleted = await openDialog({
+    title: t("remove.directory"),
+    content,
+    actions: [{ label: t("remove.all"), kind: "bad", run }],
+    onOpen: preview,
+  });
+  if (deleted === undefined) return;
+  notify(t("remove.done", { count: deleted }));
+  route.go(hrefOfName(parent(name)));
+}

@@ -1,0 +1,53 @@
+// Goes back: gives a key, or everything in a directory, the state of an earlier revision, once it has shown what that changes.
+
+import { rollback } from "../core/api.js";
+import { el, fill } from "../core/dom.js";
+import { isDirectory, ofBase64Url, ofText, show } from "../core/name.js";
+import { t, told } from "../core/text.js";
+import { field, openDialog } from "./dialog.js";
+import { notify } from "./notice.js";
+
+const NAMED = 500;
+
+export async function openRollback(name, { to, literal } = {}) {
+  const revision = el("input", { type: "number", min: 1, step: 1, required: true, value: to ?? "", autofocus: true });
+  const counts = el("p", { role: "status" });
+  const names = el("ul", { class: "names", tabindex: 0, "aria-label": t("rollback.preview") });
+  // The revision that the preview is of: only that is gone back to.
+  let previewed;
+  const preview = async () => {
+    const wanted = revision.valueAsNumber;
+    if (!Number.isSafeInteger(wanted) || wanted < 1) return;
+    previewed = undefined;
+    fill(names);
+    try {
+      const plan = await rollback(name, wanted, { dryRun: true, literal });
+      if (revision.valueAsNumber !== wanted) return;
+      previewed = wanted;
+      const line = (kind) => (key) => el("li", { class: kind }, el("span", { "aria-hidden": "true" }, kind === "new" ? "↺ " : "− "), show(key), el("span", { class: "unseen" }, ` ${t(`rollback.${kind}`)}`));
+      const keys = (word) => [...plan[`${word}Keys`].map(ofText), ...(plan[`${word}Keys64`] ?? []).map(ofBase64Url)];
+      const lines = [...keys("restored").map(line("new")), ...keys("deleted").map(line("gone"))];
+      fill(names, lines.slice(0, NAMED), lines.length > NAMED && el("li", { class: "muted" }, t("remove.more", { count: lines.length - NAMED })));
+      fill(counts, lines.length === 0 ? t("rollback.nothing") : t("rollback.counts", { restored: plan.restored, deleted: plan.deleted }));
+    } catch (problem) {
+      fill(counts, told(problem));
+    }
+  };
+  revision.addEventListener("change", preview);
+  const run = async () => {
+    const wanted = revision.valueAsNumber;
+    if (previewed !== wanted) {
+      await preview();
+      return undefined;
+    }
+    return rollback(name, wanted, { literal });
+  };
+  const content = [
+    el("p", {}, el("code", {}, show(name))),
+    field(t("rollback.to"), revision, t(isDirectory(name) && !literal ? "rollback.hintDirectory" : "rollback.hint")),
+    counts,
+    names,
+  ];
+  const done = await openDialog({ title: t("rollback.title"), content, actions: [{ label: t("rollback.do"), kind: "primary", run }], onOpen: preview });
+  if (done !== undefined) notify(t("rollback.done", { restored: done.restored, deleted: done.deleted, revision: String(done.revision) }));
+}

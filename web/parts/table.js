@@ -1,0 +1,17 @@
+// A table of a bounded number of rows, drawn whole. Columns are the ends of keys of the texts; long lists are in rows.js.
+
+import { el, fill } from "../core/dom.js";
+import { t } from "../core/text.js";
+
+// Gives the table, and a function that fills it: rows are lists of cells, each a node, a text or a list of these.
+export function plainTable(label, columns) {
+  const body = el("tbody");
+  const head = el("tr", {}, columns.map((column) => el("th", { scope: "col", class: column }, t(`column.${column}`))));
+  const table = el("div", { class: "plain-table", role: "region", "aria-label": label, tabindex: 0 }, el("table", {}, el("caption", { class: "unseen" }, label), el("thead", {}, head), body));
+  const show = (rows) => {
+    table.hidden = rows.length === 0;
+    fill(body, rows.map((cells) => el("tr", {}, cells.map((cell, at) => el("td", { class: columns[at] }, cell)))));
+  };
+  show([]);
+  return { table, show };
+}

@@ -1,0 +1,52 @@
+// Values on their way in and out of the browser: the clipboard, files, curl.
+
+import { address } from "../core/api.js";
+import { last, textOf, toBase64Url } from "../core/name.js";
+import { t } from "../core/text.js";
+import { notify } from "./notice.js";
+
+// A text as one word of a shell.
+const quoted = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
+
+// Copies the command that reads the key.
+export const copyCurl = (name, literal) => copy(`curl ${quoted(location.origin + address("/v1/keys", name, { raw: true }, { literal }))}`);
+
+async function copy(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    notify(t("copy.done"));
+  } catch {
+    // Without TLS, or without leave, the clipboard is closed: the text can be taken by hand.
+    const { openDialog } = await import("./dialog.js");
+    const { el } = await import("../core/dom.js");
+    const area = el("textarea", { readonly: true, rows: 4, value: text, "aria-label": t("copy.title") });
+    await openDialog({ title: t("copy.title"), content: [area], actions: [{ label: t("dialog.done"), run: () => true }], onOpen: () => area.select() });
+  }
+}
+
+// Gives the value to the browser as a file that is called like the key.
+export function download(name, { bytes }) {
+  const file = textOf(last(name)) ?? toBase64Url(last(name));
+  save(file.replaceAll("/", "_") || "value", bytes);
+}
+
+// Gives bytes to the browser as a file.
+export function save(file, bytes) {
+  const link = document.createElement("a");
+  // Whatever type it claims: the browser saves it and opens nothing.
+  link.href = URL.createObjectURL(new Blob([bytes], { type: "application/octet-stream" }));
+  link.download = file;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+}
+
+// Lets a person choose a file; gives its bytes.
+export function upload(take) {
+  const input = document.createElement("input");
+  input.type = "file";
+  input.addEventListener("change", async () => {
+    const [file] = input.files;
+    if (file) take(new Uint8Array(await file.arrayBuffer()));
+  });
+  input.click();
+}

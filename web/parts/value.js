@@ -1,0 +1,66 @@
+// A value to look at: as text, as JSON that folds, in hexadecimal, in base64.
+
+import { FORMS, formOf, hexDump, textOfBytes, toBase64 } from "../core/codec.js";
+import { button, el, fill } from "../core/dom.js";
+import { parseJson } from "../core/json.js";
+import { size, t } from "../core/text.js";
+import "./jsonview.js";
+
+// More than this is drawn only when it is asked for, in bytes.
+const AT_ONCE = 128 * 1024;
+
+class ValueView extends HTMLElement {
+  #item;
+  #form;
+  // Whether a person chose the form: then it stays where it fits.
+  #isChosen = false;
+  #forms = el("div", { class: "switch", role: "group", "aria-label": t("value.form") });
+  #body = el("div", { class: "value", tabindex: 0, role: "region", "aria-label": t("key.value") });
+
+  connectedCallback() {
+    this.append(this.#forms, this.#body);
+  }
+
+  show(item) {
+    const isSame = this.#item?.modRevision === item.modRevision;
+    this.#item = item;
+    if (isSame) return;
+    if (!this.#isChosen || !this.#fits(this.#form)) this.#form = formOf(item.bytes, item.contentType);
+    this.#draw();
+  }
+
+  #fits(form) {
+    const text = textOfBytes(this.#item.bytes);
+    if (form === "text") return text !== null;
+    return form !== "json" || (text !== null && FORMS.json.write(this.#item.bytes) !== null);
+  }
+
+  #draw(whole = false) {
+    const choose = (form) => {
+      this.#form = form;
+      this.#isChosen = true;
+      this.#draw();
+    };
+    const way = (form) =>
+      button(t(`form.${form}`), () => choose(form), { "aria-pressed": String(form === this.#form), disabled: !this.#fits(form) });
+    fill(this.#forms, Object.keys(FORMS).map(way));
+    const { bytes } = this.#item;
+    if (bytes.length === 0) return fill(this.#body, el("p", { class: "muted" }, t("value.empty")));
+    if (this.#form === "json") {
+      const view = el("json-view");
+      view.node = parseJson(textOfBytes(bytes));
+      return fill(this.#body, view);
+    }
+    const isCut = !whole && bytes.length > AT_ONCE;
+    const most = isCut ? AT_ONCE : bytes.length;
+    const write = {
+      text: () => new TextDecoder().decode(bytes.subarray(0, most)),
+      hex: () => hexDump(bytes, most),
+      base64: () => toBase64(bytes.subarray(0, most - (isCut ? most % 57 : 0))),
+    };
+    const rest = isCut && button(t("value.whole", { size: size(bytes.length) }), () => this.#draw(true));
+    return fill(this.#body, el("pre", {}, write[this.#form]()), rest);
+  }
+}
+
+customElements.define("value-view", ValueView);
