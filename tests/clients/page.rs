@@ -15,6 +15,7 @@ const SECTIONS: &[&str] = &[
     "etcdctl",
     "Go: client/v3",
     "Python: aetcd",
+    "Python: etcd3gw, over JSON",
     "JavaScript: etcd3",
     "Rust: etcd-client",
     "Java: jetcd",

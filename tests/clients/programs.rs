@@ -128,21 +128,32 @@ fn a_program_in_go_does_as_with_etcd() {
     });
 }
 
-#[test]
-fn a_program_in_python_does_as_with_etcd() {
-    let python = installed("grpc/bin/python");
+/// A program in Python, with a package in an environment of its own.
+#[track_caller]
+fn same_in_python(section: &str, program: &str, package: &str, environment: &str) {
+    let python = installed(environment).join("bin/python");
     if is_hindered(|| missing(&python)) {
         return;
     }
-    let version = "import importlib.metadata; print(importlib.metadata.version('aetcd'))";
-    let output = Command::new(&python).args(["-c", version]).output().unwrap();
+    let version = format!("import importlib.metadata; print(importlib.metadata.version('{package}'))");
+    let output = Command::new(&python).args(["-c", &version]).output().unwrap();
     let version = String::from_utf8(output.stdout).unwrap();
     let from = format!("Version {}, from PyPI.", version.trim());
-    same("Python: aetcd", &from, &[], |address| {
+    same(section, &from, &[], |address| {
         let mut command = Command::new(&python);
-        command.arg(sources("python/jobs.py")).arg(address).env("PYTHONDONTWRITEBYTECODE", "1");
+        command.arg(sources("python").join(program)).arg(address).env("PYTHONDONTWRITEBYTECODE", "1");
         command
     });
+}
+
+#[test]
+fn a_program_in_python_does_as_with_etcd() {
+    same_in_python("Python: aetcd", "jobs.py", "aetcd", "grpc");
+}
+
+#[test]
+fn a_program_in_python_over_json_does_as_with_etcd() {
+    same_in_python("Python: etcd3gw, over JSON", "gateway.py", "etcd3gw", "gateway");
 }
 
 #[test]
