@@ -342,7 +342,7 @@ fn watch(ctl: &Ctl) {
 fn lease(ctl: &Ctl) {
     ctl.part("lease");
     let granted = ctl.run("lease grant 100");
-    let id = granted.split(' ').nth(1).unwrap().to_owned();
+    let id = granted.split_whitespace().nth(1).unwrap().to_owned();
     ctl.lines(&format!(
         "
         put held 1 --lease={id}
@@ -365,7 +365,7 @@ fn lease(ctl: &Ctl) {
     drop(kept);
     ctl.lines(&format!("lease revoke {id}\nget held\nlease timetolive {id}"));
     let short = ctl.run("lease grant 2");
-    let short = short.split(' ').nth(1).unwrap().to_owned();
+    let short = short.split_whitespace().nth(1).unwrap().to_owned();
     ctl.run(&format!("put brief 1 --lease={short}"));
     until("the lease does not end", || ctl.count("brief") == 0);
     ctl.run(&format!("lease timetolive {short}"));
@@ -508,7 +508,7 @@ fn member(ctl: &Ctl) {
     ctl.part("member");
     ctl.lines("member list\nmember list -w table\nmember list -w json\nmember list -w fields");
     let added = ctl.unordered("member add l1 --learner --peer-urls=http://127.0.0.1:1");
-    let id = added.split(' ').nth(1).unwrap_or_default().to_owned();
+    let id = added.split_whitespace().nth(1).unwrap_or_default().to_owned();
     ctl.unordered("member list");
     ctl.lines(&format!(
         "
@@ -531,7 +531,7 @@ fn member(ctl: &Ctl) {
     }
     ctl.part("a learner that moves");
     let added = ctl.unordered("member add l3 --learner --peer-urls=http://127.0.0.1:4");
-    let id = added.split(' ').nth(1).unwrap_or_default().to_owned();
+    let id = added.split_whitespace().nth(1).unwrap_or_default().to_owned();
     ctl.run(&format!("member update {id} --peer-urls=http://127.0.0.1:5"));
     ctl.unordered("member list");
     ctl.run(&format!("member remove {id}"));

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
@@ -54,6 +56,8 @@ func leases(ctx context.Context, client *clientv3.Client) {
 	}
 	fmt.Println("once:", value(client.KeepAliveOnce(ctx, long.ID)).TTL)
 	left := value(client.TimeToLive(ctx, long.ID, clientv3.WithAttachedKeys()))
+	// In etcd they are in no order.
+	slices.SortFunc(left.Keys, bytes.Compare)
 	fmt.Printf("granted %d, much left %t, keys %q\n", left.GrantedTTL, left.TTL > 900, left.Keys)
 	listed := 0
 	for _, lease := range value(client.Leases(ctx)).Leases {
