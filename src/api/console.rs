@@ -1,7 +1,7 @@
 //! `/console/`: the web console, whose files are in the binary as they stand in `web/`.
 //!
-//! One page, [`SHELL`], is given for every path below `/console/`: its script looks at the path. What it loads is below
-//! [`ASSETS`] and a word for this build, so that a browser keeps it for ever and a newer build is asked for anew. The console
+//! One page, `SHELL`, is given for every path below `/console/`: its script looks at the path. What it loads is below
+//! `ASSETS` and a word for this build, so that a browser keeps it for ever and a newer build is asked for anew. The console
 //! knows the server by `/v1` alone; nothing here answers more than files.
 
 use std::sync::OnceLock;
