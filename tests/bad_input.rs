@@ -150,7 +150,7 @@ fn paths() -> Vec<Bad> {
         bad("POST /v1/leases/1234:keepalive", 404, "lease_not_found"),
         bad("PUT /v1/keys/new?lease=1234", 404, "lease_not_found"),
         bad("GET /v1", 404, "not_found"),
-        bad("GET /v3/keys/a", 404, "not_found"),
+        bad("GET /v4/keys/a", 404, "not_found"),
         bad("GET /v1/keysx", 404, "not_found"),
         bad("DELETE /v1/keys/d/", 409, "directory_not_empty"),
         bad("GET /v1/keys/a?revision=999999", 400, "future_revision"),
