@@ -19,10 +19,36 @@ use crate::{LIMIT, page, programs};
 
 /// What is known to differ from etcd 3.4, whichever version asks.
 const KNOWN: &[Known] = &[
-    ("user and role, auth off", "auth status", "etcd 3.4 has no such method"),
-    ("downgrade", "downgrade", "etcd 3.4 has no such method, and nothing older can read Vardr's data"),
-    ("endpoint hashkv", "endpoint hashkv -w json", "etcd 3.4 does not say of which revision a hash is"),
-    ("a learner that moves", "member list", "etcd 3.4 forgets that it is a learner"),
+    Known {
+        feature: "user and role, auth off",
+        run: "auth status",
+        says: &["Authentication Status: false"],
+        why: "etcd 3.4 has no such method",
+    },
+    Known {
+        feature: "downgrade",
+        run: "downgrade validate 3.4",
+        says: &["etcdserver: invalid downgrade target version"],
+        why: "etcd 3.4 has no such method, and nothing older can read Vardr's data",
+    },
+    Known {
+        feature: "downgrade",
+        run: "downgrade cancel",
+        says: &["etcdserver: no inflight downgrade job"],
+        why: "etcd 3.4 has no such method, and there is none to cancel",
+    },
+    Known {
+        feature: "endpoint hashkv",
+        run: "endpoint hashkv -w json",
+        says: &["\"hash_revision\":N"],
+        why: "etcd 3.4 does not say of which revision a hash is",
+    },
+    Known {
+        feature: "a learner that moves",
+        run: "member list",
+        says: &["127.0.0.1:5", "true"],
+        why: "etcd 3.4 forgets that it is a learner",
+    },
 ];
 
 /// Which `etcdctl`.
