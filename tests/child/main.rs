@@ -28,9 +28,11 @@ use support::http::Client;
 /// How long anything awaited may take on a busy machine.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// `vardr` in a process group of its own, so that a terminal on which the tests run plays no part.
+/// `vardr` in a process group of its own, so that a terminal on which the tests run plays no part, nor what is ignored by a shell that runs
+/// them in the background.
 fn vardr(server: &Server, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_vardr"));
+    let mut command = Command::new("env");
+    command.args(["--default-signal=HUP,INT,QUIT", env!("CARGO_BIN_EXE_vardr")]);
     command.args(arguments).env("VARDR_ENDPOINT", server.url()).stdin(Stdio::null()).process_group(0);
     command
 }

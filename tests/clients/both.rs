@@ -1,6 +1,5 @@
 //! Real etcd and Vardr side by side, each alone or as three members, started by the same flags.
 
-use std::net::TcpStream;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -8,9 +7,8 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use crate::LIMIT;
-use crate::support::etcd::{Etcd, fast_directory, free_port};
-use crate::support::http::Client;
-use crate::support::{Server, until};
+use crate::support::etcd::{Etcd, fast_directory, free_port, is_healthy};
+use crate::support::{Server, until_known};
 
 /// A port that was free may be taken by the time that it is used: clients come and go all the time.
 const TRIES: usize = 5;
@@ -78,13 +76,6 @@ fn flags(name: &str, client: &str, peer: &str) -> Vec<String> {
     .collect()
 }
 
-/// Waits until a member says where it is reached, which it does a moment after it has begun to serve.
-fn until_known(address: &str) {
-    let client = Client::new(address);
-    let url = format!("\"http://{address}\"");
-    until("the member does not say where it is reached", || client.get("/v2/members").text().contains(&url));
-}
-
 /// Three members of each kind.
 pub(crate) struct Threes {
     _servers: (Vec<Etcd>, Vec<Server>),
@@ -127,11 +118,8 @@ impl Threes {
     /// Whether all of them come to answer.
     fn answer(&self) -> bool {
         let deadline = Instant::now() + LIMIT;
-        let answers = |address: &String| {
-            TcpStream::connect(address).is_ok() && Client::new(address).get("/health").text().contains("\"true\"")
-        };
         while Instant::now() < deadline {
-            if self.addresses.iter().flatten().all(answers) {
+            if self.addresses.iter().flatten().all(|address| is_healthy(address)) {
                 return true;
             }
             thread::sleep(Duration::from_millis(20));

@@ -2,14 +2,16 @@
 
 use std::fs::{self, File};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::thread;
 
 use serde_json::Value;
 use vardr::api::v1::schema::LockObject;
 
 use crate::etcdctl::{Ctl, Version};
+use crate::finish::finish;
 use crate::support::Server;
+use crate::support::etcd::no_etcdctl;
 use crate::support::http::Client;
 use crate::support::volume::not_run;
 use crate::{page, programs};
@@ -37,7 +39,7 @@ fn of_one_lock(server: &Server) -> String {
     let program = || {
         let mut command = Command::new(programs::built("go"));
         command.arg(server.address()).arg("shared").arg(folder.path()).arg(TIMES.to_string());
-        command.stdin(Stdio::null()).output().unwrap()
+        finish(&mut command).unwrap()
     };
     let outputs = thread::scope(|scope| {
         let others = [scope.spawn(program), scope.spawn(program)];
@@ -62,7 +64,7 @@ fn json(bytes: &[u8]) -> Value {
 }
 
 fn curl(arguments: &[&str]) -> Value {
-    let output = Command::new("curl").arg("-sSf").args(arguments).output().unwrap();
+    let output = finish(Command::new("curl").arg("-sSf").args(arguments)).unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     json(&output.stdout)
 }
@@ -89,7 +91,7 @@ fn of_one_revision(server: &Server, key: &str, put: impl FnOnce() -> u64) {
 
 #[test]
 fn what_one_dialect_does_is_the_same_to_the_others() {
-    if let Some(why) = programs::no_go().or_else(programs::no_etcdctl) {
+    if let Some(why) = programs::no_go().or_else(|| no_etcdctl().map(str::to_owned)) {
         return not_run(&why);
     }
     programs::go_build("go");

@@ -4,15 +4,16 @@ use std::cell::RefCell;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::mpsc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use crate::both::{Both, Threes, at_both};
+use crate::finish::{finish, finish_told};
 use crate::said::{Known, Part, Step, ended, neutral, without_figures};
-use crate::support::etcd::Etcd;
+use crate::support::etcd::{Etcd, no_etcdctl};
 use crate::support::volume::not_run;
 use crate::support::{until, words};
 use crate::{LIMIT, page, programs};
@@ -50,6 +51,11 @@ const KNOWN: &[Known] = &[
         why: "etcd 3.4 forgets that it is a learner",
     },
 ];
+
+/// What is noted where a call should have printed a line, and has not in time.
+const SILENT: &str = "nothing more";
+/// How long a line is awaited that must not come.
+const QUIET: Duration = Duration::from_millis(200);
 
 /// Which `etcdctl`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,7 +105,7 @@ impl Ctl {
             Version::Module => command.env_remove("ETCDCTL_API"),
         };
         // Without a scheme, which version 3.4 would send along as part of the authority.
-        command.arg("--endpoints").arg(self.endpoints.join(",")).args(words(line)).stdin(Stdio::null());
+        command.arg("--endpoints").arg(self.endpoints.join(",")).args(words(line));
         command
     }
 
@@ -115,7 +121,7 @@ impl Ctl {
 
     /// Runs a command line and notes it; gives what it printed.
     fn run(&self, line: &str) -> String {
-        let output = self.command(line).output().unwrap();
+        let output = self.quietly(line);
         self.note(line, &ended(&output));
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
@@ -128,7 +134,7 @@ impl Ctl {
 
     /// Runs a command line that shows members, which are in the order of their ids.
     fn unordered(&self, line: &str) -> String {
-        let output = self.command(line).output().unwrap();
+        let output = self.quietly(line);
         self.note(line, &in_order(&neutral(&ended(&output), &self.endpoints)));
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
@@ -136,24 +142,21 @@ impl Ctl {
     /// Runs command lines of which only the form can be the same: they tell how large and how fast a server is.
     fn forms(&self, lines: &str) {
         for line in lines.lines().map(str::trim).filter(|line| !line.is_empty()) {
-            let output = self.command(line).output().unwrap();
+            let output = self.quietly(line);
             self.note(line, &without_figures(&neutral(&ended(&output), &self.endpoints)));
         }
     }
 
     /// Runs a command line that is told something.
     fn tell(&self, line: &str, told: &str) {
-        let mut command = self.command(line);
-        let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
-        let mut child = child.unwrap();
-        child.stdin.take().unwrap().write_all(told.as_bytes()).unwrap();
+        let output = finish_told(&mut self.command(line), told).unwrap();
         let told = told.trim().replace("\n\n", "\n").replace('\n', " / ");
-        self.note(&format!("{line} < {told}"), &ended(&child.wait_with_output().unwrap()));
+        self.note(&format!("{line} < {told}"), &ended(&output));
     }
 
     /// Runs a command line that is not part of what is compared.
     pub(crate) fn quietly(&self, line: &str) -> Output {
-        self.command(line).output().unwrap()
+        finish(&mut self.command(line)).unwrap()
     }
 
     /// Starts a call that goes on.
@@ -184,7 +187,7 @@ impl Ctl {
         let client = crate::support::http::Client::new(&self.endpoints[0]);
         let names = ["vardr_watchers", "etcd_debugging_mvcc_watcher_total"];
         let wanted = names.map(|name| format!("{name} {count}"));
-        until("nobody watches", || {
+        until(&format!("{} has not {count} watches", self.endpoints[0]), || {
             client.get("/metrics").text().lines().any(|line| wanted.iter().any(|name| line == name))
         });
     }
@@ -215,7 +218,16 @@ pub(crate) struct Running {
 impl Running {
     /// The next line that it prints, or that it prints none.
     pub(crate) fn line(&self) -> String {
-        self.lines.recv_timeout(LIMIT).unwrap_or_else(|_| format!("nothing more within {} s", LIMIT.as_secs()))
+        self.lines.recv_timeout(LIMIT).unwrap_or_else(|_| SILENT.to_owned())
+    }
+
+    /// That it waits, or what it does instead.
+    fn waits(&self) -> String {
+        match self.lines.recv_timeout(QUIET) {
+            Ok(line) => format!("does not wait: {line}"),
+            Err(RecvTimeoutError::Timeout) => "waits".to_owned(),
+            Err(RecvTimeoutError::Disconnected) => "has ended".to_owned(),
+        }
     }
 
     fn lines(&self, count: usize) -> String {
@@ -341,17 +353,20 @@ fn watch(ctl: &Ctl) {
     }
     ctl.note("watch --prefix --prev-kv p", &followed.lines(12));
     drop(followed);
+    ctl.until_watched(0);
     let revision: Value = serde_json::from_slice(&ctl.quietly("get p1 -w json").stdout).unwrap();
     let revision = revision["header"]["revision"].as_u64().unwrap();
     let since = ctl.follow(&format!("watch --rev {} p1 p2", revision - 3));
     ctl.note("watch --rev R p1 p2", &since.lines(8));
     drop(since);
+    ctl.until_watched(0);
     let told = ctl.follow("watch w -- sh -c 'echo $ETCD_WATCH_EVENT_TYPE $ETCD_WATCH_KEY $ETCD_WATCH_VALUE'");
     ctl.until_watched(1);
     ctl.quietly("put w 1");
     // What was heard is printed, and then what the command says.
     ctl.note("watch w -- sh -c 'echo $ETCD_WATCH_EVENT_TYPE $ETCD_WATCH_KEY $ETCD_WATCH_VALUE'", &told.lines(4));
     drop(told);
+    ctl.until_watched(0);
     let mut asked = ctl.follow("watch -i");
     asked.say("watch i");
     asked.say("watch j k");
@@ -363,6 +378,8 @@ fn watch(ctl: &Ctl) {
     asked.say("progress");
     heard += &asked.line();
     ctl.note("watch -i < watch i / watch j k / progress", &heard);
+    drop(asked);
+    ctl.until_watched(0);
 }
 
 fn lease(ctl: &Ctl) {
@@ -403,7 +420,7 @@ fn lock(ctl: &Ctl) {
     let held = first.line();
     let second = ctl.follow("lock L");
     until("nobody waits", || ctl.count("L/") == 2);
-    let early = second.lines.try_recv().map_or_else(|_| "waits".to_owned(), |line| format!("holds too: {line}"));
+    let early = second.waits();
     ctl.quietly(&format!("del {held}"));
     let next = second.line();
     ctl.note("lock L", &format!("{held}\nthe second {early}, then {next}"));
@@ -419,8 +436,8 @@ fn elect(ctl: &Ctl) {
     let mut heard = follows.lines(2);
     let second = ctl.follow("elect E two");
     until("nobody waits", || ctl.count("E/") == 2);
+    ctl.note("elect E one", &format!("{key} {value}\nthe second {}", second.waits()));
     ctl.quietly(&format!("del {key}"));
-    ctl.note("elect E one", &format!("{key} {value}"));
     ctl.note("elect E two", &second.lines(2));
     heard += &follows.lines(2);
     ctl.note("elect -l E", &heard);
@@ -650,12 +667,14 @@ fn all(version: Version, section: &str, from: &str) {
             parts
         })
     });
+    let silent = etcd.iter().flat_map(|part| &part.steps).find(|step| step.said.contains(SILENT));
+    assert_eq!(silent, None, "etcd is silent, which is nothing to compare with");
     page::hold(section, from, &page::table(&etcd, &vardr, KNOWN));
 }
 
 #[test]
 fn etcdctl_of_debian_does_as_with_etcd() {
-    if let Some(why) = Etcd::hindrance() {
+    if let Some(why) = Etcd::hindrance().or_else(no_etcdctl) {
         return not_run(why);
     }
     let version = Version::Debian;
@@ -676,7 +695,7 @@ fn etcdctl_of_today_does_as_with_etcd() {
 /// The comparison looks at what is printed: a server in another state is seen.
 #[test]
 fn etcdctl_tells_servers_apart() {
-    if let Some(why) = Etcd::hindrance() {
+    if let Some(why) = Etcd::hindrance().or_else(no_etcdctl) {
         return not_run(why);
     }
     let both = Both::start();

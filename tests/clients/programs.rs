@@ -4,14 +4,17 @@
 //! `scripts/tools` installs the libraries. What a machine lacks leaves the section of the page as it is.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 
 use crate::both::{Both, at_both};
+use crate::finish::finish;
 use crate::page;
 use crate::said::{Known, Part, Step, ended, neutral};
 use crate::support::etcd::Etcd;
 use crate::support::volume::not_run;
 
+/// From which version on Go fetches others.
+const FETCHING_GO: &str = "1.21";
 /// The fewest features that a program shows.
 const FEWEST: usize = 5;
 
@@ -34,19 +37,33 @@ pub(crate) fn built(name: &str) -> PathBuf {
     installed("bin").join(name)
 }
 
-/// Why programs in Go cannot be built here, if they cannot: before 1.21, Go does not fetch the version that a module asks for.
+/// Why programs in Go cannot be built here, if they cannot; `scripts/tools` decides alike. From 1.21 on Go fetches the version that a
+/// module asks for, unless it is told to be the one that it is.
 pub(crate) fn no_go() -> Option<String> {
-    let output = Command::new("go").args(["env", "GOVERSION"]).output();
-    let Ok(output) = output else { return Some("Go is not installed: make tools installs it".to_owned()) };
-    let version = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-    let minor = version.strip_prefix("go1.").and_then(|rest| rest.split('.').next()?.parse::<u32>().ok());
-    minor.is_none_or(|minor| minor < 21).then(|| format!("{version} is older than go1.21"))
+    let env = |name: &str| {
+        let output = Command::new("go").args(["env", name]).output().ok()?;
+        Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    let Some(version) = env("GOVERSION") else { return Some("Go is not installed".to_owned()) };
+    let is_local = env("GOTOOLCHAIN").is_some_and(|toolchain| toolchain == "local");
+    let asked = if is_local { asked_of_go() } else { FETCHING_GO.to_owned() };
+    (numbers(&version) < numbers(&asked)).then(|| format!("{version} is older than {asked}"))
 }
 
-/// Why there is no `etcdctl`, if there is none.
-pub(crate) fn no_etcdctl() -> Option<String> {
-    let missing = Command::new("etcdctl").arg("--version").output().is_err();
-    missing.then(|| "etcdctl is not installed: make tools installs it".to_owned())
+/// The version of Go that our modules ask for.
+fn asked_of_go() -> String {
+    let asked = ["etcdctl", "go"].map(|name| {
+        let module = std::fs::read_to_string(sources(name).join("go.mod")).unwrap();
+        module.lines().find_map(|line| line.strip_prefix("go ")).unwrap().to_owned()
+    });
+    asked.into_iter().max_by_key(|version| numbers(version)).unwrap()
+}
+
+/// The numbers of a version of Go, with its name before them or without.
+fn numbers(version: &str) -> Vec<u32> {
+    let version = version.split_once("go").map_or(version, |(_, version)| version);
+    let number = |part: &str| part.split(|char: char| !char.is_ascii_digit()).next()?.parse().ok();
+    version.split('.').map_while(number).collect()
 }
 
 /// Builds a folder of Go, with what its `go.sum` names and nothing else.
@@ -89,7 +106,7 @@ fn parts(output: &Output, address: &str) -> Vec<Part> {
 fn same(section: &str, from: &str, known: &[Known], command: impl Fn(&str) -> Command + Sync) {
     let both = Both::start();
     let outputs = at_both(&both.addresses(), |address, _| {
-        let output = command(address).stdin(Stdio::null()).output();
+        let output = finish(&mut command(address));
         output.unwrap_or_else(|error| panic!("{section}: {error}; make tools installs what it needs"))
     });
     let [etcd, vardr] = [0, 1].map(|number| parts(&outputs[number], &both.addresses()[number]));
@@ -211,4 +228,15 @@ fn a_program_in_java_does_as_with_etcd() {
         command.arg("-cp").arg(libraries.join("*")).arg(sources("java/Jobs.java")).arg(address);
         command
     });
+}
+
+#[test]
+fn versions_of_go_are_compared_by_their_numbers() {
+    for (older, newer) in [("go1.9.7", "1.21"), ("go1.19.8", "1.21"), ("go1.25.9", "1.26.0"), ("", "1.21")] {
+        assert!(numbers(older) < numbers(newer), "{older} {newer}");
+    }
+    for (newer, older) in [("go1.21.0", "1.21"), ("go1.26.8", "1.26.0"), ("devel go1.27-af1b X:none", "1.26.0")] {
+        assert!(numbers(newer) >= numbers(older), "{newer} {older}");
+    }
+    assert!(numbers(&asked_of_go()) >= numbers(FETCHING_GO));
 }

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -15,14 +14,10 @@ use crate::load::{self, Load};
 use crate::member::Member;
 use crate::record::{Act, Outcome};
 use crate::starting::{Site, within};
-use crate::support::Server;
 use crate::support::http::Client;
+use crate::support::{Server, vardr};
 
 const LIMIT: Duration = Duration::from_secs(30);
-
-fn vardr(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_vardr")).args(arguments).output().unwrap()
-}
 
 fn text(path: &Path) -> &str {
     path.to_str().unwrap()

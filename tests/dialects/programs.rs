@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use crate::pair::Pair;
 use crate::request::{Indices, Request, Text};
-use crate::support::words;
+use crate::support::{until_known, words};
 use crate::{Bench, support};
 
 /// How long a program may take to hear of a change.
@@ -56,14 +56,9 @@ fn neutral(text: &str, address: &str) -> String {
 fn bench() -> (Bench, Pair) {
     let bench = Bench::start(1);
     let pair = bench.pairs().pop().unwrap();
-    // A program asks a member where all are reached, and a member says so a moment after it has begun to serve.
-    let deadline = Instant::now() + LIMIT;
+    // A program asks a member where all are reached.
     for address in [&pair.left, &pair.right] {
-        let client = support::http::Client::new(address);
-        while !client.get("/v2/members").text().contains(&format!("\"http://{address}\"")) {
-            assert!(Instant::now() < deadline, "{address} does not say where it is reached");
-            thread::sleep(Duration::from_millis(5));
-        }
+        until_known(address);
     }
     pair.play(&[]);
     (bench, pair)

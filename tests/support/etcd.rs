@@ -3,9 +3,10 @@
 //! Where it is not installed, what needs it says so by [`super::volume::not_run`].
 
 use std::fs::{self, File};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,8 @@ use tempfile::TempDir;
 
 use super::http::Client;
 
+/// The version that Vardr is compared with.
+const MINOR: &str = "3.4";
 /// How long a member may take to answer, and to end.
 const LIMIT: Duration = Duration::from_secs(30);
 /// A port that was free may be taken by the time that it is used.
@@ -29,8 +32,8 @@ pub(crate) struct Etcd {
 impl Etcd {
     /// Why there can be none on this machine.
     pub(crate) fn hindrance() -> Option<&'static str> {
-        let found = Command::new("etcd").arg("--version").stdout(Stdio::null()).status();
-        found.is_err().then_some("etcd is not installed")
+        static FOUND: OnceLock<Option<String>> = OnceLock::new();
+        FOUND.get_or_init(no_etcd).as_deref()
     }
 
     /// Starts a cluster of one with the v2 API, and waits until it answers.
@@ -77,8 +80,7 @@ impl Etcd {
     pub(crate) fn answers(&mut self) -> bool {
         let deadline = Instant::now() + LIMIT;
         while Instant::now() < deadline && self.child.try_wait().unwrap().is_none() {
-            let is_up = std::net::TcpStream::connect(self.address()).is_ok();
-            if is_up && self.http().get("/health").text().contains("\"true\"") {
+            if is_healthy(&self.address()) {
                 return true;
             }
             thread::sleep(Duration::from_millis(20));
@@ -126,6 +128,27 @@ impl Drop for Etcd {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// Why etcd cannot be compared with here: it is not there, or answers as another minor version does.
+fn no_etcd() -> Option<String> {
+    let Ok(output) = Command::new("etcd").arg("--version").output() else {
+        return Some("etcd is not installed".to_owned());
+    };
+    let said = String::from_utf8_lossy(&output.stdout);
+    let version = said.lines().find_map(|line| line.strip_prefix("etcd Version: ")).unwrap_or("of no known version");
+    let is_meant = version.strip_prefix(MINOR).is_some_and(|patch| patch.starts_with('.'));
+    (!is_meant).then(|| format!("etcd {version} is not {MINOR}"))
+}
+
+/// Why there is no `etcdctl` on this machine, if there is none.
+pub(crate) fn no_etcdctl() -> Option<&'static str> {
+    Command::new("etcdctl").arg("--version").output().is_err().then_some("etcdctl is not installed")
+}
+
+/// Whether a member of etcd's or of Vardr's answers, and that it can be written to.
+pub(crate) fn is_healthy(address: &str) -> bool {
+    TcpStream::connect(address).is_ok() && Client::new(address).get("/health").text().contains("\"true\"")
 }
 
 /// What the members of a suite may take in memory: each has some segments of 64 MiB.

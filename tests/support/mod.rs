@@ -15,7 +15,7 @@ pub(crate) mod volume;
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -91,7 +91,7 @@ impl Server {
                 server.address = address;
                 return Ok(server);
             }
-            if server.child.try_wait().unwrap().is_some() || Instant::now() > deadline {
+            if server.has_ended() || Instant::now() > deadline {
                 server.kill();
                 // The readers may be a moment behind the end of the process.
                 thread::sleep(Duration::from_millis(50));
@@ -142,6 +142,11 @@ impl Server {
         let status = Command::new("kill").arg(self.pid().to_string()).status().unwrap();
         assert!(status.success());
         self.wait(Duration::from_secs(20))
+    }
+
+    /// Whether the process is no more.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
     }
 
     /// Waits for the server to end by itself.
@@ -198,6 +203,19 @@ pub(crate) fn until(what: &str, is_so: impl Fn() -> bool) {
         assert!(Instant::now() < deadline, "{what}");
         thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// Waits until a member says where it is reached, which it does a moment after it has begun to serve.
+pub(crate) fn until_known(address: &str) {
+    let client = http::Client::new(address);
+    let url = format!("\"http://{address}\"");
+    let what = format!("{address} does not say where it is reached");
+    until(&what, || client.get("/v2/members").text().contains(&url));
+}
+
+/// Runs the binary of this build to its end.
+pub(crate) fn vardr(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_vardr")).args(arguments).output().unwrap()
 }
 
 /// The arguments of a command line; `'…'` is one.

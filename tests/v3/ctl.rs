@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 
 use crate::snapshot::restore;
 use crate::support::Server;
+use crate::support::etcd::no_etcdctl;
 use crate::support::volume::not_run;
 
 fn command(server: &Server, args: &[&str]) -> Command {
@@ -19,19 +20,10 @@ fn run(server: &Server, args: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Whether there is no `etcdctl` here; says so.
-fn is_missing() -> bool {
-    let missing = Command::new("etcdctl").env("ETCDCTL_API", "3").arg("version").output().is_err();
-    if missing {
-        not_run("there is no etcdctl");
-    }
-    missing
-}
-
 #[test]
 fn it_names_an_endpoint_with_its_scheme_where_it_speaks_to_that_one_alone() {
-    if is_missing() {
-        return;
+    if let Some(why) = no_etcdctl() {
+        return not_run(why);
     }
     let server = Server::start();
     run(&server, &["put", "a", "1"]);
@@ -45,8 +37,8 @@ fn it_names_an_endpoint_with_its_scheme_where_it_speaks_to_that_one_alone() {
 
 #[test]
 fn it_saves_a_snapshot_that_is_restored_by_the_command() {
-    if is_missing() {
-        return;
+    if let Some(why) = no_etcdctl() {
+        return not_run(why);
     }
     let server = Server::start();
     run(&server, &["put", "a", "1"]);

@@ -1,22 +1,17 @@
 //! Snapshots as etcd's clients save them: what comes in which pieces, and that it is a file to restore from.
 
 use std::path::Path;
-use std::process::{Command, Output};
 
 use futures_util::StreamExt as _;
 use sha2::{Digest as _, Sha256};
 use tokio::time::timeout;
 use tonic::{Code, Streaming};
 
-use crate::support::Server;
+use crate::support::{Server, vardr};
 use crate::{LIMIT, V3, get, pb, start, told};
 
 /// The digest at the end.
 const SEAL_BYTES: usize = 32;
-
-fn vardr(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_vardr")).args(arguments).output().unwrap()
-}
 
 async fn begin(v3: &V3) -> Result<Streaming<pb::SnapshotResponse>, (Code, String)> {
     told(v3.maintenance().snapshot(pb::SnapshotRequest {}).await)

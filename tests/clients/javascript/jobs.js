@@ -104,14 +104,15 @@ async function watches () {
 }
 
 async function leases () {
-  const kept = client.lease(2)
+  const kept = client.lease(5)
   await kept.put('lease/kept').value('x')
   const short = client.lease(2, { autoKeepAlive: false })
   await short.put('lease/short').value('x')
   show('once', (await kept.keepaliveOnce()).TTL, typeof (await kept.grant()))
   while (await client.get('lease/short').exists()) await later(20)
   show('ended', await client.get('lease/kept').string())
-  await later(2500)
+  // For longer than it would last by itself.
+  await later(5500)
   show('kept', await client.get('lease/kept').string(), kept.revoked())
   await kept.revoke()
   show('revoked', await client.get('lease/kept').string(), kept.revoked())

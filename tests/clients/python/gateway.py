@@ -73,12 +73,15 @@ def watches(client):
 
 
 def leases(client):
+    kept = client.lease(ttl=5)
+    client.put("lease/kept", "x", kept)
+    print("keys", kept.keys(), client.get("lease/kept"))
+    # For longer than it would last by itself.
+    for _ in range(11):
+        time.sleep(0.5)
+        print("refreshed", kept.refresh(), client.get("lease/kept"))
     lease = client.lease(ttl=2)
     client.put("lease/a", "x", lease)
-    print("keys", lease.keys(), client.get("lease/a"))
-    for _ in range(5):
-        time.sleep(0.5)
-        print("refreshed", lease.refresh(), client.get("lease/a"))
     while client.get("lease/a"):
         time.sleep(0.02)
     print("ended", lease.ttl())

@@ -88,12 +88,15 @@ async def watches(client):
 
 
 async def leases(client):
+    kept = await client.lease(5)
+    await client.put(b"lease/kept", b"x", lease=kept)
+    print("granted", kept.ttl, await kept.granted_ttl(), await kept.keys())
+    # For longer than it would last by itself.
+    for _ in range(11):
+        await asyncio.sleep(0.5)
+        print("refreshed", (await kept.refresh()).TTL, (await client.get(b"lease/kept")).value)
     lease = await client.lease(2)
     await client.put(b"lease/a", b"x", lease=lease)
-    print("granted", lease.ttl, await lease.granted_ttl(), await lease.keys())
-    for _ in range(5):
-        await asyncio.sleep(0.5)
-        print("refreshed", (await lease.refresh()).TTL, (await client.get(b"lease/a")).value)
     while await client.get(b"lease/a"):
         await asyncio.sleep(0.02)
     print("ended", await lease.remaining_ttl())

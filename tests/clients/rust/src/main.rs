@@ -13,6 +13,8 @@ use etcd_client::{
 
 /// How long a request may take.
 const LIMIT: Duration = Duration::from_secs(30);
+/// How long what has to wait is looked at.
+const QUIET: Duration = Duration::from_millis(200);
 
 type Done = Result<(), Error>;
 
@@ -142,17 +144,21 @@ async fn watches(client: &mut Client) -> Done {
 }
 
 async fn leases(client: &mut Client) -> Done {
-    let lease = client.lease_grant(2, None).await?;
-    client.put("lease/a", "x", Some(PutOptions::new().with_lease(lease.id()))).await?;
-    let (mut keeper, mut kept) = client.lease_keep_alive(lease.id()).await?;
-    for _ in 0..5 {
+    let long = client.lease_grant(5, None).await?;
+    client.put("lease/kept", "x", Some(PutOptions::new().with_lease(long.id()))).await?;
+    let (mut keeper, mut kept) = client.lease_keep_alive(long.id()).await?;
+    // For longer than it would last by itself.
+    for _ in 0..11 {
         tokio::time::sleep(Duration::from_millis(500)).await;
         keeper.keep_alive().await?;
-        println!("kept {} there {}", kept.message().await?.unwrap().ttl(), client.get("lease/a", None).await?.count());
+        let there = client.get("lease/kept", None).await?.count();
+        println!("kept {} there {there}", kept.message().await?.unwrap().ttl());
     }
     let keys = Some(LeaseTimeToLiveOptions::new().with_keys());
-    let left = client.lease_time_to_live(lease.id(), keys).await?;
+    let left = client.lease_time_to_live(long.id(), keys).await?;
     println!("granted {} keys {}", left.granted_ttl(), left.keys().len());
+    let lease = client.lease_grant(2, None).await?;
+    client.put("lease/a", "x", Some(PutOptions::new().with_lease(lease.id()))).await?;
     while client.get("lease/a", None).await?.count() > 0 {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -174,9 +180,9 @@ async fn locks(client: &mut Client) -> Done {
     let held = client.lock("lock", Some(LockOptions::new().with_lease(lease))).await?;
     println!("held {}", held.key().starts_with(b"lock/"));
     let mut other = client.clone();
-    let waiting = tokio::spawn(async move { other.lock("lock", None).await });
+    let mut waiting = tokio::spawn(async move { other.lock("lock", None).await });
     while client.get("lock/", Some(GetOptions::new().with_prefix())).await?.count() < 2 {}
-    println!("waits {}", !waiting.is_finished());
+    println!("waits {}", tokio::time::timeout(QUIET, &mut waiting).await.is_err());
     client.unlock(held.key()).await?;
     let next = waiting.await.unwrap()?;
     println!("the other holds {}", next.key() != held.key());
@@ -199,9 +205,9 @@ async fn elections(client: &mut Client) -> Done {
     leads(seen.message().await?.unwrap().kv());
     let mut other = client.clone();
     let second = client.lease_grant(60, None).await?.id();
-    let waiting = tokio::spawn(async move { other.campaign("job", "two", second).await });
+    let mut waiting = tokio::spawn(async move { other.campaign("job", "two", second).await });
     while client.get("job/", Some(GetOptions::new().with_prefix())).await?.count() < 2 {}
-    println!("waits {}", !waiting.is_finished());
+    println!("waits {}", tokio::time::timeout(QUIET, &mut waiting).await.is_err());
     client.resign(Some(ResignOptions::new().with_leader(key.clone()))).await?;
     waiting.await.unwrap()?;
     leads(seen.message().await?.unwrap().kv());
