@@ -73,7 +73,7 @@ contract: ## the server against its OpenAPI document, by schemathesis
 demo: ## the main job, shown: import /etc, follow it, race, kill, restart, export
 	cargo test --release --test demo -- --nocapture
 
-bench: tools ## beside etcd and a bare echo, as ratios; exits 1 on a missed one (about 15 minutes)
+bench: tools ## beside etcd and a bare echo, as ratios; exits 1 on a missed one (about 22 minutes)
 	cargo bench --bench load
 
 bench-quick: tools ## the same table from short runs, for development: its figures are rough

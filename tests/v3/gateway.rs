@@ -8,6 +8,8 @@ use crate::support::volume::not_run;
 
 /// What may pass of the time of a lease until it is asked for, on a busy machine.
 const PASSED_SECONDS: i64 = 30;
+/// How often etcd is asked where chance decides what it answers.
+const TRIES: usize = 100;
 
 /// What is compared of an answer.
 #[derive(Debug, PartialEq, Eq)]
@@ -641,7 +643,10 @@ fn other_methods_headers_and_sizes_are_answered_as_etcd_answers_them() {
     }
     requests.push(("POST", "/v3/auth/user/get", vec![], b"{\"name\":\"\xff\"}".to_vec()));
     for (method, path, headers, body) in requests {
-        let left = Told::of_etcd(&theirs.send(method, path, &headers, &body));
+        let ask = || Told::of_etcd(&theirs.send(method, path, &headers, &body));
+        // Whether etcd's gateway or what is behind it notices first that time is up is chance; behind it there is no code for that.
+        let is_chance = |told: &Told| told.status == 500 && headers.iter().any(|(name, _)| *name == "Grpc-Timeout");
+        let left = std::iter::repeat_with(ask).take(TRIES).find(|told| !is_chance(told)).expect("a code of a deadline");
         let right = Told::of(&ours.send(method, path, &headers, &body));
         assert_eq!(right, left, "{method} {path} {headers:?}");
     }
