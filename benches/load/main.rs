@@ -300,7 +300,7 @@ impl Bench {
         let cores = thread::available_parallelism()?;
         let times = self.scale.times.counted.as_secs_f64();
         let about = format!(
-            "256-byte values, {cores} cores, load generator included; medians of {} runs of {times} s each.",
+            "256-byte values, {cores} cores, load generator included; medians of {} runs of {times} s each, of streams one run.",
             self.scale.repeats
         );
         let table = self.report.markdown(&about);
