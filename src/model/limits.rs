@@ -3,6 +3,8 @@
 //! The state machine uses only constants: a bound that one member could set differently would make replicas
 //! differ. What an operator may set is checked at the edge, before a command is proposed.
 
+use std::time::Duration;
+
 /// The longest key, in bytes: `400 invalid_argument` on `/v1`.
 pub const MAX_KEY_BYTES: usize = 4 * 1024;
 /// The keys directly below the name of a lock or an election, its places among them: `400 invalid_argument`.
@@ -105,8 +107,12 @@ pub const MAX_STREAM_WATCHES: usize = 100_000;
 pub const SOCKET_MESSAGE_BYTES: usize = 1536 * 1024;
 /// The largest frame of such a message.
 pub const SOCKET_FRAME_BYTES: usize = 256 * 1024;
-/// What may wait to be written to a WebSocket. One event has to fit: value and previous value, each escaped.
+/// What may wait to be written to a WebSocket of `/v1`. One event has to fit: value and previous value, each escaped.
 pub const SOCKET_WRITE_BYTES: usize = 24 * 1024 * 1024;
+/// How often an idle WebSocket is pinged, so that one whose other end is gone is noticed.
+pub const SOCKET_PING_EVERY: Duration = Duration::from_secs(15);
+/// A WebSocket that nothing has come from for this long, not even an answer to a ping, is given up.
+pub const SOCKET_SILENCE: Duration = Duration::from_mins(1);
 /// The largest frame between members: the largest entry that can come about, with what surrounds it. A larger one is not
 /// queued, and ends the connection on which it comes.
 pub const MAX_PEER_FRAME_BYTES: usize = MAX_INFLIGHT_BYTES + 2 * MAX_ENTRY_BYTES;
