@@ -12,6 +12,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{Call, Error, Service, health};
 use crate::model::{Event, EventKind, Key, KeyRange, KeyValue, RangeQuery, Revision};
@@ -183,25 +184,24 @@ enum Patience {
 #[derive(Debug)]
 struct HeldState {
     revision: Revision,
-    kept: Mutex<Option<Arc<Published>>>,
+    kept: Arc<Mutex<Option<Arc<Published>>>>,
+    /// Lets go of it in time.
+    _patience: AbortOnDropHandle<()>,
 }
 
 impl HeldState {
     /// Keeps a state for [`STATE_PATIENCE`].
-    fn keep(state: Arc<Published>) -> Arc<Self> {
-        let held = Arc::new(Self { revision: state.revision(), kept: Mutex::new(Some(state)) });
-        let patient = Arc::downgrade(&held);
-        tokio::spawn(async move {
+    fn keep(state: Arc<Published>) -> Self {
+        let revision = state.revision();
+        let kept = Arc::new(Mutex::new(Some(state)));
+        let held = Arc::downgrade(&kept);
+        let patience = tokio::spawn(async move {
             tokio::time::sleep(STATE_PATIENCE).await;
-            if let Some(held) = patient.upgrade() {
-                held.let_go();
+            if let Some(kept) = held.upgrade() {
+                *kept.lock() = None;
             }
         });
-        held
-    }
-
-    fn let_go(&self) {
-        *self.kept.lock() = None;
+        Self { revision, kept, _patience: AbortOnDropHandle::new(patience) }
     }
 
     /// Where the state can be read, and the past revision to read it at; `None` for the present.
@@ -217,7 +217,7 @@ impl HeldState {
 enum Phase {
     /// Giving out a state, from a key on.
     State {
-        state: Arc<HeldState>,
+        state: HeldState,
         from: Option<Bytes>,
     },
     /// Giving out the events of history after a revision. Each piece is read from the newest state: a reader that stands

@@ -107,7 +107,7 @@ async fn a_state_that_is_read_slowly_is_let_go_and_is_the_same_to_the_end() {
         assert_eq!(plain.len(), count);
         let slow = async |watch: &WatchStream| {
             let Phase::State { state, .. } = &watch.phase else { panic!("all was one page") };
-            state.let_go();
+            *state.kept.lock() = None;
             assert!(!alone.keeps_latest().await);
             alone.set(&format!("d/k{:04}", count - 1), "new").await;
         };
@@ -124,7 +124,7 @@ async fn a_state_that_is_compacted_before_it_was_read_ends_the_watch() {
     let mut watch = alone.watch(Start::Initial, OnCompacted::End).await;
     assert!(matches!(watch.next().await, Some(WatchItem::State(_))));
     let Phase::State { state, .. } = &watch.phase else { panic!("all was one page") };
-    state.let_go();
+    *state.kept.lock() = None;
     let last = alone.set("a", "v").await;
     alone.write(Command::Compact(last)).await;
     let ended = watch.next().await;
