@@ -604,8 +604,17 @@ fn other_methods_headers_and_sizes_are_answered_as_etcd_answers_them() {
     }
     requests.push(("POST", "/v3/auth/user/get", vec![], b"{\"name\":\"\xff\"}".to_vec()));
     for (method, path, headers, body) in requests {
-        let left = Told::of_etcd(&theirs.send(method, path, &headers, &body));
         let right = Told::of(&ours.send(method, path, &headers, &body));
+        let theirs = || Told::of_etcd(&theirs.send(method, path, &headers, &body));
+        let mut left = theirs();
+        // Where the client's time is up as a stream begins, etcd answers one thing or another.
+        let may_differ = headers.contains(&("Grpc-Timeout", "50m"));
+        for _ in 0..50 {
+            if !may_differ || left == right {
+                break;
+            }
+            left = theirs();
+        }
         assert_eq!(right, left, "{method} {path} {headers:?}");
     }
 }
