@@ -311,6 +311,12 @@ fn a_text_is_searched_for_in_names_and_values_a_bounded_piece_at_a_time() {
     assert_eq!(second.items.unwrap()[0].size, Some(12));
     let last: List = client.get(&format!("{path}&cursor={}", second.cursor.unwrap())).expect(200).shape();
     assert_eq!((names(&last), last.examined, last.cursor), (vec!["/s/n\u{e4}\u{e4}dle".to_owned()], Some(1), None));
+    // What the revision leaves out is looked into as well.
+    let since = format!("{path}&minModRevision={}", last.items.unwrap()[0].mod_revision);
+    let first: List = client.get(&since).expect(200).shape();
+    assert_eq!((names(&first).len(), first.examined), (0, Some(10_000)));
+    let last: List = client.get(&format!("{since}&cursor={}", first.cursor.unwrap())).expect(200).shape();
+    assert_eq!((names(&last), last.examined, last.cursor), (vec!["/s/n\u{e4}\u{e4}dle".to_owned()], Some(401), None));
 }
 
 #[tokio::test]

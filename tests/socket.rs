@@ -192,6 +192,19 @@ async fn a_socket_whose_other_end_says_nothing_keeps_nothing_alive() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_close_is_answered() {
+    let (server, _client) = start().await;
+    let mut socket = Socket::open(&server, "/v1/watch/a/").await;
+    assert_eq!(socket.hear().await.unwrap()["type"], "watching");
+    socket.0.close(None).await.unwrap();
+    let mut last = None;
+    while let Some(message) = tokio::time::timeout(LIMIT, socket.0.next()).await.expect("an answer or the end") {
+        last = Some(message.expect("no end without a word"));
+    }
+    assert!(matches!(last, Some(Message::Close(_))), "{last:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_stops_closes_its_sockets() {
     let (mut server, _client) = start().await;
     let mut socket = Socket::open(&server, "/v1/watch/a/").await;

@@ -19,6 +19,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::State;
+use super::extract::Tags;
 use super::problem::{Code, Problem};
 
 /// The files of `web/`, sorted by name: the name and what is in it.
@@ -83,10 +84,8 @@ async fn shell(Shared(state): Shared<State>, uri: http::Uri, headers: HeaderMap)
     if uri.path().starts_with(ASSETS) {
         return state.finish(Err(Problem::new(Code::NotFound, "the console has no such file")));
     }
-    // Weak: it is the same page, compressed or not.
-    let tag = format!("W/\"{}\"", build());
-    let known = headers.get_all(IF_NONE_MATCH).iter().filter_map(|tags| tags.to_str().ok());
-    let is_known = known.flat_map(|tags| tags.split(',')).any(|known| known.trim() == tag);
+    // Tags that are none know nothing: a person gets the page.
+    let is_known = matches!(Tags::of(&headers, &IF_NONE_MATCH), Ok(Some(tags)) if tags.matches(build()));
     let mut response =
         if is_known { StatusCode::NOT_MODIFIED.into_response() } else { Body::from(page().clone()).into_response() };
     let headers = response.headers_mut();
@@ -96,7 +95,8 @@ async fn shell(Shared(state): Shared<State>, uri: http::Uri, headers: HeaderMap)
     headers.insert(OPENER_POLICY, HeaderValue::from_static("same-origin"));
     headers.insert(CACHE_CONTROL, ASKED_ABOUT);
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    if let Ok(tag) = HeaderValue::try_from(tag) {
+    // Weak: it is the same page, compressed or not.
+    if let Ok(tag) = HeaderValue::try_from(format!("W/\"{}\"", build())) {
         headers.insert(ETAG, tag);
     }
     response

@@ -3,6 +3,8 @@
 //! The state machine uses only constants: a bound that one member could set differently would make replicas
 //! differ. What an operator may set is checked at the edge, before a command is proposed.
 
+use std::time::Duration;
+
 /// The longest key, in bytes: `400 invalid_argument` on `/v1`.
 pub const MAX_KEY_BYTES: usize = 4 * 1024;
 /// The keys directly below the name of a lock or an election, its places among them: `400 invalid_argument`.
@@ -86,6 +88,9 @@ pub const BLOCK_BYTES: usize = 64 * 1024;
 pub const WATCH_BACKLOG_EVENTS: usize = 1024;
 /// See [`WATCH_BACKLOG_EVENTS`].
 pub const WATCH_BACKLOG_BYTES: usize = 4 * 1024 * 1024;
+/// What may wait for all streams of a member together, in bytes of memory: beyond, those that have waited the longest are `lagging`,
+/// until half of it is left.
+pub const WATCH_BACKLOGS_BYTES: usize = 256 * 1024 * 1024;
 /// How far ahead of the state machine's clock a leader's stamp may be, within a term, before it is clamped: one hour.
 pub const MAX_CLOCK_JUMP_MS: u64 = 60 * 60 * 1000;
 /// How long a leader's stamps must keep to a jump before it is believed.
@@ -105,8 +110,12 @@ pub const MAX_STREAM_WATCHES: usize = 100_000;
 pub const SOCKET_MESSAGE_BYTES: usize = 1536 * 1024;
 /// The largest frame of such a message.
 pub const SOCKET_FRAME_BYTES: usize = 256 * 1024;
-/// What may wait to be written to a WebSocket. One event has to fit: value and previous value, each escaped.
+/// What may wait to be written to a WebSocket of `/v1`. One event has to fit: value and previous value, each escaped.
 pub const SOCKET_WRITE_BYTES: usize = 24 * 1024 * 1024;
+/// How often an idle WebSocket is pinged, so that one whose other end is gone is noticed.
+pub const SOCKET_PING_EVERY: Duration = Duration::from_secs(15);
+/// A WebSocket that nothing has come from for this long, not even an answer to a ping, is given up.
+pub const SOCKET_SILENCE: Duration = Duration::from_mins(1);
 /// The largest frame between members: the largest entry that can come about, with what surrounds it. A larger one is not
 /// queued, and ends the connection on which it comes.
 pub const MAX_PEER_FRAME_BYTES: usize = MAX_INFLIGHT_BYTES + 2 * MAX_ENTRY_BYTES;

@@ -124,16 +124,7 @@ pub struct Listing {
 
 /// Whether `text` stands somewhere in `bytes`.
 fn holds(bytes: &[u8], text: &[u8]) -> bool {
-    let Some((first, _)) = text.split_first() else { return true };
-    let mut rest = bytes;
-    while let Some(at) = rest.iter().position(|byte| byte == first) {
-        let Some(from) = rest.get(at..).filter(|from| from.len() >= text.len()) else { return false };
-        if from.starts_with(text) {
-            return true;
-        }
-        rest = from.get(1..).unwrap_or_default();
-    }
-    false
+    text.is_empty() || bytes.windows(text.len()).any(|part| part == text)
 }
 
 impl Service {
@@ -482,12 +473,14 @@ impl Lister<'_> {
 
     /// A page of a search: what there is among so many keys, which may be nothing.
     fn found(&self) -> Result<Listing, ReadError> {
-        let query = RangeQuery { limit: Some(MAX_SEARCHED_KEYS), ..self.query(self.rest()) };
+        // Without the bounds on revisions: what they leave out is looked into as well, and counts.
+        let (revision, limit) = (self.revision, Some(MAX_SEARCHED_KEYS));
+        let query = RangeQuery { revision, limit, ..RangeQuery::all(self.rest()) };
         let piece = self.view.page(&query, MAX_PAGE_BYTES)?;
         let limit = usize::try_from(self.request.limit).unwrap_or(usize::MAX);
         let (mut examined, mut found, mut next) = (0, Vec::new(), piece.rest.map(|rest| rest.start().clone()));
         for item in piece.items {
-            if self.request.finds(&item) {
+            if self.request.selects(&item) && self.request.finds(&item) {
                 if found.len() >= limit {
                     next = Some(item.key.bytes().clone());
                     break;

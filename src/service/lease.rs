@@ -54,8 +54,8 @@ impl Service {
         consistency: Consistency,
         id: LeaseId,
     ) -> Result<(Revision, LeaseState), Error> {
-        let reader = self.reader(call, consistency).await?;
-        Ok((reader.revision(), self.lease_in(&reader, id)?))
+        let (reader, state) = self.read_lease(call, consistency, id).await?;
+        Ok((reader.revision(), state))
     }
 
     /// One lease with its keys, however many.
@@ -68,17 +68,23 @@ impl Service {
         consistency: Consistency,
         id: LeaseId,
     ) -> Result<(Revision, LeaseState), Error> {
-        let reader = self.reader(call, consistency).await?;
-        let state = self.lease_in(&reader, id)?;
+        let (reader, state) = self.read_lease(call, consistency, id).await?;
         let keys = reader.lease_keys(id).await?;
         Ok((reader.revision(), LeaseState { keys, ..state }))
     }
 
-    fn lease_in(&self, reader: &Reader, id: LeaseId) -> Result<LeaseState, Error> {
+    /// A lease without its keys, and where to read on.
+    async fn read_lease(
+        &self,
+        call: &Call,
+        consistency: Consistency,
+        id: LeaseId,
+    ) -> Result<(Reader, LeaseState), Error> {
+        let reader = self.reader(call, consistency).await?;
         let not_found = || Error::refused(Refusal::LeaseNotFound(id), reader.revision());
         let lease = reader.lease(id)?.ok_or_else(not_found)?;
         let remaining = self.lease_remaining(id).ok_or_else(not_found)?;
-        Ok(LeaseState { lease, remaining, keys: Vec::new() })
+        Ok((reader, LeaseState { lease, remaining, keys: Vec::new() }))
     }
 
     /// All leases, in order of id, without their keys.

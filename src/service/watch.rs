@@ -4,14 +4,19 @@
 mod tests;
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, PollSemaphore};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{Call, Error, Service, health};
 use crate::model::{Event, EventKind, Key, KeyRange, KeyValue, RangeQuery, Revision};
@@ -160,6 +165,10 @@ pub struct WatchStream {
     on_compacted: OnCompacted,
     patience: Patience,
     phase: Phase,
+    /// A piece of a state or of history that is being read.
+    reading: Option<AbortOnDropHandle<Read>>,
+    /// What it takes to read; `None` where nobody else reads in turn.
+    may_read: Option<PollSemaphore>,
     /// Decided but not yet given out.
     ready: VecDeque<WatchItem>,
     /// Whether the stream has given out all that there was when it began.
@@ -183,25 +192,24 @@ enum Patience {
 #[derive(Debug)]
 struct HeldState {
     revision: Revision,
-    kept: Mutex<Option<Arc<Published>>>,
+    kept: Arc<Mutex<Option<Arc<Published>>>>,
+    /// Lets go of it in time.
+    _patience: AbortOnDropHandle<()>,
 }
 
 impl HeldState {
     /// Keeps a state for [`STATE_PATIENCE`].
-    fn keep(state: Arc<Published>) -> Arc<Self> {
-        let held = Arc::new(Self { revision: state.revision(), kept: Mutex::new(Some(state)) });
-        let patient = Arc::downgrade(&held);
-        tokio::spawn(async move {
+    fn keep(state: Arc<Published>) -> Self {
+        let revision = state.revision();
+        let kept = Arc::new(Mutex::new(Some(state)));
+        let held = Arc::downgrade(&kept);
+        let patience = tokio::spawn(async move {
             tokio::time::sleep(STATE_PATIENCE).await;
-            if let Some(held) = patient.upgrade() {
-                held.let_go();
+            if let Some(kept) = held.upgrade() {
+                *kept.lock() = None;
             }
         });
-        held
-    }
-
-    fn let_go(&self) {
-        *self.kept.lock() = None;
+        Self { revision, kept, _patience: AbortOnDropHandle::new(patience) }
     }
 
     /// Where the state can be read, and the past revision to read it at; `None` for the present.
@@ -217,7 +225,7 @@ impl HeldState {
 enum Phase {
     /// Giving out a state, from a key on.
     State {
-        state: Arc<HeldState>,
+        state: HeldState,
         from: Option<Bytes>,
     },
     /// Giving out the events of history after a revision. Each piece is read from the newest state: a reader that stands
@@ -227,6 +235,22 @@ enum Phase {
     },
     Live,
     Ended,
+}
+
+/// What was read of the store, on a thread that may block.
+#[derive(Debug)]
+struct Read {
+    piece: PieceRead,
+    /// Others read once this is given out.
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+#[derive(Debug)]
+enum PieceRead {
+    /// Records, and where the next ones begin.
+    State(Result<(Vec<KeyValue>, Option<Bytes>), ReadError>),
+    /// Events of the revisions after one, and the state that they were read from.
+    Replay { replay: Result<Replay, ReadError>, state: Revision },
 }
 
 impl Service {
@@ -283,6 +307,8 @@ impl Service {
             on_compacted: OnCompacted::End,
             patience: Patience::UntilCaughtUp,
             phase: Phase::Live,
+            reading: None,
+            may_read: None,
             ready: VecDeque::new(),
             caught_up: false,
             progress: None,
@@ -333,8 +359,7 @@ impl WatchStream {
             }
             match &self.phase {
                 Phase::Ended => return None,
-                Phase::State { .. } => self.give_state(),
-                Phase::Replay { .. } => self.replay(),
+                Phase::State { .. } | Phase::Replay { .. } => poll_fn(|context| self.poll_read(context)).await,
                 Phase::Live => self.live().await,
             }
         }
@@ -349,15 +374,7 @@ impl WatchStream {
             }
             match &self.phase {
                 Phase::Ended => return Poll::Ready(None),
-                Phase::State { .. } => self.give_state(),
-                Phase::Replay { .. } => {
-                    self.replay();
-                    if self.ready.is_empty() && matches!(self.phase, Phase::Replay { .. }) {
-                        // A piece at a time: history may be long, and have nothing for this one.
-                        context.waker().wake_by_ref();
-                        return Poll::Pending;
-                    }
-                }
+                Phase::State { .. } | Phase::Replay { .. } => ready!(self.poll_read(context)),
                 Phase::Live => match self.watcher.poll_take(context, TAKE_BYTES) {
                     Poll::Ready(delivery) => self.deliver(delivery),
                     Poll::Pending => {
@@ -372,6 +389,13 @@ impl WatchStream {
     /// Goes on from history, however slow its reader is.
     pub(super) fn with_patience(mut self) -> Self {
         self.patience = Patience::Always;
+        self
+    }
+
+    /// Reads in turn with the streams that are given the same permit: of all, one piece is read, or waits to be given out, at a
+    /// time.
+    pub(super) fn in_turn(mut self, may_read: &PollSemaphore) -> Self {
+        self.may_read = Some(may_read.clone());
         self
     }
 
@@ -390,11 +414,61 @@ impl WatchStream {
         self.phase = Phase::Ended;
     }
 
-    fn give_state(&mut self) {
+    /// Reads the next piece, and says what it is.
+    fn poll_read(&mut self, context: &Context<'_>) -> Poll<()> {
+        let context = &mut Context::from_waker(context.waker());
+        if self.reading.is_none() {
+            let permit = match &mut self.may_read {
+                Some(may_read) => ready!(may_read.poll_acquire(context)),
+                None => None,
+            };
+            self.reading = self.read(permit);
+        }
+        let Some(reading) = &mut self.reading else { return Poll::Ready(()) };
+        let read = ready!(Pin::new(reading).poll(context));
+        self.reading = None;
+        match read {
+            Ok(Read { piece: PieceRead::State(page), .. }) => self.give_state(page),
+            Ok(Read { piece: PieceRead::Replay { replay, state }, .. }) => self.give_past(replay, state),
+            Err(error) => {
+                let error = Error::Storage(format!("a read was cut off: {error}").into());
+                self.end(WatchItem::Failed(error));
+            }
+        }
+        Poll::Ready(())
+    }
+
+    /// Begins to read the next piece, where there is one to read.
+    fn read(&self, permit: Option<OwnedSemaphorePermit>) -> Option<AbortOnDropHandle<Read>> {
+        let filter = self.filter.clone();
+        let reading = match &self.phase {
+            Phase::State { state, from } => {
+                let (place, at) = state.place(&self.node);
+                let (directory, from) = (self.children_of.clone(), from.clone());
+                spawn_blocking(move || {
+                    let page = state_page(&place.view, at, &filter, directory.as_ref(), from);
+                    Read { piece: PieceRead::State(page), _permit: permit }
+                })
+            }
+            Phase::Replay { after } => {
+                let (place, after) = (self.node.latest(), *after);
+                spawn_blocking(move || {
+                    let mut replay = place.view.events(&filter.range(), after, REPLAY);
+                    if let Ok(replay) = &mut replay {
+                        replay.events.retain(|event| filter.accepts(event));
+                    }
+                    Read { piece: PieceRead::Replay { replay, state: place.revision() }, _permit: permit }
+                })
+            }
+            Phase::Live | Phase::Ended => return None,
+        };
+        Some(AbortOnDropHandle::new(reading))
+    }
+
+    fn give_state(&mut self, page: Result<(Vec<KeyValue>, Option<Bytes>), ReadError>) {
         let Phase::State { state, from } = &mut self.phase else { return };
         let revision = state.revision;
-        let (place, at) = state.place(&self.node);
-        match state_page(&place.view, at, &self.filter, self.children_of.as_ref(), from.clone()) {
+        match page {
             Ok((items, rest)) => {
                 let done = rest.is_none();
                 *from = rest;
@@ -413,17 +487,13 @@ impl WatchStream {
         }
     }
 
-    fn replay(&mut self) {
-        let Phase::Replay { after } = self.phase else { return };
-        let state = self.node.latest();
-        let until = state.revision();
-        match state.view.events(&self.filter.range(), after, REPLAY) {
+    fn give_past(&mut self, replay: Result<Replay, ReadError>, state: Revision) {
+        match replay {
             Ok(Replay { events, through }) => {
-                let events: Vec<Event> = events.into_iter().filter(|event| self.filter.accepts(event)).collect();
                 if !events.is_empty() {
-                    self.ready.push_back(WatchItem::Events(WatchEvents(Source::Replayed { events, state: until })));
+                    self.ready.push_back(WatchItem::Events(WatchEvents(Source::Replayed { events, state })));
                 }
-                if through >= until {
+                if through >= state {
                     self.watcher.skip_through(through);
                     self.phase = Phase::Live;
                 } else {
@@ -432,7 +502,7 @@ impl WatchStream {
             }
             Err(ReadError::Compacted { compacted, .. }) => self.compacted(compacted),
             Err(error) => {
-                let error = Error::read(error, until);
+                let error = Error::read(error, state);
                 self.end(WatchItem::Failed(error));
             }
         }

@@ -18,12 +18,14 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
+use tokio::sync::Semaphore;
+use tokio_util::sync::PollSemaphore;
 
 use super::watch::how_far;
 use super::{Error, Service, WatchItem, WatchRequest, WatchStream};
 use crate::model::Revision;
 
-/// So many turns that gave nothing are taken at once: each may have looked through a piece of history.
+/// So many turns that gave nothing are taken at once.
 const TURNS: usize = 8;
 /// So many watches are asked at once how far they are: nothing is written meanwhile.
 const ASKED_AT_ONCE: usize = 1024;
@@ -35,6 +37,8 @@ pub struct Watches<N> {
     service: Service,
     running: BTreeMap<N, Running<N>>,
     turns: Arc<Turns<N>>,
+    /// For the one of them that reads from the store, however many are to.
+    may_read: PollSemaphore,
     /// The watch that has given a part of a revision.
     amid: Option<N>,
     progress: Option<Progress<N>>,
@@ -114,6 +118,7 @@ impl Service {
             service: self.clone(),
             running: BTreeMap::new(),
             turns: Arc::new(turns),
+            may_read: PollSemaphore::new(Arc::new(Semaphore::new(1))),
             amid: None,
             progress: None,
             again: false,
@@ -127,7 +132,8 @@ impl<N: Copy + Ord + Send + Sync + 'static> Watches<N> {
     /// # Errors
     /// As [`Service::watch`].
     pub fn add(&mut self, name: N, request: WatchRequest) -> Result<Revision, Error> {
-        let stream = self.service.begin_watch(WatchRequest { progress_every: None, ..request })?.with_patience();
+        let request = WatchRequest { progress_every: None, ..request };
+        let stream = self.service.begin_watch(request)?.with_patience().in_turn(&self.may_read);
         let revision = stream.revision();
         let turn = Arc::new(Turn { name, comes: AtomicBool::new(false), turns: Arc::clone(&self.turns) });
         turn.come();

@@ -49,7 +49,7 @@ fn put(revision: u64, key: &str) -> Arc<Block> {
 }
 
 fn small(events: usize) -> Hub {
-    Hub::new(Revision(1), Limits { events, bytes: 100_000 })
+    Hub::new(Revision(1), Limits { events, bytes: 100_000, together: ALL })
 }
 
 /// Revision and key of each event that a delivery brought, and whether it ended its revision.
@@ -117,7 +117,7 @@ fn a_revision_ends_where_it_ends_for_this_watcher() {
 
 #[test]
 fn one_whole_revision_gets_in_however_large_and_leaves_in_pieces() {
-    let mut hub = Hub::new(Revision(1), Limits { events: 3, bytes: 2000 });
+    let mut hub = Hub::new(Revision(1), Limits { events: 3, bytes: 2000, together: ALL });
     let (id, _) = hub.register(Filter::new(KeyRange::prefix("")), Revision(1));
     let large = (0..50).map(|number| event(2, &format!("k{number:02}"), EventKind::Put, 1000)).collect();
     hub.publish(Revision(3), &[block(large), put(3, "late")]);
@@ -204,7 +204,7 @@ fn cancelling_frees_everything() {
     let filters: Vec<Filter> = ranges.into_iter().map(Filter::new).chain([Filter::children(&key("/"))]).collect();
     let ids: Vec<_> = (0..3).flat_map(|_| filters.clone()).map(|filter| hub.register(filter, Revision(1)).0).collect();
     hub.publish(Revision(2), &[Arc::clone(&shared)]);
-    assert_eq!(Arc::strong_count(&shared), 16);
+    assert_eq!(Arc::strong_count(&shared), 2, "all hold it together");
     for id in ids {
         assert!(hub.backlog_bytes(id) > 0);
         hub.cancel(id);
@@ -230,6 +230,75 @@ fn a_slow_watcher_of_one_key_does_not_hold_on_to_every_block() {
     assert!(held <= 8, "{held}");
     let all = taken(&hub.take(id, ALL));
     assert_eq!(all, (0..200).map(|number| row(52 + number * 100, "k050", true)).collect::<Vec<_>>());
+}
+
+#[test]
+fn what_all_hold_is_bounded_and_those_lag_that_have_waited_the_longest() {
+    let together = 40_000;
+    let mut hub = Hub::new(Revision(1), Limits { events: 1000, bytes: 1_000_000, together });
+    let (quick, _) = hub.register(Filter::new(KeyRange::prefix("")), Revision(1));
+    let keys: Vec<String> = (0..50).map(|number| format!("k{number:02}")).collect();
+    let slow = |hub: &mut Hub, key: &String| hub.register(Filter::new(KeyRange::prefix(key.clone())), Revision(1)).0;
+    let slow: Vec<WatcherId> = keys.iter().map(|key| slow(&mut hub, key)).collect();
+    let mut most = 0;
+    for revision in 2..=300 {
+        hub.publish(Revision(revision), &[put(revision, &keys[usize::try_from(revision).unwrap() % keys.len()])]);
+        most = most.max(hub.held_bytes());
+        assert!(hub.held_bytes() <= together, "{} at {revision}", hub.held_bytes());
+        assert_eq!(taken(&hub.take(quick, ALL)).len(), 1, "who keeps up does not lag");
+    }
+    assert!(most > together / 2);
+    let (mut lag, mut wait) = (Vec::new(), Vec::new());
+    for id in slow {
+        match hub.take(id, ALL) {
+            Delivery::Events(pieces) => wait.extend(pieces.first().map(|piece| piece.events()[0].revision)),
+            Delivery::Lagging { resume_after } => lag.push(resume_after),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(!lag.is_empty() && !wait.is_empty(), "{lag:?} {wait:?}");
+    assert!(lag.iter().max() < wait.iter().min(), "{lag:?} {wait:?}");
+    assert_eq!(hub.held_bytes(), 0);
+}
+
+#[test]
+fn what_was_begun_is_given_to_its_end_before_a_watcher_is_told_that_it_lags() {
+    let mut hub = Hub::new(Revision(1), Limits { events: 1000, bytes: 1_000_000, together: 4000 });
+    let (id, _) = hub.register(Filter::new(KeyRange::prefix("")), Revision(1));
+    let two = block(vec![event(2, "/a", EventKind::Put, 10), event(2, "/b", EventKind::Put, 10)]);
+    hub.publish(Revision(2), &[two]);
+    assert_eq!(taken(&hub.take(id, 1)), [row(2, "/a", false)]);
+    for revision in 3..=30 {
+        hub.publish(Revision(revision), &[put(revision, "/a")]);
+    }
+    assert_eq!(taken(&hub.take(id, ALL)), [row(2, "/b", true)]);
+    assert_eq!(lagging_after(&hub.take(id, ALL)), 2);
+}
+
+#[test]
+fn what_many_hold_counts_once_and_until_the_last_of_them_has_let_it_go() {
+    let held_by = |count: usize| {
+        let mut hub = Hub::new(Revision(1), Limits::default());
+        let one = |_| hub.register(Filter::new(KeyRange::single(&key("k05"))), Revision(1)).0;
+        let ids: Vec<WatcherId> = (0..count).map(one).collect();
+        for number in 0..100_u64 {
+            let events = (0..20).map(|e| event(2 + number * 20 + e, &format!("k{e:02}"), EventKind::Put, 600));
+            hub.publish(Revision(1 + (number + 1) * 20), &[block(events.collect())]);
+        }
+        let held = hub.held_bytes();
+        let mut deliveries: Vec<Delivery> = ids.iter().map(|id| hub.take(*id, ALL)).collect();
+        assert!(deliveries.iter().all(|delivery| taken(delivery).len() == 100));
+        let (last, taken) = (deliveries.pop(), hub.held_bytes());
+        drop(deliveries);
+        assert_eq!(hub.held_bytes(), taken, "one still has it");
+        assert!(taken > 0);
+        drop(last);
+        assert_eq!(hub.held_bytes(), 0);
+        held
+    };
+    let (one, hundred) = (held_by(1), held_by(100));
+    // Beside the events, each has a queue of a hundred places in them.
+    assert!(hundred < one + 99 * 100 * 32, "{hundred} by a hundred, {one} by one");
 }
 
 /// A watch as a client lives it: every answer is checked against all that ever happened.
@@ -268,8 +337,8 @@ fn filter(choice: u8) -> Filter {
 }
 
 impl World {
-    fn new() -> Self {
-        let hub = Hub::new(Revision(1), Limits { events: 5, bytes: 3000 });
+    fn new(together: usize) -> Self {
+        let hub = Hub::new(Revision(1), Limits { events: 5, bytes: 3000, together });
         Self { hub, store: BTreeMap::new(), unpublished: Vec::new(), clients: Vec::new() }
     }
 
@@ -418,8 +487,9 @@ proptest! {
     #[test]
     fn every_watcher_sees_what_is_due_once_in_order_and_whole(
         steps in prop::collection::vec((0..10_u8, any::<u8>(), any::<u8>()), 0..120),
+        together in prop::sample::select(&[ALL, 6000, 2000]),
     ) {
-        let mut world = World::new();
+        let mut world = World::new(together);
         for (step, a, b) in steps {
             let number = usize::from(a) % world.clients.len().max(1);
             match step {

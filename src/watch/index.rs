@@ -1,6 +1,6 @@
 //! From a key to the watchers it may concern, without looking at the others.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
@@ -71,11 +71,11 @@ impl Index {
     /// Calls `concern` once for each watcher whose range or prefix holds the key.
     pub(super) fn concerned(&self, key: &[u8], mut concern: impl FnMut(WatcherId)) {
         if let Some(ids) = self.exact.get(key) {
-            ids.as_slice().iter().copied().for_each(&mut concern);
+            ids.iter().for_each(&mut concern);
         }
         for beginning in self.lengths.keys().map_while(|length| key.get(..*length)) {
             if let Some(ids) = self.prefixes.get(beginning) {
-                ids.as_slice().iter().copied().for_each(&mut concern);
+                ids.iter().for_each(&mut concern);
             }
         }
         self.ranges.iter().filter(|(_, range)| range.contains(key)).for_each(|(id, _)| concern(*id));
@@ -88,30 +88,32 @@ impl Index {
     }
 }
 
-/// Watchers of the same keys, in order. Most keys have one, which takes no memory of its own.
+/// Watchers of the same keys, in order. Most keys have one, which takes no memory of its own; of very many, each may go first.
 #[derive(Debug)]
 enum Ids {
     One(WatcherId),
-    Many(Vec<WatcherId>),
+    Many(BTreeSet<WatcherId>),
 }
 
 impl Ids {
-    fn as_slice(&self) -> &[WatcherId] {
-        match self {
-            Self::One(id) => std::slice::from_ref(id),
-            Self::Many(ids) => ids,
-        }
+    fn iter(&self) -> impl Iterator<Item = WatcherId> {
+        let (one, many) = match self {
+            Self::One(id) => (Some(*id), None),
+            Self::Many(ids) => (None, Some(ids)),
+        };
+        one.into_iter().chain(many.into_iter().flatten().copied())
     }
 }
 
-/// Ids only rise, so the new one goes last.
 fn add(map: &mut BTreeMap<Bytes, Ids>, key: &Bytes, id: WatcherId) {
     match map.get_mut(key) {
         None => {
             map.insert(key.clone(), Ids::One(id));
         }
-        Some(Ids::Many(ids)) => ids.push(id),
-        Some(ids @ Ids::One(_)) => *ids = Ids::Many(ids.as_slice().iter().copied().chain([id]).collect()),
+        Some(Ids::Many(ids)) => {
+            ids.insert(id);
+        }
+        Some(ids @ Ids::One(_)) => *ids = Ids::Many(ids.iter().chain([id]).collect()),
     }
 }
 
@@ -120,9 +122,7 @@ fn forget(map: &mut BTreeMap<Bytes, Ids>, key: &Bytes, id: WatcherId) {
     let is_last = match ids {
         Ids::One(only) => *only == id,
         Ids::Many(ids) => {
-            if let Ok(at) = ids.binary_search(&id) {
-                ids.remove(at);
-            }
+            ids.remove(&id);
             ids.is_empty()
         }
     };

@@ -11,9 +11,11 @@
 //! 4. [`Hub::take`] until it answers [`Delivery::Idle`]; wait until [`Hub::publish`] names the watcher; again.
 //!
 //! One transaction is one revision: its events enter a watcher's queue together or not at all, and a watcher that
-//! cannot keep up is told the revision to resume after, never moved ahead.
+//! cannot keep up is told the revision to resume after, never moved ahead. What all watchers hold is counted and bounded, too:
+//! beyond that, those that have waited the longest lag.
 
 mod filter;
+mod held;
 mod hub;
 mod index;
 mod watcher;

@@ -4,16 +4,13 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::Filter;
+use super::held::{Held, Offer};
 use super::hub::Limits;
-use crate::model::{Block, Event, Revision};
+use crate::model::{Event, Revision};
 
 /// A watcher that has more runs than this waiting is slow: from here on it holds copies of small events rather than
 /// whole blocks, of which it could hold one per event.
 const SHARED_RUNS: usize = 8;
-/// A copy is made when the block is this many times larger than the event.
-const SHARE_RATIO: usize = 8;
-/// The largest block that a watcher may hold for the sake of a small event, in bytes.
-const MAX_SHARED_BYTES: usize = 1024 * 1024;
 /// The room for runs that an idle watcher keeps.
 const IDLE_RUNS: usize = 4;
 
@@ -56,25 +53,15 @@ impl Piece {
 /// Neighbours in a block.
 #[derive(Debug, Clone)]
 struct Run {
-    block: Arc<Block>,
+    block: Arc<Held>,
     from: u32,
     to: u32,
 }
 
 impl Run {
     fn events(&self) -> &[Event] {
-        self.block.events.get(self.from as usize..self.to as usize).unwrap_or_default()
+        self.block.events().get(self.from as usize..self.to as usize).unwrap_or_default()
     }
-}
-
-/// A place in a block that is being published.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Offer<'a> {
-    pub(super) block: &'a Arc<Block>,
-    /// What the whole block costs.
-    pub(super) block_cost: usize,
-    pub(super) index: u32,
-    pub(super) event: &'a Event,
 }
 
 #[derive(Debug)]
@@ -86,6 +73,8 @@ pub(super) struct Watcher {
     joining: Option<Revision>,
     /// Set once events were dropped: what came after this revision.
     lagging: Option<Revision>,
+    /// The revision of the last event that was taken.
+    taken: Revision,
     queue: VecDeque<Run>,
     /// The number of events in the queue.
     events: usize,
@@ -97,7 +86,8 @@ impl Watcher {
     /// A watcher that has everything up to `after`, registered at revision `hub`.
     pub(super) fn new(filter: Filter, after: Revision, hub: Revision) -> Self {
         let joining = (after < hub).then_some(hub);
-        Self { filter, after, joining, lagging: None, queue: VecDeque::new(), events: 0, cost: 0 }
+        let (taken, queue) = (Revision::ZERO, VecDeque::new());
+        Self { filter, after, joining, lagging: None, taken, queue, events: 0, cost: 0 }
     }
 
     pub(super) fn filter(&self) -> &Filter {
@@ -111,39 +101,31 @@ impl Watcher {
 
     /// Queues an event that the filter accepts, unless the queue is full. A revision that finds the queue empty gets in
     /// however large it is, else a resume could never get past it; one that does not fit leaves whole.
-    pub(super) fn offer(&mut self, offer: Offer<'_>, limits: Limits) {
+    pub(super) fn offer(&mut self, offer: &Offer<'_>, limits: Limits) {
         let revision = offer.event.revision;
         if self.lagging.is_some() || revision <= self.after || !self.filter.accepts(offer.event) {
             return;
         }
-        let cost = cost(offer.event);
-        let is_first =
-            self.queue.front().is_none_or(|run| run.events().first().is_some_and(|e| e.revision == revision));
-        let fits = self.events < limits.events && self.cost.saturating_add(cost) <= limits.bytes;
+        let is_first = self.oldest().is_none_or(|oldest| oldest == revision);
+        let fits = self.events < limits.events && self.cost.saturating_add(offer.cost) <= limits.bytes;
         if is_first || fits {
-            self.push(offer, cost);
+            self.push(offer);
         } else {
             self.drop_back(|queued| queued.revision >= revision);
             self.lagging = Some(Revision(revision.get().saturating_sub(1)));
         }
     }
 
-    fn push(&mut self, offer: Offer<'_>, cost: usize) {
+    fn push(&mut self, offer: &Offer<'_>) {
         self.events += 1;
-        self.cost += cost;
-        let follows = |last: &&mut Run| Arc::ptr_eq(&last.block, offer.block) && last.to == offer.index;
+        self.cost += offer.cost;
+        let follows = |last: &&mut Run| offer.is_in(&last.block) && last.to == offer.index;
         if let Some(last) = self.queue.back_mut().filter(follows) {
             last.to += 1;
             return;
         }
-        let is_small = cost.saturating_mul(SHARE_RATIO) < offer.block_cost;
-        let is_much = self.queue.len() >= SHARED_RUNS || offer.block_cost > MAX_SHARED_BYTES;
-        let run = if is_small && is_much {
-            Run { block: Arc::new(Block { events: vec![offer.event.clone()] }), from: 0, to: 1 }
-        } else {
-            Run { block: Arc::clone(offer.block), from: offer.index, to: offer.index + 1 }
-        };
-        self.queue.push_back(run);
+        let (block, from) = offer.hold(self.queue.len() >= SHARED_RUNS);
+        self.queue.push_back(Run { block: Arc::clone(block), from, to: from + 1 });
     }
 
     /// Takes events, at least one where there is one, until they cost `max_bytes`. `hub` is the last revision published.
@@ -166,11 +148,10 @@ impl Watcher {
 
     /// The revision up to which everything was taken. `hub` is the last revision published.
     pub(super) fn through(&self, hub: Revision) -> Revision {
-        let waiting = self.queue.front().and_then(|run| run.events().first());
-        match (waiting, self.lagging) {
+        match (self.oldest(), self.lagging) {
             _ if self.joining.is_some() => self.after,
             // Of this one, a part may have been taken.
-            (Some(event), _) => Revision(event.revision.get().saturating_sub(1)),
+            (Some(oldest), _) => Revision(oldest.get().saturating_sub(1)),
             (None, Some(resume_after)) => resume_after,
             (None, None) => self.after.max(hub),
         }
@@ -199,8 +180,8 @@ impl Watcher {
         }
         self.events -= count as usize;
         self.cost -= taken;
-        let next = self.queue.front().and_then(|run| run.events().first());
-        let ends_revision = next.is_none_or(|next| next.revision != revision);
+        self.taken = revision;
+        let ends_revision = self.oldest() != Some(revision);
         Some((Piece { run: piece, ends_revision }, taken))
     }
 
@@ -232,6 +213,25 @@ impl Watcher {
     /// The hub goes on from another revision than `hub`, without the events between.
     pub(super) fn miss(&mut self, hub: Revision) {
         self.lagging.get_or_insert(self.after.max(hub));
+    }
+
+    /// The revision of what has waited the longest.
+    pub(super) fn oldest(&self) -> Option<Revision> {
+        Some(self.queue.front()?.events().first()?.revision)
+    }
+
+    /// Lets go of all that waits but for the rest of a revision of which a part was taken: the watcher lags, if that was
+    /// anything.
+    pub(super) fn let_go(&mut self) {
+        let Some(oldest) = self.oldest() else { return };
+        let is_begun = oldest == self.taken;
+        let rest = if is_begun { oldest } else { Revision(oldest.get().saturating_sub(1)) };
+        let waiting = self.events;
+        self.drop_back(|queued| queued.revision > rest);
+        if self.events < waiting {
+            self.lagging = Some(rest);
+        }
+        self.rest();
     }
 
     fn drop_front(&mut self, is_dropped: impl Fn(&Event) -> bool) {
@@ -276,6 +276,11 @@ impl Watcher {
     /// The bytes that are waiting.
     pub(super) fn cost(&self) -> usize {
         self.cost
+    }
+
+    /// What it takes to know what is waiting, in bytes.
+    pub(super) fn queue_bytes(&self) -> usize {
+        self.queue.len() * size_of::<Run>()
     }
 }
 

@@ -193,7 +193,7 @@ impl World {
             return Ok(());
         }
         let revision = machine.view().map_err(|error| refused("the state", &error))?.revision();
-        let hub = Hub::new(revision, Limits { events: 40, bytes: 8000 });
+        let hub = Hub::new(revision, Limits { events: 40, bytes: 8000, together: 16_000 });
         let mut member = Member::new(self.hosts[place].id, Incarnation(starts), replica, machine, hub);
         member.follow_members(self.bug);
         let has_left = member.machine.members().was_removed(member.id) && self.bug != Some(Bug::RemovedGoesOn);

@@ -6,6 +6,7 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 use crate::gateway::bare;
@@ -16,12 +17,16 @@ use crate::support::volume::not_run;
 
 /// How long anything may take that must happen.
 const LIMIT: Duration = Duration::from_secs(20);
+/// In less than this a socket is not pinged: what is noticed before was said by its end.
+const UNPINGED: Duration = Duration::from_secs(12);
 
 struct Socket(WebSocketStream<MaybeTlsStream<TcpStream>>);
 
 impl Socket {
     async fn open(address: &str, path: &str) -> Self {
-        Self(tokio_tungstenite::connect_async(format!("ws://{address}/v3{path}")).await.unwrap().0)
+        let config = WebSocketConfig::default().max_frame_size(None).max_message_size(None);
+        let url = format!("ws://{address}/v3{path}");
+        Self(tokio_tungstenite::connect_async_with_config(url, Some(config), false).await.unwrap().0)
     }
 
     async fn say(&mut self, text: &str) {
@@ -110,8 +115,6 @@ async fn a_lock_that_is_waited_for_is_left_with_its_socket() {
     let address = server.address().to_owned();
     post(&address, "/lease/grant", r#"{"TTL":600,"ID":1}"#).await;
     post(&address, "/lock/lock", r#"{"name":"TA==","lease":1}"#).await;
-    let mut waiting = Socket::open(&address, "/lock/lock").await;
-    waiting.say(r#"{"name":"TA=="}"#).await;
     let places = async || {
         let found = post(&address, "/kv/range", r#"{"key":"TC8=","range_end":"TDA=","count_only":true}"#).await;
         serde_json::from_str::<serde_json::Value>(&found).unwrap()["count"].as_str().unwrap().to_owned()
@@ -122,11 +125,45 @@ async fn a_lock_that_is_waited_for_is_left_with_its_socket() {
                 tokio::task::yield_now().await;
             }
         };
-        timeout(LIMIT, change).await.expect("in time");
+        timeout(UNPINGED, change).await.expect("in time");
     };
-    until("2").await;
-    drop(waiting);
-    until("1").await;
+    // What is said behind the request is not waited for either.
+    for times in [1, 5] {
+        let mut waiting = Socket::open(&address, "/lock/lock").await;
+        for _ in 0..times {
+            waiting.say(r#"{"name":"TA=="}"#).await;
+        }
+        until("2").await;
+        drop(waiting);
+        until("1").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_comes_however_large_it_is() {
+    let server = tokio::task::spawn_blocking(Server::start).await.unwrap();
+    let (client, value) = (Client::new(server.address()), "x".repeat(1_400_000));
+    let put = move || (0..16).for_each(|number| drop(client.put(&format!("/v1/keys/{number}"), &value).expect(201)));
+    tokio::task::spawn_blocking(put).await.unwrap();
+    let mut socket = Socket::open(server.address(), "/kv/range").await;
+    socket.say(r#"{"key":"AA==","range_end":"AA=="}"#).await;
+    let told = socket.hear().await.expect("an answer");
+    assert!(told.len() > 24 * 1024 * 1024, "{}", told.len());
+    assert!(told.ends_with(r#""count":"16"}"#));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_close_is_answered() {
+    let server = tokio::task::spawn_blocking(Server::start).await.unwrap();
+    for path in ["/watch", "/lock/lock"] {
+        let mut socket = Socket::open(server.address(), path).await;
+        socket.0.close(None).await.unwrap();
+        let mut last = None;
+        while let Some(frame) = timeout(LIMIT, socket.0.next()).await.expect("an answer or the end") {
+            last = Some(frame.expect("no end without a word"));
+        }
+        assert!(matches!(last, Some(Message::Close(_))), "{path}: {last:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

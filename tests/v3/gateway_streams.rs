@@ -304,6 +304,8 @@ fn nothing_is_said_before_there_is_something_to_say_and_a_server_that_stops_says
     let mut server = Server::start();
     let client = Client::new(server.address());
     let mut silent = Lines::open(&client, "/v3/watch", "");
+    let mut unsaid = Lines::begin(&client, "/v3/watch");
+    unsaid.say("{\"create_request\":");
     let mut watch = Lines::open(&client, "/v3/watch", r#"{"create_request":{"key":"YQ=="}}"#);
     watch.head();
     watch.next().unwrap();
@@ -313,4 +315,5 @@ fn nothing_is_said_before_there_is_something_to_say_and_a_server_that_stops_says
     assert_eq!(watch.next(), None);
     assert_eq!(silent.head().0, 503);
     assert_eq!(silent.next().unwrap(), last);
+    assert_eq!(unsaid.head().0, 503, "what is not asked whole is not waited for");
 }

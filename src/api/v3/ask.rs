@@ -12,6 +12,15 @@ const REQUEST_TIME: Duration = Duration::from_secs(7);
 const MAX_TURN: Duration = Duration::from_hours(24 * 365);
 /// In what time a client of gRPC wants its answer.
 pub(super) const GRPC_TIMEOUT: &str = "grpc-timeout";
+/// The units of its value, the smallest first (gRPC over HTTP/2, "Timeout").
+pub(super) const TIMEOUT_UNITS: &[(char, Duration)] = &[
+    ('n', Duration::from_nanos(1)),
+    ('u', Duration::from_micros(1)),
+    ('m', Duration::from_millis(1)),
+    ('S', Duration::from_secs(1)),
+    ('M', Duration::from_mins(1)),
+    ('H', Duration::from_hours(1)),
+];
 /// The digits that its value may have.
 pub(super) const MAX_TIMEOUT_DIGITS: usize = 8;
 
@@ -52,19 +61,10 @@ impl Ask {
 
 /// Reads a number with a unit (gRPC over HTTP/2, "Timeout").
 fn grpc_timeout(text: &str) -> Option<Duration> {
-    let at = text.len().checked_sub(1)?;
-    let (digits, unit) = text.split_at_checked(at)?;
+    let (digits, unit) = TIMEOUT_UNITS.iter().find_map(|(unit, size)| Some((text.strip_suffix(*unit)?, *size)))?;
     let fine = digits.len() <= MAX_TIMEOUT_DIGITS && digits.bytes().all(|byte| byte.is_ascii_digit());
-    let number = digits.parse().ok().filter(|_| fine)?;
-    match unit {
-        "H" => Some(Duration::from_secs(3600 * number)),
-        "M" => Some(Duration::from_secs(60 * number)),
-        "S" => Some(Duration::from_secs(number)),
-        "m" => Some(Duration::from_millis(number)),
-        "u" => Some(Duration::from_micros(number)),
-        "n" => Some(Duration::from_nanos(number)),
-        _ => None,
-    }
+    let number: u32 = digits.parse().ok().filter(|_| fine)?;
+    Some(unit * number)
 }
 
 #[cfg(test)]

@@ -21,7 +21,8 @@ use super::{auth, cluster, health, kv, leader, lease, maintenance, pb, queue, tx
 use crate::api::State;
 
 type Answer<T> = Result<Response<T>, Status>;
-type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+/// Answers as they come.
+pub(super) type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 /// All services, over one state.
 #[derive(Debug, Clone)]
@@ -68,7 +69,7 @@ impl Watch for Grpc {
     async fn watch(&self, request: Request<Streaming<pb::WatchRequest>>) -> Answer<Self::WatchStream> {
         let is_led = leader::is_wanted(request.metadata().as_ref());
         let answers = watch::watch(self.0.clone(), request.into_inner());
-        Ok(Response::new(Box::pin(leader::while_led(&self.0, is_led, answers))))
+        Ok(Response::new(leader::while_led(&self.0, is_led, answers)))
     }
 }
 
@@ -92,7 +93,7 @@ impl Lease for Grpc {
     ) -> Answer<Self::LeaseKeepAliveStream> {
         let is_led = leader::is_wanted(request.metadata().as_ref());
         let answers = lease::keep_alive(self.0.clone(), request.into_inner());
-        Ok(Response::new(Box::pin(leader::while_led(&self.0, is_led, answers))))
+        Ok(Response::new(leader::while_led(&self.0, is_led, answers)))
     }
 
     async fn lease_time_to_live(
@@ -167,7 +168,7 @@ impl Maintenance for Grpc {
         let is_led = leader::is_wanted(request.metadata().as_ref());
         let (ask, _) = taken(request);
         let answers = maintenance::snapshot(&self.0, &ask).await?;
-        Ok(Response::new(Box::pin(leader::while_led(&self.0, is_led, answers))))
+        Ok(Response::new(leader::while_led(&self.0, is_led, answers)))
     }
 
     async fn move_leader(&self, request: Request<pb::MoveLeaderRequest>) -> Answer<pb::MoveLeaderResponse> {
@@ -216,7 +217,7 @@ impl Election for Grpc {
         let is_led = leader::is_wanted(request.metadata().as_ref());
         let (ask, request) = taken(request);
         let answers = queue::observe(self.0.clone(), &ask, request).await?;
-        Ok(Response::new(Box::pin(leader::while_led(&self.0, is_led, answers))))
+        Ok(Response::new(leader::while_led(&self.0, is_led, answers)))
     }
 
     async fn resign(&self, request: Request<election::ResignRequest>) -> Answer<election::ResignResponse> {

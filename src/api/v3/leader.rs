@@ -6,6 +6,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tonic::Status;
 
 use super::errors::Known;
+use super::grpc::Answers;
 use crate::api::State;
 
 /// What such a client sends, and its value.
@@ -20,29 +21,27 @@ pub(super) fn is_wanted(headers: &HeaderMap) -> bool {
 }
 
 /// Answers that end with `etcdserver: no leader` once there has been none for a while, where their client wants that.
-pub(super) fn while_led<T, S>(
+pub(super) fn while_led<T: Send + 'static>(
     api: &State,
     is_wanted: bool,
-    answers: S,
-) -> impl Stream<Item = Result<T, Status>> + Send + use<T, S>
-where
-    S: Stream<Item = Result<T, Status>> + Send,
-{
-    let lost = Box::pin(leader_is_lost(api.clone(), is_wanted));
-    stream::unfold(Some((Box::pin(answers), lost)), |state| async move {
+    answers: impl Stream<Item = Result<T, Status>> + Send + 'static,
+) -> Answers<T> {
+    let answers: Answers<T> = Box::pin(answers);
+    if !is_wanted {
+        return answers;
+    }
+    let lost = Box::pin(leader_is_lost(api.clone()));
+    Box::pin(stream::unfold(Some((answers, lost)), |state| async move {
         let (mut answers, mut lost) = state?;
         tokio::select! {
             answer = answers.next() => answer.map(|answer| (answer, Some((answers, lost)))),
             () = &mut lost => Some((Err(Known::NoLeader.into()), None)),
         }
-    })
+    }))
 }
 
-/// Waits until there has been no leader for a while; where nobody wants to know, for ever.
-async fn leader_is_lost(api: State, is_wanted: bool) {
-    if !is_wanted {
-        return std::future::pending().await;
-    }
+/// Waits until there has been no leader for a while.
+async fn leader_is_lost(api: State) {
     let every = api.settings().election_timeout;
     let mut looks = interval_at(Instant::now() + every, every);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -1,5 +1,9 @@
 //! Claims about one watch at a member that is alone: what it keeps of the store, and what ends it.
 
+use std::task::Waker;
+
+use tokio::sync::Semaphore;
+
 use super::*;
 use crate::model::Command;
 use crate::service::alone::{Alone, call};
@@ -107,7 +111,7 @@ async fn a_state_that_is_read_slowly_is_let_go_and_is_the_same_to_the_end() {
         assert_eq!(plain.len(), count);
         let slow = async |watch: &WatchStream| {
             let Phase::State { state, .. } = &watch.phase else { panic!("all was one page") };
-            state.let_go();
+            *state.kept.lock() = None;
             assert!(!alone.keeps_latest().await);
             alone.set(&format!("d/k{:04}", count - 1), "new").await;
         };
@@ -124,9 +128,73 @@ async fn a_state_that_is_compacted_before_it_was_read_ends_the_watch() {
     let mut watch = alone.watch(Start::Initial, OnCompacted::End).await;
     assert!(matches!(watch.next().await, Some(WatchItem::State(_))));
     let Phase::State { state, .. } = &watch.phase else { panic!("all was one page") };
-    state.let_go();
+    *state.kept.lock() = None;
     let last = alone.set("a", "v").await;
     alone.write(Command::Compact(last)).await;
     let ended = watch.next().await;
     assert!(matches!(ended, Some(WatchItem::Compacted { compact_revision }) if compact_revision == last), "{ended:?}");
+}
+
+/// Looks once, with nobody to wake.
+fn look(watch: &mut WatchStream) -> Poll<Option<WatchItem>> {
+    watch.poll_next(&Context::from_waker(Waker::noop()))
+}
+
+/// What a stream gives once it is there.
+async fn got(watch: &mut WatchStream) -> Option<WatchItem> {
+    tokio::time::timeout(Duration::from_secs(20), poll_fn(|context| watch.poll_next(context)))
+        .await
+        .expect("nothing comes")
+}
+
+#[test]
+fn history_and_states_are_read_on_threads_that_may_block_and_in_turn_where_streams_share_a_permit() {
+    let one_thread =
+        tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build().unwrap();
+    one_thread.block_on(async {
+        let alone = Alone::start();
+        alone.set("a", "v").await;
+        let may_read = PollSemaphore::new(Arc::new(Semaphore::new(1)));
+        let mut past = alone.watch(Start::After(Revision::FIRST), OnCompacted::End).await.in_turn(&may_read);
+        let mut present = alone.watch(Start::Initial, OnCompacted::End).await.in_turn(&may_read);
+        let (release, wait) = std::sync::mpsc::channel::<()>();
+        let occupied = spawn_blocking(move || wait.recv());
+        assert!(look(&mut past).is_pending() && look(&mut present).is_pending());
+        assert!(past.reading.is_some(), "it does not read");
+        assert!(present.reading.is_none(), "it reads though another does");
+        release.send(()).unwrap();
+        occupied.await.unwrap().unwrap();
+        while past.reading.as_ref().is_some_and(|reading| !reading.is_finished()) {
+            tokio::task::yield_now().await;
+        }
+        assert!(look(&mut present).is_pending(), "what another has read is not given out yet");
+        assert_eq!(revisions(got(&mut past).await), [2]);
+        assert!(matches!(got(&mut present).await, Some(WatchItem::State(items)) if items.len() == 1));
+        // One that ends while it reads leaves its turn to the next one.
+        let mut goes = alone.watch(Start::After(Revision::FIRST), OnCompacted::End).await.in_turn(&may_read);
+        let mut comes = alone.watch(Start::After(Revision::FIRST), OnCompacted::End).await.in_turn(&may_read);
+        let (release, wait) = std::sync::mpsc::channel::<()>();
+        let occupied = spawn_blocking(move || wait.recv());
+        assert!(look(&mut goes).is_pending() && look(&mut comes).is_pending() && goes.reading.is_some());
+        drop(goes);
+        release.send(()).unwrap();
+        occupied.await.unwrap().unwrap();
+        assert_eq!(revisions(got(&mut comes).await), [2]);
+    });
+}
+
+#[tokio::test]
+#[expect(clippy::used_underscore_binding, reason = "only tests look at it")]
+async fn what_would_let_a_state_go_ends_with_the_watch_that_reads_it() {
+    let alone = Alone::start();
+    let watch = alone.watch(Start::Initial, OnCompacted::End).await;
+    let Phase::State { state, .. } = &watch.phase else { panic!("no state is read") };
+    let task = state._patience.abort_handle();
+    assert!(!task.is_finished());
+    drop(watch);
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while !task.is_finished() {
+        assert!(Instant::now() < deadline, "it is still there");
+        tokio::task::yield_now().await;
+    }
 }

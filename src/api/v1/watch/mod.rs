@@ -232,16 +232,17 @@ async fn follow(state: &State, upgrade: Option<WebSocketUpgrade>, request: &Part
     let raw = request.uri.path().strip_prefix(ROUTE).unwrap_or_default();
     let is_bare = raw.is_empty() && parameters.key.is_none() && parameters.key64.is_none();
     let resume = last_event_id(&request.headers)?;
-    let asked = if !is_bare {
-        Asked::new(target(raw, parameters.key.clone(), parameters.key64.clone())?, &parameters, resume)?
-    } else if upgrade.is_none() {
-        Asked::everything(&parameters, resume)?
-    } else if request.uri.query().is_some_and(|query| !query.is_empty()) {
-        return Err(Problem::invalid(
-            "a socket for many watches takes no parameters: each watch brings its own in its message",
-        ));
-    } else {
-        return Ok(upgrade.map_or_else(Response::default, |upgrade| socket::open(upgrade, state.clone(), None)));
+    let asked = match upgrade {
+        _ if !is_bare => {
+            Asked::new(target(raw, parameters.key.clone(), parameters.key64.clone())?, &parameters, resume)?
+        }
+        None => Asked::everything(&parameters, resume)?,
+        Some(_) if request.uri.query().is_some_and(|query| !query.is_empty()) => {
+            return Err(Problem::invalid(
+                "a socket for many watches takes no parameters: each watch brings its own in its message",
+            ));
+        }
+        Some(upgrade) => return Ok(socket::open(upgrade, state.clone(), None)),
     };
     if let Some(upgrade) = upgrade {
         return Ok(socket::open(upgrade, state.clone(), Some(asked)));

@@ -23,16 +23,14 @@ use crate::api::State;
 use crate::api::extract::json::{self, Count, Lease, Span};
 use crate::api::extract::query::{After, Kind};
 use crate::api::problem::{Code, Problem};
-use crate::model::limits::{MAX_SOCKET_WATCHES, SOCKET_FRAME_BYTES, SOCKET_MESSAGE_BYTES, SOCKET_WRITE_BYTES};
+use crate::model::limits::{
+    MAX_SOCKET_WATCHES, SOCKET_FRAME_BYTES, SOCKET_MESSAGE_BYTES, SOCKET_PING_EVERY, SOCKET_SILENCE, SOCKET_WRITE_BYTES,
+};
 use crate::model::{Command, LeaseId, Revision, Ttl};
 use crate::service::{Call, Error, Service, WatchItem, WatchStream};
 
-/// How often an idle socket is pinged, so that one whose other end is gone is noticed.
-const PING_EVERY: Duration = Duration::from_secs(15);
 /// However short a session's time to live, it is pinged no more often than this.
 const PING_AT_MOST_EVERY: Duration = Duration::from_millis(100);
-/// A socket that nothing has come from for this long is given up.
-const SILENCE: Duration = Duration::from_mins(1);
 /// The name of the watch that a socket was opened for by its path.
 const PATH_WATCH: &str = "watch";
 
@@ -153,7 +151,8 @@ impl Connection {
         tokio::pin!(draining);
         let mut pinged = tokio::time::Instant::now();
         loop {
-            let every = self.session.as_ref().map_or(PING_EVERY, |session| (session.ttl / 3).min(PING_EVERY));
+            let every =
+                self.session.as_ref().map_or(SOCKET_PING_EVERY, |session| (session.ttl / 3).min(SOCKET_PING_EVERY));
             let ping_at = pinged + every.max(PING_AT_MOST_EVERY);
             tokio::select! {
                 () = &mut draining => return Err(End::Draining),
@@ -167,7 +166,7 @@ impl Connection {
                     }
                 }
                 () = sleep_until(ping_at) => {
-                    if self.heard.elapsed() > SILENCE {
+                    if self.heard.elapsed() > SOCKET_SILENCE {
                         return Err(End::Silent);
                     }
                     pinged = tokio::time::Instant::now();
@@ -350,16 +349,19 @@ impl Connection {
     }
 
     async fn close(mut self, end: &End) {
-        let (code, reason) = match end {
-            End::Gone => return,
-            End::Draining => (close_code::AWAY, "the server is shutting down; connect again"),
-            End::Expired => (close_code::NORMAL, "the session has expired"),
-            End::Silent => (close_code::POLICY, "nothing came for too long, not even answers to pings"),
+        let said = match end {
+            // Where it was the other end that closed it, that is answered below.
+            End::Gone => None,
+            End::Draining => Some((close_code::AWAY, "the server is shutting down; connect again")),
+            End::Expired => Some((close_code::NORMAL, "the session has expired")),
+            End::Silent => Some((close_code::POLICY, "nothing came for too long, not even answers to pings")),
         };
-        let frame = CloseFrame { code, reason: Utf8Bytes::from_static(reason) };
         // The other end may be gone already.
         let _ = tokio::time::timeout(Duration::from_secs(1), async {
-            let _ = self.socket.send(Frame::Close(Some(frame))).await;
+            if let Some((code, reason)) = said {
+                let frame = CloseFrame { code, reason: Utf8Bytes::from_static(reason) };
+                let _ = self.socket.send(Frame::Close(Some(frame))).await;
+            }
             let _ = self.socket.close().await;
         })
         .await;

@@ -19,21 +19,12 @@ use super::table::Message;
 use super::write::write;
 use crate::api::go_json;
 use crate::api::v3::Services;
-use crate::api::v3::ask::{GRPC_TIMEOUT, MAX_TIMEOUT_DIGITS};
+use crate::api::v3::ask::{GRPC_TIMEOUT, MAX_TIMEOUT_DIGITS, TIMEOUT_UNITS};
 use crate::api::v3::body::PREFIX_BYTES;
 use crate::api::v3::errors::{Known, http_status};
 
 /// Headers that begin with this are metadata of the call.
 const METADATA: &str = "grpc-metadata-";
-/// The units of a timeout, with their nanoseconds (gRPC over HTTP/2, "Timeout").
-const UNITS: &[(char, i128)] = &[
-    ('n', 1),
-    ('u', 1_000),
-    ('m', 1_000_000),
-    ('S', 1_000_000_000),
-    ('M', 60 * 1_000_000_000),
-    ('H', 3600 * 1_000_000_000),
-];
 
 /// What a request says besides its messages.
 #[derive(Debug, Clone)]
@@ -77,17 +68,16 @@ impl Asked {
 }
 
 /// The nanoseconds of a timeout as Go reads it: any number of digits, with a sign. What is over already is 0.
-fn timeout(text: &str) -> Option<i128> {
-    let unit = text.chars().last()?;
-    let (_, nanos) = UNITS.iter().find(|(known, _)| *known == unit)?;
-    let number: i64 = text.strip_suffix(unit)?.parse().ok()?;
-    Some(i128::from(number.max(0)) * nanos)
+fn timeout(text: &str) -> Option<u128> {
+    let (number, unit) = TIMEOUT_UNITS.iter().find_map(|(unit, size)| Some((text.strip_suffix(*unit)?, size)))?;
+    let number: i64 = number.parse().ok()?;
+    Some(u128::from(number.max(0).unsigned_abs()) * unit.as_nanos())
 }
 
 /// The same within the digits of gRPC, rounded up; `None` for more than those can say.
-fn as_grpc(nanos: i128) -> Option<HeaderValue> {
-    UNITS.iter().find_map(|(unit, size)| {
-        let text = (nanos.saturating_add(size - 1) / size).to_string();
+fn as_grpc(nanos: u128) -> Option<HeaderValue> {
+    TIMEOUT_UNITS.iter().find_map(|(unit, size)| {
+        let text = nanos.div_ceil(size.as_nanos()).to_string();
         (text.len() <= MAX_TIMEOUT_DIGITS).then(|| HeaderValue::try_from(format!("{text}{unit}")).ok())?
     })
 }
@@ -138,7 +128,11 @@ where
             });
             Body::from_stream(stream::once(future::ready(first)).chain(rest).map(Ok::<_, Error>))
         }
-        (first, false) => Body::from(first.unwrap_or_else(requests::empty)),
+        (first, false) => {
+            // What else comes is nothing to wait for.
+            drop(requests);
+            Body::from(first.unwrap_or_else(requests::empty))
+        }
     };
     let Asked { metadata, deadline } = asked;
     let response = within(deadline, services.call(path.home, path.table.path, metadata, body)).await?;

@@ -33,7 +33,7 @@ use tokio::time::timeout;
 use tonic::{Code, Status};
 
 use super::Services;
-use super::errors::http_status;
+use super::errors::{Known, http_status};
 use super::methods::{Home, Method};
 use crate::api::go_json;
 use call::{Answers, Asked};
@@ -190,18 +190,32 @@ fn find<'a>(services: &'a Services, parts: &Parts) -> Option<&'a Path> {
 /// Answers one message to one message.
 async fn one(services: &Services, path: &Path, asked: Asked, body: Body) -> Result<Response, Status> {
     let mut requests = Requests::new(body.into_data_stream(), services, path.table);
-    let first = timeout(BODY_TIME, requests.next()).await;
-    let first = first.map_err(|_| Status::deadline_exceeded("the body of the request did not come in time"))?;
+    let first = begun(services, path, requests.next()).await?;
     let json = call::one(services, path, asked, first).await?;
     let mut response = Response::new(Body::from(json));
     mark(&mut response);
     Ok(response)
 }
 
+/// Waits for the first message of a request: where it is the only one, for a while, and else for as long as the server runs.
+async fn begun<T>(services: &Services, path: &Path, first: impl Future<Output = T>) -> Result<T, Status> {
+    if path.table.takes_many {
+        let stopping = services.state.service().shutdown_signal();
+        tokio::select! {
+            biased;
+            first = first => Ok(first),
+            () = stopping => Err(Known::Stopped.into()),
+        }
+    } else {
+        let late = |_| Status::deadline_exceeded("the body of the request did not come in time");
+        timeout(BODY_TIME, first).await.map_err(late)
+    }
+}
+
 /// Answers with messages as they come, a line each. As in etcd, nothing is sent before the first one.
 async fn stream(services: &Services, path: &Path, asked: Asked, body: Body) -> Result<Response, Status> {
     let mut requests = Requests::new(body.into_data_stream(), services, path.table);
-    let first = requests.next().await;
+    let first = begun(services, path, requests.next()).await?;
     let is_asked = first.is_some() || !path.table.takes_many;
     let mut answers = call::many(services, path, asked, first, requests).await?;
     let (status, is_told, first) = match answers.next_line().await {

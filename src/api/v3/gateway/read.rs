@@ -7,6 +7,7 @@
 use base64::Engine as _;
 use base64::alphabet::STANDARD as ALPHABET;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
+use prost::encoding::{WireType, encode_key, encode_varint};
 
 use super::scan::{Document, Value, unescaped, unquoted, whole};
 use super::table::{Enum, Field, Kind, Message};
@@ -16,9 +17,6 @@ const MAX_DEPTH: usize = 32;
 /// Base64 with padding, whose last letter may say more than is read, as in Go.
 const BASE64: GeneralPurpose =
     GeneralPurpose::new(&ALPHABET, GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true));
-/// The types of fields on the wire: varints, and what has a length before it (Protocol Buffers, "Encoding").
-const VARINT: u32 = 0;
-const LENGTH: u32 = 2;
 
 /// Appends the message that an object says. The error is what its client is told.
 pub(super) fn read(document: Document<'_>, value: Value, message: &Message, out: &mut Vec<u8>) -> Result<(), String> {
@@ -91,7 +89,7 @@ impl Reader<'_, '_> {
         let begin = self.out.len();
         for element in self.document.elements(value) {
             let number = self.number(element, field.kind)?;
-            varint(self.out, number);
+            encode_varint(number, self.out);
         }
         if self.out.len() > begin {
             self.put_length(begin, field);
@@ -110,8 +108,8 @@ impl Reader<'_, '_> {
             kind => {
                 let number = self.number(value, kind)?;
                 if keep || number != 0 {
-                    varint(self.out, tag(field, VARINT));
-                    varint(self.out, number);
+                    encode_key(field.number, WireType::Varint, self.out);
+                    encode_varint(number, self.out);
                 }
                 return Ok(());
             }
@@ -125,8 +123,8 @@ impl Reader<'_, '_> {
     /// Puts the tag of a field and a length before what was appended since.
     fn put_length(&mut self, begin: usize, field: &Field) {
         let mut front = Vec::with_capacity(8);
-        varint(&mut front, tag(field, LENGTH));
-        varint(&mut front, u64::try_from(self.out.len() - begin).unwrap_or(u64::MAX));
+        encode_key(field.number, WireType::LengthDelimited, &mut front);
+        encode_varint(u64::try_from(self.out.len() - begin).unwrap_or(u64::MAX), &mut front);
         self.out.splice(begin..begin, front);
     }
 
@@ -312,19 +310,6 @@ fn decode_slowly(text: &[u8], out: &mut Vec<u8>) -> Result<(), usize> {
         }
         return if at < text.len() { Err(at) } else { Ok(()) };
     }
-}
-
-fn tag(field: &Field, kind: u32) -> u64 {
-    u64::from(field.number << 3 | kind)
-}
-
-fn varint(out: &mut Vec<u8>, mut number: u64) {
-    while number >= 0x80 {
-        // The seven bits that are left are a byte.
-        out.push(u8::try_from(number & 0x7f).unwrap_or(0) | 0x80);
-        number >>= 7;
-    }
-    out.push(u8::try_from(number).unwrap_or(0));
 }
 
 #[cfg(test)]

@@ -4,6 +4,8 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use prost::DecodeError;
+use prost::encoding::{WireType, decode_key, decode_varint};
 
 use super::table::{Field, Kind, Message};
 use crate::api::go_json;
@@ -12,15 +14,21 @@ use crate::api::go_json;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Malformed;
 
+impl From<DecodeError> for Malformed {
+    fn from(_: DecodeError) -> Self {
+        Self
+    }
+}
+
 /// Appends a message in JSON.
 pub(super) fn write(out: &mut Vec<u8>, mut wire: &[u8], message: &Message) -> Result<(), Malformed> {
     out.push(b'{');
     // The field that the last value was of.
     let mut last: Option<&Field> = None;
     while !wire.is_empty() {
-        let tag = varint(&mut wire)?;
-        let content = Content::take(&mut wire, tag & 7)?;
-        let field = message.fields.iter().find(|field| u64::from(field.number) == tag >> 3);
+        let (number, kind) = decode_key(&mut wire)?;
+        let content = Content::take(&mut wire, kind)?;
+        let field = message.fields.iter().find(|field| field.number == number);
         let Some(field) = field else { continue };
         match last {
             Some(last) if last.repeated && last.number == field.number => out.push(b','),
@@ -57,16 +65,18 @@ enum Content<'a> {
 
 impl<'a> Content<'a> {
     /// Takes it by its type on the wire (Protocol Buffers, "Encoding"). No file has fields of the other types.
-    fn take(wire: &mut &'a [u8], kind: u64) -> Result<Self, Malformed> {
+    fn take(wire: &mut &'a [u8], kind: WireType) -> Result<Self, Malformed> {
         match kind {
-            0 => Ok(Self::Number(varint(wire)?)),
-            2 => {
-                let length = usize::try_from(varint(wire)?).map_err(|_| Malformed)?;
+            WireType::Varint => Ok(Self::Number(decode_varint(wire)?)),
+            WireType::LengthDelimited => {
+                let length = usize::try_from(decode_varint(wire)?).map_err(|_| Malformed)?;
                 let (bytes, rest) = wire.split_at_checked(length).ok_or(Malformed)?;
                 *wire = rest;
                 Ok(Self::Bytes(bytes))
             }
-            _ => Err(Malformed),
+            WireType::SixtyFourBit | WireType::StartGroup | WireType::EndGroup | WireType::ThirtyTwoBit => {
+                Err(Malformed)
+            }
         }
     }
 }
@@ -113,19 +123,6 @@ fn signed(out: &mut Vec<u8>, number: i64) {
         out.push(b'-');
     }
     go_json::number(out, number.unsigned_abs());
-}
-
-fn varint(wire: &mut &[u8]) -> Result<u64, Malformed> {
-    let mut number = 0;
-    for shift in (0..64).step_by(7) {
-        let (byte, rest) = wire.split_first().ok_or(Malformed)?;
-        *wire = rest;
-        number |= u64::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            return Ok(number);
-        }
-    }
-    Err(Malformed)
 }
 
 #[cfg(test)]
