@@ -26,9 +26,10 @@ class DirectoryView extends HTMLElement {
 
   connectedCallback() {
     this.#name = this.place.name;
-    this.#rows.draw = (index) => this.#row(this.#level.entries[index], index);
+    this.#rows.draw = (entry, index) => this.#row(entry, index);
+    this.#rows.nameOf = (entry) => entry.name;
     this.#rows.addEventListener("drawn", ({ detail }) => detail.end >= this.#level.entries.length - 50 && this.#more());
-    this.#rows.addEventListener("choose", ({ detail }) => route.go(hrefOfName(this.#level.entries[detail].name)));
+    this.#rows.addEventListener("choose", ({ detail }) => route.go(this.#href(detail)));
     const act = [
       button([icon("plus"), t("create.key")], async () => (await create()).createKey(this.#name), { class: "primary" }),
       button(t("create.directory"), async () => (await create()).createDirectory(this.#name)),
@@ -105,7 +106,7 @@ class DirectoryView extends HTMLElement {
     const level = this.#level;
     const { entries, complete, loading, problem } = level;
     if (!complete && !loading && !problem && entries.length > 0 && this.#total === null) this.#countAll();
-    this.#rows.count = entries.length;
+    this.#rows.items = entries;
     this.#rows.setAttribute("aria-rowcount", complete ? entries.length : -1);
     this.#rows.refresh();
     const values = { count: entries.length, total: this.#total ?? "…" };
@@ -131,10 +132,14 @@ class DirectoryView extends HTMLElement {
 
   #row(entry, index) {
     const name = this.#level.recursive ? entry.name.slice(this.#name.length) : last(entry.name);
-    const href = hrefOfName(entry.name, {}, this.#level.recursive && entry.name.endsWith("/"));
-    const link = el("a", { href, tabindex: -1, title: show(entry.name) }, icon(entry.directory ? "folder" : "key"), el("span", {}, show(name)));
+    const link = el("a", { href: this.#href(entry), tabindex: -1, title: show(entry.name) }, icon(entry.directory ? "folder" : "key"), el("span", {}, show(name)));
     const cell = (word, text) => el("span", { role: "gridcell", class: word }, text);
     const row = el("div", { class: "table-row", role: "row", "aria-rowindex": index + 1 }, cell("name", link));
+  // With everything below, a marker is shown as the key that it is.
+  #href(entry) {
+    return hrefOfName(entry.name, {}, this.#level.recursive && entry.name.endsWith("/"));
+  }
+
     if (entry.fresh > Date.now() - 2000) row.classList.add("fresh");
     if (entry.directory) return row;
     const left = entry.dies === undefined ? (entry.lease ? t("lease.held") : "") : countdown((entry.dies - Date.now()) / 1000);

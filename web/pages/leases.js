@@ -21,7 +21,6 @@ const NAMED = 200;
 const keysOf = (lease) => [...lease.keys.map(ofText), ...(lease.keys64 ?? []).map(ofBase64Url)];
 
 class LeasesPage extends HTMLElement {
-  #items = [];
   #rows = el("vardr-rows", { role: "grid", class: "table leases", "aria-label": t("nav.leases") });
   #blank = el("div", { class: "blank", hidden: true });
   #name = el("input", { type: "search", "aria-label": t("locks.name"), placeholder: t("locks.name"), spellcheck: "false" });
@@ -35,11 +34,12 @@ class LeasesPage extends HTMLElement {
     document.title = `${t("nav.leases")} · Vardr`;
     const column = (word) => el("span", { role: "columnheader", class: word }, t(`column.${word}`));
     this.#rows.head = el("div", { class: "table-head", role: "row" }, ["id", "granted", "kind", "lease"].map(column));
-    this.#rows.draw = (index) => this.#row(this.#items[index], index);
-    this.#rows.addEventListener("choose", ({ detail }) => this.#open(this.#items[detail].id));
+    this.#rows.draw = (lease, index) => this.#row(lease, index);
+    this.#rows.nameOf = ({ id }) => id;
+    this.#rows.addEventListener("choose", ({ detail }) => this.#open(detail.id));
     this.#rows.addEventListener("click", (event) => {
-      const row = event.target.closest(".table-row");
-      if (row) this.#open(this.#items[row.dataset.index].id);
+      const lease = this.#rows.itemOf(event);
+      if (lease) this.#open(lease.id);
     });
     const form = el("form", { class: "toolbar thin" }, this.#name, el("button", {}, t("locks.look")));
     form.addEventListener("submit", (event) => {
@@ -66,8 +66,7 @@ class LeasesPage extends HTMLElement {
   async #look() {
     try {
       const { items } = await json("GET", "/v1/leases");
-      this.#items = items.map((item) => ({ ...item, dies: Date.now() + item.ttl * 1000 })).toSorted((a, b) => a.dies - b.dies);
-      this.#rows.count = items.length;
+      this.#rows.items = items.map((item) => ({ ...item, dies: Date.now() + item.ttl * 1000 })).toSorted((a, b) => a.dies - b.dies);
       this.#rows.refresh();
       fill(this.#blank, t("leases.none")).hidden = items.length > 0;
       await this.#lookAtLock();

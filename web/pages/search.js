@@ -30,8 +30,9 @@ class SearchPage extends HTMLElement {
       const options = { text: this.#text.value, below: this.#below.value || undefined };
       route.go(hrefOf({ page: "search", options }), { replace: true });
     });
-    this.#rows.draw = (index) => this.#row(this.#found[index], index);
-    this.#rows.addEventListener("choose", ({ detail }) => route.go(this.#href(this.#found[detail])));
+    this.#rows.draw = (item, index) => this.#row(item, index);
+    this.#rows.nameOf = (item) => item.name;
+    this.#rows.addEventListener("choose", ({ detail }) => route.go(this.#href(detail)));
     const column = (word) => el("span", { role: "columnheader", class: word }, t(`column.${word}`));
     this.#rows.head = el("div", { class: "table-head", role: "row" }, ["name", "size", "revision"].map(column));
     this.append(el("div", { class: "toolbar" }, el("h1", {}, t("search.title"))), form, this.#rows, this.#blank);
@@ -87,7 +88,7 @@ class SearchPage extends HTMLElement {
 
   #draw(state) {
     fill(this.#state, state);
-    this.#rows.count = this.#found.length;
+    this.#rows.items = this.#found;
     this.#rows.refresh();
     this.#blank.hidden = this.#found.length > 0;
     fill(this.#blank, t(this.#cursor === undefined ? "search.nothing" : "search.nothingYet"));

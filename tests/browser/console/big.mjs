@@ -63,7 +63,7 @@ await flow(async ({ visit }) => {
   };
   await page.locator(".tree-row", { hasText: "big/" }).locator(".toggle").click();
   await until("the tree is at its end", async () => {
-    await page.locator("vardr-tree vardr-rows").evaluate((rows) => rows.moveTo(rows.count - 1));
+    await page.locator("vardr-tree vardr-rows").evaluate((rows) => rows.moveTo(rows.items.length - 1));
     return page.locator(".tree-row a", { hasText: "large/" }).isVisible();
   });
   const opened = await open("large/");
@@ -71,7 +71,7 @@ await flow(async ({ visit }) => {
 
   // Down to its end, page by page as it comes into view.
   await until("its end is reached", async () => {
-    await page.locator("directory-view vardr-rows").evaluate((rows) => rows.moveTo(rows.count - 1));
+    await page.locator("directory-view vardr-rows").evaluate((rows) => rows.moveTo(rows.items.length - 1));
     return (await page.locator(".table-row .name").last().textContent()) === String(IN_ONE - 1).padStart(7, "0");
   });
   await page.getByText("100,000 in all").waitFor();
