@@ -170,15 +170,17 @@ class Live extends EventTarget {
   }
 
   #complete(revision) {
+    this.#waiting = this.#waiting.concat(this.#partial);
+    this.#partial = [];
     this.#heard = Date.now();
     this.#after = Math.max(this.#after, revision);
-    this.#waiting.push(...this.#partial.splice(0));
     if (this.#waiting.length > 0) this.#gather ??= setTimeout(() => this.#hand(), GATHER_MS);
   }
 
   #hand() {
     this.#gather = undefined;
-    const changes = this.#waiting.splice(0);
+    const changes = this.#waiting;
+    this.#waiting = [];
     if (changes.length > 0) this.dispatchEvent(new CustomEvent("changes", { detail: changes }));
   }
 

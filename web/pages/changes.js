@@ -60,12 +60,10 @@ class ChangesPage extends HTMLElement {
 
   #take(changes) {
     if (this.#held !== null) {
-      this.#held.push(...changes);
-      this.#held.splice(0, this.#held.length - KEPT);
+      this.#held = this.#held.concat(changes).slice(-KEPT);
       return this.#draw();
     }
-    this.#all.unshift(...changes.toReversed());
-    this.#all.length = Math.min(this.#all.length, KEPT);
+    this.#all = changes.slice(-KEPT).toReversed().concat(this.#all).slice(0, KEPT);
     return this.#filter();
   }
 
