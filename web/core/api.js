@@ -65,12 +65,17 @@ export const json = async (method, url, options) => (await ask(method, url, opti
 export const list = (directory, parameters, signal) => json("GET", directoryAddress(directory, parameters), { signal });
 
 // What comes first in a directory, its own marker included, or null; and the revision that this was read at. Asked of the directory
-// above, which answers also when this one is not there.
+// above where a prefix can say this one.
 export async function firstOf(directory) {
   const prefix = textOf(last(directory));
   const above = prefix === null ? directory : parent(directory);
-  const page = await list(above, { recursive: true, keysOnly: true, limit: 1, prefix: prefix ?? undefined });
-  return { item: page.items[0] ?? null, revision: page.revision };
+  try {
+    const page = await list(above, { recursive: true, keysOnly: true, limit: 1, prefix: prefix ?? undefined });
+    return { item: page.items[0] ?? null, revision: page.revision };
+  } catch (problem) {
+    if (problem.code !== "key_not_found") throw problem;
+    return { item: null, revision: problem.revision };
+  }
 }
 
 // A key, its value as `bytes` exactly as they are stored, and the store's revision that was read (`at`); throws `key_not_found`.

@@ -95,7 +95,8 @@ export class Tree extends HTMLElement {
         flat.push({ entry, depth, level, open: child !== undefined });
         if (child) walk(child, depth + 1);
       }
-      if (level.problem) flat.push({ note: told(level.problem), depth, level, failed: true });
+      if (level.problem?.code === "key_not_found") flat.push({ note: t("directory.absent"), depth, level });
+      else if (level.problem) flat.push({ note: told(level.problem), depth, level, failed: true });
       else if (!level.complete) flat.push({ note: t("list.loading"), depth, level, more: true });
       else if (level.entries.length === 0) flat.push({ note: t(depth === 0 ? "tree.empty" : "directory.empty"), depth, level });
     };
