@@ -53,6 +53,7 @@ export const texts = {
   "column.weight": "Weight",
   "conflict.again": "Create it again with yours",
   "conflict.before": "Before",
+  "conflict.cut": "Only the beginning is shown.",
   "conflict.deleted": "Deleted",
   "conflict.leave": "Leave it deleted",
   "conflict.merge": "Merge and go on editing",

@@ -53,6 +53,7 @@ export const texts = {
   "column.weight": "权重",
   "conflict.again": "用您的内容重新创建",
   "conflict.before": "之前",
+  "conflict.cut": "仅显示开头部分。",
   "conflict.deleted": "已删除",
   "conflict.leave": "保持删除",
   "conflict.merge": "合并并继续编辑",

@@ -27,7 +27,7 @@ await flow(async ({ visit, expect }) => {
 
   // What does not meet is merged, and saved on top of the other's revision.
   await answer(second, "Merge and go on editing");
-  assert.equal(await second.locator("value-editor textarea").inputValue(), "ONE\ntwo\nTHREE\n");
+  await until("it is merged", async () => (await second.locator("value-editor textarea").inputValue()) === "ONE\ntwo\nTHREE\n");
   await save(second);
   await until("the merged value is saved", async () => (await value("/app/shared")) === "ONE\ntwo\nTHREE\n");
 
