@@ -21,6 +21,8 @@ class DirectoryView extends HTMLElement {
   #ways = el("div", { class: "switch", role: "group", "aria-label": t("directory.depth") });
   #blank = el("div", { class: "blank", hidden: true });
   #marker = el("p", { class: "hint", hidden: true });
+  // Why there is no more of it, beside what there is.
+  #failed = el("div", { class: "toolbar thin failed", role: "alert", hidden: true });
   #redraw = () => this.#draw();
   #clock;
 
@@ -45,6 +47,7 @@ class DirectoryView extends HTMLElement {
       el("div", { class: "toolbar" }, el("h1", {}, this.#name === "" ? t("keys.top") : show(last(this.#name))), el("div", { class: "acts" }, act)),
       el("div", { class: "toolbar thin" }, this.#ways, this.#count),
       this.#marker,
+      this.#failed,
       this.#rows,
       this.#blank,
     );
@@ -113,9 +116,12 @@ class DirectoryView extends HTMLElement {
     this.#count.hidden = !complete && entries.length === 0;
     fill(this.#count, complete ? t("directory.count", values) : t("directory.part", values));
     this.#blank.hidden = entries.length > 0;
+    const why = problem && [el("span", { class: "problem" }, told(problem)), button(t("list.again"), () => level.more())];
+    this.#failed.hidden = !problem || entries.length === 0;
+    fill(this.#failed, this.#failed.hidden ? [] : why);
     if (entries.length > 0) return;
     if (problem?.code === "key_not_found") fill(this.#blank, t("directory.absent"));
-    else if (problem) fill(this.#blank, told(problem), button(t("list.again"), () => level.more()));
+    else if (problem) fill(this.#blank, why);
     else if (complete) fill(this.#blank, t(this.#name === "/" ? "directory.first" : "directory.empty"));
     else fill(this.#blank, t("list.loading"));
   }
@@ -130,16 +136,16 @@ class DirectoryView extends HTMLElement {
     this.#draw();
   }
 
-  #row(entry, index) {
-    const name = this.#level.recursive ? entry.name.slice(this.#name.length) : last(entry.name);
-    const link = el("a", { href: this.#href(entry), tabindex: -1, title: show(entry.name) }, icon(entry.directory ? "folder" : "key"), el("span", {}, show(name)));
-    const cell = (word, text) => el("span", { role: "gridcell", class: word }, text);
-    const row = el("div", { class: "table-row", role: "row", "aria-rowindex": index + 1 }, cell("name", link));
   // With everything below, a marker is shown as the key that it is.
   #href(entry) {
     return hrefOfName(entry.name, {}, this.#level.recursive && entry.name.endsWith("/"));
   }
 
+  #row(entry, index) {
+    const name = this.#level.recursive ? entry.name.slice(this.#name.length) : last(entry.name);
+    const link = el("a", { href: this.#href(entry), tabindex: -1, title: show(entry.name) }, icon(entry.directory ? "folder" : "key"), el("span", {}, show(name)));
+    const cell = (word, text) => el("span", { role: "gridcell", class: word }, text);
+    const row = el("div", { class: "table-row", role: "row", "aria-rowindex": index + 1 }, cell("name", link));
     if (entry.fresh > Date.now() - 2000) row.classList.add("fresh");
     if (entry.directory) return row;
     const left = entry.dies === undefined ? (entry.lease ? t("lease.held") : "") : countdown((entry.dies - Date.now()) / 1000);
