@@ -217,6 +217,7 @@ export const texts = {
   "live.resting.hint": "Nobody has looked at this page for a while; it goes on when somebody does",
   "locks.free": "Nobody holds this lock.",
   "locks.held": "The lock is held; {count} waiting.",
+  "locks.dots": "No lock is called . or ..",
   "locks.holds": "holds",
   "locks.look": "Look",
   "locks.name": "Name of a lock",

@@ -217,6 +217,7 @@ export const texts = {
   "live.resting.hint": "此页已有一段时间无人查看；再次查看时会继续",
   "locks.free": "没有人持有此锁。",
   "locks.held": "锁已被持有；{count} 个在等待。",
+  "locks.dots": "锁的名称不能是 . 或 ..",
   "locks.holds": "持有",
   "locks.look": "查看",
   "locks.name": "锁的名称",
