@@ -16,6 +16,8 @@ class SearchPage extends HTMLElement {
   #examined = 0;
   #cursor;
   #asking = new AbortController();
+  // What is looked for, and where: what stands in the fields may be another one already.
+  #wanted;
   #text = el("input", { type: "search", "aria-label": t("search.text"), placeholder: t("search.text"), spellcheck: "false", required: true });
   #below = el("input", { "aria-label": t("search.below"), placeholder: "/", spellcheck: "false" });
   #state = el("span", { class: "muted count", role: "status" });
@@ -46,9 +48,17 @@ class SearchPage extends HTMLElement {
     document.title = `${t("search.title")} · Vardr`;
     this.#text.value = options.text ?? "";
     this.#below.value = options.below ?? "";
+    this.#asking.abort();
     [this.#found, this.#examined, this.#cursor] = [[], 0, undefined];
-    if (this.#text.value === "") return this.#text.focus();
-    return this.#look();
+    // What is below a path that is no directory begins with the rest of it.
+    const name = ofText(options.below ?? "");
+    const directory = name.endsWith("/") ? name : parent(name);
+    this.#wanted = { directory, prefix: textOf(name.slice(directory.length)) || undefined, contains: options.text };
+    if (options.text) return this.#look();
+    this.#draw("");
+    this.#blank.hidden = true;
+    fill(this.#act);
+    return this.#text.focus();
   }
 
   async #look() {
@@ -56,14 +66,11 @@ class SearchPage extends HTMLElement {
     this.#asking = new AbortController();
     const { signal } = this.#asking;
     const [most, deepest] = [this.#found.length + FOUND_AT_ONCE, this.#examined + EXAMINED_AT_ONCE];
-    // What is below a path that is no directory begins with the rest of it.
-    const name = ofText(this.#below.value);
-    const directory = name.endsWith("/") ? name : parent(name);
-    const prefix = textOf(name.slice(directory.length)) || undefined;
+    const { directory, prefix, contains } = this.#wanted;
     fill(this.#act, button(t("search.stop"), () => this.#stop()));
     try {
       do {
-        const query = { recursive: true, keysOnly: true, contains: this.#text.value, prefix, cursor: this.#cursor, limit: FOUND_AT_ONCE };
+        const query = { recursive: true, keysOnly: true, contains, prefix, cursor: this.#cursor, limit: FOUND_AT_ONCE };
         const page = await list(directory, query, signal);
         this.#found.push(...page.items.map((item) => ({ ...item, name: ofItem(item) })));
         this.#examined += page.examined;
@@ -75,6 +82,7 @@ class SearchPage extends HTMLElement {
       if (signal.aborted) return;
       if (problem.code === undefined) throw problem;
       this.#draw(told(problem));
+      this.#blank.hidden = true;
       fill(this.#act, button(t("list.again"), () => this.#look()));
     }
   }
