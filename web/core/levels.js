@@ -130,7 +130,9 @@ class Level extends EventTarget {
   // Takes changes of the store in, in order.
   follow(changes) {
     const within = changes.filter(({ name }) => name.startsWith(this.directory) && name !== this.directory);
-    if (within.length > MOST_MISSED) return this.renew();
+    // Whether the directory is there hangs on its own marker where nothing is in it.
+    const isMarked = this.entries.length === 0 && changes.some(({ name }) => name === this.directory);
+    if (isMarked || within.length > MOST_MISSED) return this.renew();
     let isNew = false;
     for (const change of within) isNew = this.#apply(change) || isNew;
     if (isNew) this.#told();
