@@ -64,6 +64,34 @@ await flow(async ({ visit, expect }) => {
   assert.equal(await value("/y/text"), "meanwhile");
   await page.keyboard.press("Escape");
 
+  // Empty texts, empty bytes, and empty directories are each what they are; a document may say the key that is called like its directory,
+  // and be that of an empty one that is there.
+  await api("PUT", "/v1/keys/e/");
+  await page.goto(`${base}/console/keys/e/`);
+  await choose('{"":"itself","text":"","bytes":{"$base64":""},"directory":{}}');
+  await page.getByText("4 new, 0 changed, 0 as they are already:").waitFor();
+  await answer(page, "Import");
+  await page.getByText("4 keys imported.").waitFor();
+  const made = (await api("GET", "/v1/keys/e/?recursive=true")).items.map(({ key, value: is, encoding }) => [key, is, encoding]);
+  assert.deepEqual(made, [["/e/bytes", "", "utf8"], ["/e/directory/", "", "utf8"], ["/e/text", "", "json"]]);
+  assert.equal(await value("/e"), "itself");
+  await choose('{"":"itself","text":"","bytes":{"$base64":""},"directory":{}}');
+  await page.getByText("0 new, 0 changed, 4 as they are already:").waitFor();
+  await page.keyboard.press("Escape");
+  await page.goto(`${base}/console/keys/e/directory/`);
+  await choose("{}");
+  await page.getByText("0 new, 0 changed, 1 as they are already:").waitFor();
+  await page.keyboard.press("Escape");
+  await page.goto(`${base}/console/keys/y/`);
+
+  // A marker's value is nothing that a document says.
+  await api("PUT", `/v1/keys?key64=${Buffer.from("/e/marked/").toString("base64url")}`, "value");
+  const other = await visit("/console/keys/e/", { acceptDownloads: true });
+  const taken = other.waitForEvent("download");
+  await other.getByRole("button", { name: "Export" }).click();
+  assert.deepEqual(JSON.parse(await readFile(await (await taken).path(), "utf8")), { bytes: "", directory: {}, text: "" });
+  await other.locator(".notice.bad").waitFor();
+
   // More than one transaction takes, and documents that are none.
   await choose(JSON.stringify({ many: Object.fromEntries(Array.from({ length: 300 }, (_, at) => [`k${at}`, at])) }));
   await page.getByText("In 3 transactions.").waitFor();
