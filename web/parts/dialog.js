@@ -60,5 +60,7 @@ export function field(label, input, hint) {
   return el("div", { class: "field" }, el("label", { for: id }, label), input, el("small", { id: `${id}-hint` }, hint));
 }
 
-// A box to tick, with its label.
-export const tick = (label, input) => el("label", { class: "tick" }, input, label);
+// A span of time, as the server reads it.
+const SPAN = "\\s*[0-9.]+(?:(?:ms|[smhd])[0-9.]+)*(?:ms|[smhd])?\\s*";
+// An input for a time to live.
+export const ttlInput = (attributes) => el("input", { pattern: SPAN, spellcheck: "false", ...attributes });
