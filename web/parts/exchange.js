@@ -3,7 +3,7 @@
 
 import { Problem, address, ask, directoryAddress, json } from "../core/api.js";
 import { Builder, DocumentError, keysOf } from "../core/document.js";
-import { el, fill } from "../core/dom.js";
+import { el } from "../core/dom.js";
 import { JsonError, parseJson, prettyJson } from "../core/json.js";
 import { last, ofBase64Url, ofText, show, textOf, toBase64Url } from "../core/name.js";
 import { t, told } from "../core/text.js";

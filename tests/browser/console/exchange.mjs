@@ -4,7 +4,7 @@ import { readFile, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-import { answer, api, assert, base, flow, put, until, value } from "./frame.mjs";
+import { answer, api, assert, base, flow, hold, put, until, value } from "./frame.mjs";
 
 const JSON_TYPE = { "Content-Type": "application/json" };
 
@@ -97,6 +97,15 @@ await flow(async ({ visit, expect }) => {
   await page.getByText("In 3 transactions.").waitFor();
   await answer(page, "Import");
   await until("all are there", async () => (await count()) === 306);
+  // One that is left stops behind the transaction that is under way.
+  await choose(JSON.stringify({ left: Object.fromEntries(Array.from({ length: 300 }, (_, at) => [`k${at}`, at])) }));
+  const held = await hold(page, (url) => url.pathname === "/v1/txn", "POST");
+  await answer(page, "Import");
+  await held.arrived;
+  await answer(page, "Cancel");
+  await held.release();
+  await page.getByText("The import was left. 128 keys are written.").waitFor();
+  assert.equal(await count(), 434);
   for (const [content, told] of [["[]", "not an object"], ['{"a":', "No valid JSON"], ['{"a":1,"a":2}', "names a key twice"]]) {
     await choose(content);
     await page.locator(".notice.bad", { hasText: told }).waitFor();
