@@ -49,6 +49,7 @@ await flow(async ({ visit }) => {
   await page.locator("key-view h1", { hasText: "beta" }).waitFor();
 
   // Going back loses no edit unasked.
+  await page.locator("value-view pre", { hasText: "by hand" }).waitFor();
   await press("e");
   await page.locator("value-editor textarea").fill("not saved");
   await page.evaluate(() => history.back());
