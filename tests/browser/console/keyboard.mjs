@@ -70,7 +70,7 @@ await flow(async ({ visit }) => {
   await press("ArrowDown", "ArrowDown");
   const at = () => rows.evaluate((list) => document.getElementById(list.getAttribute("aria-activedescendant"))?.querySelector(".name").textContent);
   assert.equal(await at(), "beta");
-  const height = () => rows.locator(".current").evaluate((row) => row.getBoundingClientRect().top);
+  const height = () => rows.evaluate((list) => list.querySelector(".current").getBoundingClientRect().top);
   for (let count = 0; count < 60; count += 1) await put(`/kb/aa${count}`, "x");
   await until("it is still beta", async () => (await rows.evaluate((list) => list.items.length)) === 63 && (await at()) === "beta");
   const seen = await height();
