@@ -52,6 +52,15 @@ fn by_itself(name: &str) {
     flow(name, |asked, _| panic!("{name} asks for {asked}"));
 }
 
+/// Kills the server and starts it again.
+fn dies_and_comes_back(asked: &str, server: &mut Server) {
+    match asked {
+        "kill" => server.kill(),
+        "restart" => server.restart(),
+        other => panic!("{other}"),
+    }
+}
+
 #[test]
 fn two_people_who_edit_one_key_see_both_values_and_overwrite_nothing_unseen() {
     by_itself("conflict");
@@ -85,11 +94,18 @@ fn what_others_do_shows_as_they_do_it() {
 #[test]
 fn a_page_outlives_its_server_misses_nothing_and_repeats_nothing() {
     let _others = ALONE.read();
-    flow("recovery", |asked, server| match asked {
-        "kill" => server.kill(),
-        "restart" => server.restart(),
-        other => panic!("{other}"),
-    });
+    flow("recovery", dies_and_comes_back);
+}
+
+#[test]
+fn answers_that_are_late_cut_off_or_refusals_show_nothing_old_and_lose_nothing() {
+    by_itself("slow");
+}
+
+#[test]
+fn an_import_goes_on_where_its_server_died_and_does_nothing_twice() {
+    let _others = ALONE.read();
+    flow("interrupted", dies_and_comes_back);
 }
 
 #[test]

@@ -5,7 +5,7 @@ import { isDirectory, isSayable, last, parent, textOf, toBase64Url, toPath } fro
 // How long an answer may take before the server counts as out of reach, in milliseconds.
 const PATIENCE_MS = 20_000;
 
-// A refusal (RFC 9457), with the store's revision that it tells of; or that no answer came: then `code` is `unreachable`,
+// A refusal (RFC 9457), with the store's revision that it tells of; or that no whole answer came: then `code` is `unreachable`,
 // and `isUnsure` says whether something may have been changed.
 export class Problem extends Error {
   constructor(members) {
@@ -35,56 +35,67 @@ export function directoryAddress(name, parameters = {}) {
 // `false` is left out of a query elsewhere; here its presence says that a directory is meant.
 const said = ({ recursive }) => ({ recursive: recursive === true ? "true" : "false" });
 
-// Asks; gives the response, or throws a Problem.
-export async function ask(method, url, { body, headers, signal, keepalive } = {}) {
+// Asks; gives the answer's `headers` and its `content`, `as` it is read (`json`, `text`, `arrayBuffer`), or throws a Problem.
+export async function ask(method, url, { body, headers, signal, as = "json" } = {}) {
   const patience = AbortSignal.timeout(PATIENCE_MS);
   const signals = signal ? AbortSignal.any([signal, patience]) : patience;
   let response;
+  let content;
   try {
-    response = await fetch(url, { method, body, headers, signal: signals, keepalive, cache: "no-store" });
+    response = await fetch(url, { method, body, headers, signal: signals, cache: "no-store" });
+    content = await response[response.ok ? as : "text"]();
   } catch (error) {
     if (signal?.aborted) throw error;
+    // Nobody answered, the connection was cut amid the answer, or what stands in it is none of the server's.
     throw new Problem({ code: "unreachable", status: 0, isUnsure: method !== "GET" });
   }
-  if (response.ok) return response;
-  const text = await response.text().catch(() => "");
-  let problem = {};
-  try {
-    problem = JSON.parse(text);
-  } catch {
-    // Not this server's own words: a proxy's, perhaps.
-    problem = { title: response.statusText, detail: text.slice(0, 200) };
-  }
-  const revision = Number(response.headers.get("Vardr-Revision") ?? 0);
-  throw new Problem({ code: "unknown", ...problem, status: response.status, revision });
+  if (response.ok) return { headers: response.headers, content };
+  throw refusal(response, content);
 }
 
-export const json = async (method, url, options) => (await ask(method, url, options)).json();
+function refusal({ status, statusText, headers }, text) {
+  const revision = Number(headers.get("Vardr-Revision") ?? 0);
+  try {
+    const problem = JSON.parse(text);
+    if (typeof problem?.code === "string") return new Problem({ ...problem, status, revision });
+  } catch {
+    // As below.
+  }
+  // Not this server's own words: a proxy's, perhaps.
+  return new Problem({ code: "unknown", title: `${status} ${statusText}`, detail: text.slice(0, 200) || undefined, status, revision });
+}
+
+export const json = async (method, url, options) => (await ask(method, url, options)).content;
 
 // A page of a directory; `parameters` as `/v1/keys` takes them.
 export const list = (directory, parameters, signal) => json("GET", directoryAddress(directory, parameters), { signal });
 
 // What comes first in a directory, its own marker included, or null; and the revision that this was read at. Asked of the directory
-// above, which answers also when this one is not there.
+// above where a prefix can say this one.
 export async function firstOf(directory) {
   const prefix = textOf(last(directory));
   const above = prefix === null ? directory : parent(directory);
-  const page = await list(above, { recursive: true, keysOnly: true, limit: 1, prefix: prefix ?? undefined });
-  return { item: page.items[0] ?? null, revision: page.revision };
+  try {
+    const page = await list(above, { recursive: true, keysOnly: true, limit: 1, prefix: prefix ?? undefined });
+    return { item: page.items[0] ?? null, revision: page.revision };
+  } catch (problem) {
+    if (problem.code !== "key_not_found") throw problem;
+    return { item: null, revision: problem.revision };
+  }
 }
 
 // A key, its value as `bytes` exactly as they are stored, and the store's revision that was read (`at`); throws `key_not_found`.
 export async function read(name, { revision, signal, literal } = {}) {
   for (;;) {
-    const response = await ask("GET", address("/v1/keys", name, { revision }, { literal }), { signal });
-    const item = { ...(await response.json()), at: Number(response.headers.get("Vardr-Revision")) };
+    const answer = await ask("GET", address("/v1/keys", name, { revision }, { literal }), { signal });
+    const item = { ...answer.content, at: Number(answer.headers.get("Vardr-Revision")) };
     if (item.encoding === "utf8") return { ...item, bytes: new TextEncoder().encode(item.value) };
     if (item.encoding === "base64") return { ...item, bytes: Uint8Array.from(atob(item.value), (byte) => byte.charCodeAt(0)) };
     // JSON stands in the answer without its line breaks: the bytes come by themselves, of the same revision or not at all.
     const headers = { "If-Match": `"${item.modRevision}"` };
     try {
-      const raw = await ask("GET", address("/v1/keys", name, { raw: true, revision }, { literal }), { headers, signal });
-      return { ...item, bytes: new Uint8Array(await raw.arrayBuffer()) };
+      const raw = await ask("GET", address("/v1/keys", name, { raw: true, revision }, { literal }), { headers, signal, as: "arrayBuffer" });
+      return { ...item, bytes: new Uint8Array(raw.content) };
     } catch (problem) {
       if (problem.code !== "precondition_failed") throw problem;
     }
@@ -118,7 +129,7 @@ export function remove(name, { match, literal } = {}) {
 }
 
 // The versions of a key, newest first.
-export const history = (name, parameters, options) => json("GET", address("/v1/history", name, parameters, options));
+export const history = (name, parameters, { literal, signal } = {}) => json("GET", address("/v1/history", name, parameters, { literal }), { signal });
 
 // Goes back to a revision, or tells what that would change.
 export function rollback(name, to, { dryRun = false, literal } = {}) {

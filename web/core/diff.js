@@ -73,15 +73,16 @@ export function merge(base, mine, theirs) {
   const [o, a, b] = [lines(base), lines(mine), lines(theirs)];
   const [inMine, inTheirs] = [places(o, a), places(o, b)];
   const merged = [];
+  const add = (...pieces) => pieces.forEach((piece) => piece.forEach((line) => merged.push(line)));
   let [x, y, at, conflicts] = [0, 0, 0, 0];
   const settle = (endO, endX, endY) => {
     const [was, ours, other] = [o.slice(at, endO), a.slice(x, endX), b.slice(y, endY)];
     const equal = (one, two) => one.length === two.length && one.every((line, index) => line === two[index]);
-    if (equal(ours, other) || equal(other, was)) merged.push(...ours);
-    else if (equal(ours, was)) merged.push(...other);
+    if (equal(ours, other) || equal(other, was)) add(ours);
+    else if (equal(ours, was)) add(other);
     else {
       conflicts += 1;
-      merged.push("<<<<<<< mine", ...ours, "||||||| before", ...was, "=======", ...other, ">>>>>>> theirs");
+      add(["<<<<<<< mine"], ours, ["||||||| before"], was, ["======="], other, [">>>>>>> theirs"]);
     }
   };
   for (let line = 0; line < o.length; line += 1) {

@@ -43,16 +43,17 @@ const string = (text) => ({ kind: "string", text: JSON.stringify(text) });
 
 // A document that is put together key by key.
 export class Builder {
-  // Names that no document can say.
+  // Names of which no document can say all.
   skipped = [];
   #root = { members: new Map() };
 
-  // Takes the key of a name relative to the directory, with the node of its value; a directory is a name that ends in a slash.
-  add(relative, node) {
+  // Takes the key of a name relative to the directory; a directory is a name that ends in a slash, and has no value here.
+  add(relative, { encoding, node, value }) {
     const text = textOf(relative);
     const path = text?.endsWith("/") ? text.slice(0, -1) : text;
     const words = path === "" ? [] : path?.split("/");
-    if (words === undefined || words.includes("")) {
+    const isMarker = text?.endsWith("/");
+    if (words === undefined || words.includes("") || (isMarker && value !== "")) {
       this.skipped.push(relative);
       return;
     }
@@ -62,8 +63,8 @@ export class Builder {
       if (!at.members.has(name)) at.members.set(name, { members: new Map() });
       at = at.members.get(name);
     }
-    if (text.endsWith("/")) at.isMarked = true;
-    else at.value = node;
+    if (isMarker) at.isMarked = true;
+    else at.value = nodeOf({ encoding, node, value });
   }
 
   finish() {
@@ -80,7 +81,7 @@ function written({ value, members, isMarked }) {
 }
 
 // What a value becomes in a document: JSON as it is, text as a string, other bytes in base64.
-export function nodeOf({ encoding, node, value }) {
+function nodeOf({ encoding, node, value }) {
   if (encoding === "json") return node;
   return encoding === "utf8" ? string(value) : { kind: "object", members: [[JSON.stringify(BYTES), string(value)]] };
 }

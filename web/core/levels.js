@@ -9,7 +9,7 @@ import { ofBase64Url, ofItem, ofText, parent } from "./name.js";
 
 const FIRST_PAGE = 500;
 const NEXT_PAGE = 2000;
-// Changes kept for pages that are not read yet; with more of them, the level is read anew.
+// Changes kept for pages that are not read yet, and changes taken in at once; with more of them, the level is read anew.
 const MOST_MISSED = 20_000;
 // How long after a deletion a directory is asked whether it is still there, in milliseconds.
 const CHECK_MS = 200;
@@ -72,6 +72,12 @@ class Level extends EventTarget {
       if (signal.aborted) return;
       if (problem.code === "compacted") return this.renew();
       this.problem = problem;
+      if (problem.code === "key_not_found" && isFirst) {
+        this.entries = [];
+        // What has come into it since then.
+        const isBack = [...this.#missed.values()].some(({ type, revision }) => type === "put" && revision > problem.revision);
+        if (isBack) return this.renew();
+      }
       // The stream says when the server is there again.
       if (problem.code === "unreachable") live.begin();
     }
@@ -101,6 +107,8 @@ class Level extends EventTarget {
     this.#reading = new AbortController();
     this.#cursor = undefined;
     this.#missed.clear();
+    // The store may be another one, whose revisions are not to be compared with those of this one.
+    this.revision = 0;
     this.loading = this.complete = false;
     return this.more();
   }
@@ -119,9 +127,26 @@ class Level extends EventTarget {
     return this.#cursor === undefined || this.entries.length === 0 || name > this.entries.at(-1).name;
   }
 
-  // Takes a change of the store in; true when there is something new to show.
-  apply(change) {
-    if (!change.name.startsWith(this.directory) || change.name === this.directory) return false;
+  // Takes changes of the store in, in order.
+  follow(changes) {
+    const within = changes.filter(({ name }) => name.startsWith(this.directory) && name !== this.directory);
+    // Whether the directory is there hangs on its own marker where nothing is in it.
+    const isMarked = this.entries.length === 0 && changes.some(({ name }) => name === this.directory);
+    if (isMarked || within.length > MOST_MISSED) return this.renew();
+    let isNew = false;
+    for (const change of within) isNew = this.#apply(change) || isNew;
+    if (isNew) this.#told();
+    return undefined;
+  }
+
+  // With the last of it goes the directory, unless it was made by itself, which only the server knows.
+  #told() {
+    this.changed();
+    if (this.complete && this.entries.length === 0) this.renew();
+  }
+
+  // True when there is something new to show.
+  #apply(change) {
     if (this.revision > 0 && change.revision <= this.revision) return false;
     const slash = this.recursive ? -1 : change.name.indexOf("/", this.directory.length);
     const name = slash < 0 ? change.name : change.name.slice(0, slash + 1);
@@ -170,9 +195,11 @@ class Level extends EventTarget {
     const entry = this.entries[at];
     if (entry?.name !== name || (entry.seen ?? this.revision) > revision) return;
     this.entries.splice(at, 1);
-    this.changed();
+    this.#told();
   }
 }
+
+const idOf = (directory, recursive) => `${recursive} ${directory}`;
 
 class Levels {
   #open = new Map();
@@ -190,7 +217,7 @@ class Levels {
 
   // The level of a directory, shared by all who show it; each gives it back with `close`.
   open(directory, recursive = false) {
-    const id = `${recursive ? "*" : ""}${directory}`;
+    const id = idOf(directory, recursive);
     let level = this.#open.get(id);
     if (level === undefined) {
       level = new Level(directory, recursive);
@@ -205,15 +232,11 @@ class Levels {
     level.users -= 1;
     if (level.users > 0) return;
     level.close();
-    this.#open.delete(`${level.recursive ? "*" : ""}${level.directory}`);
+    this.#open.delete(idOf(level.directory, level.recursive));
   }
 
   #apply(changes) {
-    for (const level of this.#open.values()) {
-      let isNew = false;
-      for (const change of changes) isNew = level.apply(change) || isNew;
-      if (isNew) level.changed();
-    }
+    for (const level of this.#open.values()) level.follow(changes);
   }
 
   // Asks, once things are quiet, whether a directory is still there.
@@ -225,7 +248,7 @@ class Levels {
         this.#checks.delete(name);
         // Where nobody answers, the directory stays until there is more to tell.
         const first = await firstOf(name).catch(() => undefined);
-        if (first?.item === null) this.#open.get(parent(name))?.drop(name, first.revision);
+        if (first?.item === null) this.#open.get(idOf(parent(name), false))?.drop(name, first.revision);
       }
     }, CHECK_MS);
   }

@@ -4,7 +4,7 @@
 // `state`, when the connection comes or goes; and `gap`, when what happened meanwhile cannot be told any more, because history
 // was compacted or the store is another one: then everything has to be read anew.
 
-import { ask } from "./api.js";
+import { ask, json } from "./api.js";
 import { ofItem } from "./name.js";
 
 // Waits between attempts, in milliseconds: doubled from the first to the last, each shortened by chance.
@@ -56,8 +56,8 @@ class Live extends EventTarget {
   // Follows from now on, where nothing has been read that it could follow from.
   async begin() {
     if (this.#isBegun) return;
-    const response = await ask("GET", PROBE).catch(() => null);
-    if (response !== null) this.start((await response.json()).revision);
+    const found = await json("GET", PROBE).catch(() => null);
+    if (found !== null) this.start(found.revision);
     else this.#lose();
   }
 
@@ -109,9 +109,9 @@ class Live extends EventTarget {
     const turn = ++this.#turn;
     try {
       // EventSource tells nothing of a refusal: so the server is asked first whether it is there and still knows of us.
-      const response = await ask("GET", PROBE);
-      const cluster = response.headers.get("Vardr-Cluster-Id");
-      const { revision } = await response.json();
+      const { headers, content } = await ask("GET", PROBE);
+      const cluster = headers.get("Vardr-Cluster-Id");
+      const { revision } = content;
       if (turn !== this.#turn) return;
       const isOther = this.#cluster !== null && this.#cluster !== cluster;
       this.#cluster = cluster;
@@ -142,11 +142,10 @@ class Live extends EventTarget {
       source.close();
       const turn = ++this.#turn;
       // What is read anew is at least of the revision that is answered now.
-      const response = await ask("GET", PROBE).catch(() => null);
-      const revision = response && (await response.json()).revision;
+      const found = await json("GET", PROBE).catch(() => null);
       if (turn !== this.#turn) return;
-      if (revision === null) return this.#lose();
-      this.#gap(revision);
+      if (found === null) return this.#lose();
+      this.#gap(found.revision);
       this.#open();
     });
   }
@@ -171,14 +170,16 @@ class Live extends EventTarget {
 
   #complete(revision) {
     this.#heard = Date.now();
+    this.#waiting = this.#waiting.concat(this.#partial);
+    this.#partial = [];
     this.#after = Math.max(this.#after, revision);
-    this.#waiting.push(...this.#partial.splice(0));
     if (this.#waiting.length > 0) this.#gather ??= setTimeout(() => this.#hand(), GATHER_MS);
   }
 
   #hand() {
     this.#gather = undefined;
-    const changes = this.#waiting.splice(0);
+    const changes = this.#waiting;
+    this.#waiting = [];
     if (changes.length > 0) this.dispatchEvent(new CustomEvent("changes", { detail: changes }));
   }
 

@@ -28,8 +28,8 @@ class ChangesPage extends HTMLElement {
 
   connectedCallback() {
     document.title = `${t("nav.changes")} · Vardr`;
-    this.#rows.draw = (index) => this.#row(this.#shown[index], index);
-    this.#rows.addEventListener("choose", ({ detail }) => this.#shown[detail].name !== undefined && route.go(hrefOfName(this.#shown[detail].name)));
+    this.#rows.draw = (change, index) => this.#row(change, index);
+    this.#rows.addEventListener("choose", ({ detail }) => detail.name !== undefined && route.go(hrefOfName(detail.name)));
     const ticks = this.#types.map((input) => el("label", { class: "tick" }, input, t(`type.${input.value}`)));
     const column = (word) => el("span", { role: "columnheader", class: word }, t(`column.${word}`));
     this.#rows.head = el("div", { class: "table-head", role: "row" }, ["time", "revision", "change", "name", "size"].map(column));
@@ -60,12 +60,10 @@ class ChangesPage extends HTMLElement {
 
   #take(changes) {
     if (this.#held !== null) {
-      this.#held.push(...changes);
-      this.#held.splice(0, this.#held.length - KEPT);
+      this.#held = this.#held.concat(changes).slice(-KEPT);
       return this.#draw();
     }
-    this.#all.unshift(...changes.toReversed());
-    this.#all.length = Math.min(this.#all.length, KEPT);
+    this.#all = changes.slice(-KEPT).toReversed().concat(this.#all).slice(0, KEPT);
     return this.#filter();
   }
 
@@ -92,7 +90,7 @@ class ChangesPage extends HTMLElement {
     fill(this.#pause, t(isHeld ? "changes.resume" : "changes.pause"));
     this.#pause.setAttribute("aria-pressed", String(isHeld));
     fill(this.#count, isHeld ? t("changes.held", { count: this.#held.length }) : t("changes.count", { count: this.#shown.length }));
-    this.#rows.count = this.#shown.length;
+    this.#rows.items = this.#shown;
     this.#rows.refresh();
     this.#blank.hidden = this.#shown.length > 0;
     fill(this.#blank, t(live.state === "lost" ? "live.lost.hint" : "changes.none"));

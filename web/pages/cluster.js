@@ -50,10 +50,10 @@ class ClusterPage extends HTMLElement {
 
   async #look() {
     try {
-      const [cluster, status, metrics] = await Promise.all([json("GET", "/v1/cluster"), json("GET", "/v1/status"), ask("GET", "/metrics").then((answer) => answer.text())]);
+      const [cluster, status, metrics] = await Promise.all([json("GET", "/v1/cluster"), json("GET", "/v1/status"), ask("GET", "/metrics", { as: "text" })]);
       this.#problem.hidden = true;
       this.#draw(cluster, status);
-      this.#measure(sums(metrics));
+      this.#measure(sums(metrics.content));
     } catch (problem) {
       if (problem.code === undefined) throw problem;
       fill(this.#problem, told(problem)).hidden = false;

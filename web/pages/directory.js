@@ -21,14 +21,17 @@ class DirectoryView extends HTMLElement {
   #ways = el("div", { class: "switch", role: "group", "aria-label": t("directory.depth") });
   #blank = el("div", { class: "blank", hidden: true });
   #marker = el("p", { class: "hint", hidden: true });
+  // Why there is no more of it, beside what there is.
+  #failed = el("div", { class: "toolbar thin failed", role: "alert", hidden: true });
   #redraw = () => this.#draw();
   #clock;
 
   connectedCallback() {
     this.#name = this.place.name;
-    this.#rows.draw = (index) => this.#row(this.#level.entries[index], index);
+    this.#rows.draw = (entry, index) => this.#row(entry, index);
+    this.#rows.nameOf = (entry) => entry.name;
     this.#rows.addEventListener("drawn", ({ detail }) => detail.end >= this.#level.entries.length - 50 && this.#more());
-    this.#rows.addEventListener("choose", ({ detail }) => route.go(hrefOfName(this.#level.entries[detail].name)));
+    this.#rows.addEventListener("choose", ({ detail }) => route.go(this.#href(detail)));
     const act = [
       button([icon("plus"), t("create.key")], async () => (await create()).createKey(this.#name), { class: "primary" }),
       button(t("create.directory"), async () => (await create()).createDirectory(this.#name)),
@@ -44,6 +47,7 @@ class DirectoryView extends HTMLElement {
       el("div", { class: "toolbar" }, el("h1", {}, this.#name === "" ? t("keys.top") : show(last(this.#name))), el("div", { class: "acts" }, act)),
       el("div", { class: "toolbar thin" }, this.#ways, this.#count),
       this.#marker,
+      this.#failed,
       this.#rows,
       this.#blank,
     );
@@ -105,16 +109,19 @@ class DirectoryView extends HTMLElement {
     const level = this.#level;
     const { entries, complete, loading, problem } = level;
     if (!complete && !loading && !problem && entries.length > 0 && this.#total === null) this.#countAll();
-    this.#rows.count = entries.length;
+    this.#rows.items = entries;
     this.#rows.setAttribute("aria-rowcount", complete ? entries.length : -1);
     this.#rows.refresh();
     const values = { count: entries.length, total: this.#total ?? "…" };
     this.#count.hidden = !complete && entries.length === 0;
     fill(this.#count, complete ? t("directory.count", values) : t("directory.part", values));
     this.#blank.hidden = entries.length > 0;
+    const why = problem && [el("span", { class: "problem" }, told(problem)), button(t("list.again"), () => level.more())];
+    this.#failed.hidden = !problem || entries.length === 0;
+    fill(this.#failed, this.#failed.hidden ? [] : why);
     if (entries.length > 0) return;
     if (problem?.code === "key_not_found") fill(this.#blank, t("directory.absent"));
-    else if (problem) fill(this.#blank, told(problem), button(t("list.again"), () => level.more()));
+    else if (problem) fill(this.#blank, why);
     else if (complete) fill(this.#blank, t(this.#name === "/" ? "directory.first" : "directory.empty"));
     else fill(this.#blank, t("list.loading"));
   }
@@ -129,10 +136,14 @@ class DirectoryView extends HTMLElement {
     this.#draw();
   }
 
+  // With everything below, a marker is shown as the key that it is.
+  #href(entry) {
+    return hrefOfName(entry.name, {}, this.#level.recursive && entry.name.endsWith("/"));
+  }
+
   #row(entry, index) {
     const name = this.#level.recursive ? entry.name.slice(this.#name.length) : last(entry.name);
-    const href = hrefOfName(entry.name, {}, this.#level.recursive && entry.name.endsWith("/"));
-    const link = el("a", { href, tabindex: -1, title: show(entry.name) }, icon(entry.directory ? "folder" : "key"), el("span", {}, show(name)));
+    const link = el("a", { href: this.#href(entry), tabindex: -1, title: show(entry.name) }, icon(entry.directory ? "folder" : "key"), el("span", {}, show(name)));
     const cell = (word, text) => el("span", { role: "gridcell", class: word }, text);
     const row = el("div", { class: "table-row", role: "row", "aria-rowindex": index + 1 }, cell("name", link));
     if (entry.fresh > Date.now() - 2000) row.classList.add("fresh");

@@ -16,9 +16,14 @@ function sizeOf({ encoding, value }) {
 }
 
 class KeyHistory extends HTMLElement {
+  // The pages that are read, newest first; `#before` is where the next one begins, if there is one.
   #versions = [];
   #before;
-  #revision = 0;
+  // The revision of the key that they are of.
+  #revision;
+  // Of the versions and of the values: only the last question counts.
+  #reading = new AbortController();
+  #comparing = new AbortController();
   #list = el("ol", { class: "versions", "aria-label": t("history.list") });
   #rest = el("div", { class: "toolbar thin" });
   #difference = el("section", { class: "difference", "aria-live": "polite" });
@@ -27,38 +32,49 @@ class KeyHistory extends HTMLElement {
     if (!this.firstChild) this.append(el("div", { class: "side-list" }, this.#list, this.#rest), this.#difference);
   }
 
+  disconnectedCallback() {
+    this.#reading.abort();
+    this.#comparing.abort();
+  }
+
   // Shows the history of the key as it is now; read anew when the key has changed.
-  async show(item) {
-    const revision = item?.modRevision ?? -1;
-    if (revision !== this.#revision) {
-      this.#revision = revision;
-      this.#versions = [];
-      this.#before = undefined;
-      await this.#more();
+  show(item) {
+    const revision = item?.modRevision ?? null;
+    if (revision === this.#revision) return this.#compare();
+    this.#revision = revision;
+    return this.#read();
+  }
+
+  // Reads the first page, or the one after those that are here.
+  async #read(before) {
+    const { name, literal } = this.place;
+    this.#reading.abort();
+    this.#reading = new AbortController();
+    const { signal } = this.#reading;
+    fill(this.#rest, el("span", { class: "muted" }, t("list.loading")));
+    try {
+      const page = await history(name, { limit: PAGE, before }, { literal, signal });
+      this.#versions = before === undefined ? page.items : this.#versions.concat(page.items);
+      this.#before = page.before;
+    } catch (problem) {
+      if (signal.aborted) return undefined;
+      if (problem.code === undefined) throw problem;
+      const isGone = problem.code === "key_not_found";
+      if (isGone) {
+        this.#versions = [];
+        this.#compare();
+      }
+      return fill(this.#rest, el("span", { class: "muted" }, told(problem)), !isGone && button(t("list.again"), () => this.#read(before)));
     }
+    fill(this.#rest, this.#before && button(t("history.more"), () => this.#read(this.#before)));
     return this.#compare();
   }
 
-  async #more() {
-    const { name, literal } = this.place;
-    try {
-      const page = await history(name, { limit: PAGE, before: this.#before }, { literal });
-      this.#versions.push(...page.items);
-      this.#before = page.before;
-    } catch (problem) {
-      if (problem.code === undefined) throw problem;
-      return fill(this.#rest, el("p", { class: "muted" }, told(problem)));
-    }
-    fill(this.#rest, this.#before && button(t("history.more"), () => this.#more().then(() => this.#compare())));
-    return undefined;
-  }
-
-  // The two revisions that are compared: those of the place, or the last two.
+  // The two revisions that are compared: those of the place, or the last two. The first is undefined where no page has it.
   get #pair() {
     const { a, b } = this.place.options;
     const newest = b ? Number(b) : this.#versions[0]?.revision;
-    const at = this.#versions.findIndex((version) => version.revision === newest);
-    return [a ? Number(a) : this.#versions[at + 1]?.revision, newest];
+    return [a ? Number(a) : this.#versions.find((version) => version.revision < newest)?.revision, newest];
   }
 
   #drawList() {
@@ -87,28 +103,50 @@ class KeyHistory extends HTMLElement {
         (at > 0 || isGone) && button(t("history.back"), () => this.#back(version), { class: "plain", "aria-label": t("history.backTo", { revision: String(version.revision) }) }),
       );
     };
+    // Whoever chooses by keyboard goes on from there.
+    const held = this.#list.contains(document.activeElement) ? document.activeElement.ariaLabel : null;
     fill(this.#list, this.#versions.map(row));
+    if (held !== null) [...this.#list.querySelectorAll("input, button")].find((control) => control.ariaLabel === held)?.focus();
   }
 
   async #back(version) {
     await openRollback(this.place.name, { to: version.revision, literal: this.place.literal });
   }
 
-  async #compare() {
-    this.#drawList();
-    const [from, to] = this.#pair;
-    if (to === undefined) return fill(this.#difference);
-    const value = (revision) => {
-      const isGone = this.#versions.find((version) => version.revision === revision)?.type !== "put";
-      if (revision === undefined || isGone) return null;
-      return read(this.place.name, { revision, literal: this.place.literal }).then((item) => item.bytes);
-    };
+  // What the key was at a revision: bytes, or null when it was not there.
+  async #valueAt(revision, signal) {
+    const isGone = this.#versions.some((version) => version.revision === revision && version.type !== "put");
+    if (revision === undefined || isGone) return null;
+    const { name, literal } = this.place;
     try {
-      const [before, after] = await Promise.all([value(from), value(to)]);
-      if (String(this.#pair) !== String([from, to])) return undefined;
+      return (await read(name, { revision, literal, signal })).bytes;
+    } catch (problem) {
+      if (problem.code !== "key_not_found") throw problem;
+      return null;
+    }
+  }
+
+  // The version before one, where that is on a page that is not here yet.
+  async #earlier(revision, signal) {
+    if (this.#before === undefined) return undefined;
+    const { name, literal } = this.place;
+    return (await history(name, { limit: 1, before: revision }, { literal, signal })).items[0]?.revision;
+  }
+
+  async #compare() {
+    this.#comparing.abort();
+    this.#comparing = new AbortController();
+    const { signal } = this.#comparing;
+    this.#drawList();
+    const [known, to] = this.#pair;
+    if (to === undefined) return fill(this.#difference);
+    try {
+      const from = known ?? (await this.#earlier(to, signal));
+      const [before, after] = await Promise.all([from, to].map((revision) => this.#valueAt(revision, signal)));
       const title = (revision) => (revision === undefined ? t("history.nothing") : t("history.at", { revision: String(revision) }));
       return fill(this.#difference, diffTable(before, after, [title(from), title(to)]));
     } catch (problem) {
+      if (signal.aborted) return undefined;
       if (problem.code === undefined) throw problem;
       return fill(this.#difference, el("p", { class: "problem" }, told(problem)));
     }

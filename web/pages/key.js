@@ -25,9 +25,10 @@ class KeyView extends HTMLElement {
   #notice = el("p", { class: "hint", role: "status", hidden: true });
   #body = el("div", { class: "key-body" });
   #editor = null;
+  #reading = new AbortController();
   #clock;
   #onChanges = ({ detail }) => this.#follow(detail);
-  #onGap = () => this.#read();
+  #onGap = () => this.#forget();
   #onState = () => live.state === "live" && this.#problem?.code === "unreachable" && this.#read();
   #onKey = (event) => this.#key(event);
 
@@ -47,6 +48,7 @@ class KeyView extends HTMLElement {
     live.removeEventListener("gap", this.#onGap);
     live.removeEventListener("state", this.#onState);
     document.removeEventListener("keydown", this.#onKey);
+    this.#reading.abort();
     clearInterval(this.#clock);
   }
 
@@ -64,23 +66,33 @@ class KeyView extends HTMLElement {
     this.#draw();
   }
 
+  // Reads the key. Answers may overtake each other: one that is older than what is shown is dropped.
   async #read() {
     const { name, literal } = this.place;
-    try {
-      this.#item = await read(name, { literal });
-      this.#problem = null;
-      this.#at = this.#item.at;
-    } catch (problem) {
-      if (problem.code === undefined) throw problem;
-      if (problem.code === "key_not_found") [this.#item, this.#problem, this.#at] = [null, null, problem.revision];
-      else this.#problem = problem;
-    }
+    const { signal } = this.#reading;
+    const before = this.#at;
+    const [item, at, problem] = await read(name, { literal, signal }).then(
+      (found) => [found, found.at, null],
+      (failure) => (failure.code === "key_not_found" ? [null, failure.revision, null] : [undefined, before, failure]),
+    );
+    if (signal.aborted || at < this.#at) return undefined;
+    if (problem !== null && problem.code === undefined) throw problem;
+    this.#problem = problem;
+    if (problem === null) [this.#item, this.#at] = [item, at];
     if (this.#at > 0) live.start(this.#at);
     if (this.#problem === null && live.since > this.#at) return this.#read();
     this.#dies = this.#item?.ttl === undefined ? undefined : Date.now() + this.#item.ttl * 1000;
     if (this.isConnected && this.#editor === null) this.#draw();
     else if (this.#problem === null) this.#editor?.meanwhile(this.#item);
     return undefined;
+  }
+
+  // The store may be another one: nothing that is on its way counts, and no revision is older than what is shown.
+  #forget() {
+    this.#reading.abort();
+    this.#reading = new AbortController();
+    this.#at = 0;
+    this.#read();
   }
 
   // What others did to the key, once it is newer than what is shown.

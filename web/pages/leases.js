@@ -18,14 +18,27 @@ const SOON_MS = 250;
 // So many keys of a lease are named.
 const NAMED = 200;
 
+// What an answer says and null, or null and why there is none.
+const attempt = (answer) =>
+  answer.then(
+    (found) => [found, null],
+    (problem) => {
+      if (problem.code === undefined) throw problem;
+      return [null, problem];
+    },
+  );
+
 const keysOf = (lease) => [...lease.keys.map(ofText), ...(lease.keys64 ?? []).map(ofBase64Url)];
 
 class LeasesPage extends HTMLElement {
-  #items = [];
   #rows = el("vardr-rows", { role: "grid", class: "table leases", "aria-label": t("nav.leases") });
   #blank = el("div", { class: "blank", hidden: true });
   #name = el("input", { type: "search", "aria-label": t("locks.name"), placeholder: t("locks.name"), spellcheck: "false" });
-  #lock = el("p", { class: "hint", hidden: true });
+  // The lock that was asked for last; another one may stand in the field already.
+  #asked = "";
+  #lock = el("p", { class: "hint", role: "status", hidden: true });
+  // Counts the looks at each: the answer to an earlier one is not shown.
+  #turns = { leases: 0, lock: 0 };
   #queue = plainTable(t("locks.queue"), ["place", "owner", "holder", "token", "lease"]);
   #stop;
   #clock;
@@ -35,11 +48,12 @@ class LeasesPage extends HTMLElement {
     document.title = `${t("nav.leases")} · Vardr`;
     const column = (word) => el("span", { role: "columnheader", class: word }, t(`column.${word}`));
     this.#rows.head = el("div", { class: "table-head", role: "row" }, ["id", "granted", "kind", "lease"].map(column));
-    this.#rows.draw = (index) => this.#row(this.#items[index], index);
-    this.#rows.addEventListener("choose", ({ detail }) => this.#open(this.#items[detail].id));
+    this.#rows.draw = (lease, index) => this.#row(lease, index);
+    this.#rows.nameOf = ({ id }) => id;
+    this.#rows.addEventListener("choose", ({ detail }) => this.#open(detail.id));
     this.#rows.addEventListener("click", (event) => {
-      const row = event.target.closest(".table-row");
-      if (row) this.#open(this.#items[row.dataset.index].id);
+      const lease = this.#rows.itemOf(event);
+      if (lease) this.#open(lease.id);
     });
     const form = el("form", { class: "toolbar thin" }, this.#name, el("button", {}, t("locks.look")));
     form.addEventListener("submit", (event) => {
@@ -59,29 +73,36 @@ class LeasesPage extends HTMLElement {
   }
 
   show({ options }) {
-    this.#name.value = options.lock ?? "";
+    this.#asked = options.lock ?? "";
+    this.#name.value = this.#asked;
     this.#look();
   }
 
-  async #look() {
-    try {
-      const { items } = await json("GET", "/v1/leases");
-      this.#items = items.map((item) => ({ ...item, dies: Date.now() + item.ttl * 1000 })).toSorted((a, b) => a.dies - b.dies);
-      this.#rows.count = items.length;
-      this.#rows.refresh();
-      fill(this.#blank, t("leases.none")).hidden = items.length > 0;
-      await this.#lookAtLock();
-    } catch (problem) {
-      if (problem.code === undefined) throw problem;
-      fill(this.#blank, told(problem)).hidden = false;
-    }
+  #look() {
+    return Promise.all([this.#lookAtLeases(), this.#lookAtLock()]);
+  }
+
+  async #lookAtLeases() {
+    const turn = ++this.#turns.leases;
+    const [found, problem] = await attempt(json("GET", "/v1/leases"));
+    if (turn !== this.#turns.leases) return;
+    fill(this.#blank, problem ? told(problem) : t("leases.none")).hidden = found?.items.length > 0;
+    if (problem) return;
+    this.#rows.items = found.items.map((item) => ({ ...item, dies: Date.now() + item.ttl * 1000 })).toSorted((a, b) => a.dies - b.dies);
+    this.#rows.refresh();
   }
 
   async #lookAtLock() {
-    const name = this.#name.value;
+    const turn = ++this.#turns.lock;
+    const name = this.#asked;
     this.#lock.hidden = name === "";
     if (name === "") return this.#queue.show([]);
-    const { holder, queue } = await json("GET", `/v1/locks/${encodeURIComponent(name)}`);
+    // A path goes nowhere by these, and no lock is called so.
+    if (name === "." || name === "..") return this.#refuse(t("locks.dots"));
+    const [found, problem] = await attempt(json("GET", `/v1/locks/${encodeURIComponent(name)}`));
+    if (turn !== this.#turns.lock) return undefined;
+    if (problem) return this.#refuse(told(problem));
+    const { holder, queue } = found;
     fill(this.#lock, holder === null ? t("locks.free") : t("locks.held", { count: queue.length }));
     const places = [holder, ...queue].filter((place) => place !== null);
     const row = (place, at) => [
@@ -92,6 +113,11 @@ class LeasesPage extends HTMLElement {
       place.ttl === undefined ? "" : countdown(place.ttl),
     ];
     return this.#queue.show(places.map(row));
+  }
+
+  #refuse(why) {
+    fill(this.#lock, why);
+    this.#queue.show([]);
   }
 
   #row(lease, index) {

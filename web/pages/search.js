@@ -16,6 +16,8 @@ class SearchPage extends HTMLElement {
   #examined = 0;
   #cursor;
   #asking = new AbortController();
+  // What is looked for, and where: what stands in the fields may be another one already.
+  #wanted;
   #text = el("input", { type: "search", "aria-label": t("search.text"), placeholder: t("search.text"), spellcheck: "false", required: true });
   #below = el("input", { "aria-label": t("search.below"), placeholder: "/", spellcheck: "false" });
   #state = el("span", { class: "muted count", role: "status" });
@@ -30,8 +32,9 @@ class SearchPage extends HTMLElement {
       const options = { text: this.#text.value, below: this.#below.value || undefined };
       route.go(hrefOf({ page: "search", options }), { replace: true });
     });
-    this.#rows.draw = (index) => this.#row(this.#found[index], index);
-    this.#rows.addEventListener("choose", ({ detail }) => route.go(this.#href(this.#found[detail])));
+    this.#rows.draw = (item, index) => this.#row(item, index);
+    this.#rows.nameOf = (item) => item.name;
+    this.#rows.addEventListener("choose", ({ detail }) => route.go(this.#href(detail)));
     const column = (word) => el("span", { role: "columnheader", class: word }, t(`column.${word}`));
     this.#rows.head = el("div", { class: "table-head", role: "row" }, ["name", "size", "revision"].map(column));
     this.append(el("div", { class: "toolbar" }, el("h1", {}, t("search.title"))), form, this.#rows, this.#blank);
@@ -45,9 +48,17 @@ class SearchPage extends HTMLElement {
     document.title = `${t("search.title")} · Vardr`;
     this.#text.value = options.text ?? "";
     this.#below.value = options.below ?? "";
+    this.#asking.abort();
     [this.#found, this.#examined, this.#cursor] = [[], 0, undefined];
-    if (this.#text.value === "") return this.#text.focus();
-    return this.#look();
+    // What is below a path that is no directory begins with the rest of it.
+    const name = ofText(options.below ?? "");
+    const directory = name.endsWith("/") ? name : parent(name);
+    this.#wanted = { directory, prefix: textOf(name.slice(directory.length)) || undefined, contains: options.text };
+    if (options.text) return this.#look();
+    this.#draw("");
+    this.#blank.hidden = true;
+    fill(this.#act);
+    return this.#text.focus();
   }
 
   async #look() {
@@ -55,14 +66,11 @@ class SearchPage extends HTMLElement {
     this.#asking = new AbortController();
     const { signal } = this.#asking;
     const [most, deepest] = [this.#found.length + FOUND_AT_ONCE, this.#examined + EXAMINED_AT_ONCE];
-    // What is below a path that is no directory begins with the rest of it.
-    const name = ofText(this.#below.value);
-    const directory = name.endsWith("/") ? name : parent(name);
-    const prefix = textOf(name.slice(directory.length)) || undefined;
+    const { directory, prefix, contains } = this.#wanted;
     fill(this.#act, button(t("search.stop"), () => this.#stop()));
     try {
       do {
-        const query = { recursive: true, keysOnly: true, contains: this.#text.value, prefix, cursor: this.#cursor, limit: FOUND_AT_ONCE };
+        const query = { recursive: true, keysOnly: true, contains, prefix, cursor: this.#cursor, limit: FOUND_AT_ONCE };
         const page = await list(directory, query, signal);
         this.#found.push(...page.items.map((item) => ({ ...item, name: ofItem(item) })));
         this.#examined += page.examined;
@@ -74,6 +82,7 @@ class SearchPage extends HTMLElement {
       if (signal.aborted) return;
       if (problem.code === undefined) throw problem;
       this.#draw(told(problem));
+      this.#blank.hidden = true;
       fill(this.#act, button(t("list.again"), () => this.#look()));
     }
   }
@@ -87,7 +96,7 @@ class SearchPage extends HTMLElement {
 
   #draw(state) {
     fill(this.#state, state);
-    this.#rows.count = this.#found.length;
+    this.#rows.items = this.#found;
     this.#rows.refresh();
     this.#blank.hidden = this.#found.length > 0;
     fill(this.#blank, t(this.#cursor === undefined ? "search.nothing" : "search.nothingYet"));

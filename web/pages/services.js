@@ -24,6 +24,8 @@ class ServicesPage extends HTMLElement {
   #services = plainTable(t("nav.services"), ["service", "instances", "passing", "tags"]);
   #instances = plainTable(t("services.instances"), ["instance", "address", "state", "tags", "weight", "lease"]);
   #items = [];
+  // Counts the looks: the answer to an earlier one is not shown.
+  #turn = 0;
   #stop = () => {};
   #clock;
   #soon = debounce(SOON_MS, () => this.isConnected && this.#look());
@@ -55,11 +57,12 @@ class ServicesPage extends HTMLElement {
   }
 
   async #look() {
+    const turn = ++this.#turn;
     const name = this.#name;
     const path = name === undefined ? "/v1/services" : `/v1/services/${encodeURIComponent(name)}?limit=${SHOWN}`;
     try {
       const { items } = await json("GET", path);
-      if (name !== this.#name) return;
+      if (turn !== this.#turn) return;
       this.#blank.hidden = items.length > 0;
       fill(this.#blank, t(name === undefined ? "services.none" : "services.noInstances"));
       if (name === undefined) this.#drawServices(items);
@@ -69,6 +72,7 @@ class ServicesPage extends HTMLElement {
       }
     } catch (problem) {
       if (problem.code === undefined) throw problem;
+      if (turn !== this.#turn) return;
       fill(this.#blank, told(problem)).hidden = false;
     }
   }

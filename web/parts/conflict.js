@@ -6,13 +6,18 @@ import { el } from "../core/dom.js";
 import { size, t } from "../core/text.js";
 import { openDialog } from "./dialog.js";
 
-// More of each side than this is not drawn, in bytes.
+// More of each side than this is not drawn: characters of text, or bytes.
 const SHOWN = 64 * 1024;
 
+// The beginning of a text, not cut amid a character.
+const beginning = (text) => text.slice(0, SHOWN).replace(/[\ud800-\udbff]$/, "");
+
+// `before`, `theirs` and `mine` are each `{ bytes, contentType }`, `theirs` with its `modRevision`, or null when the key is gone.
 // Gives `theirs` (nothing is written), `mine` (after `overwrite`, which writes over the revision shown and no other), or
 // `{ merged }`, a text to go on from; undefined when nothing was chosen.
 export function openConflict({ before, theirs, mine, overwrite }) {
-  const texts = [before, theirs?.bytes ?? new Uint8Array(), mine].map(textOfBytes);
+  const texts = [before.bytes, theirs?.bytes ?? new Uint8Array(), mine.bytes].map(textOfBytes);
+  const isTyped = [theirs ?? mine, mine].some(({ contentType }) => contentType !== before.contentType);
   const isText = texts.every((text) => text !== null && !text.includes("\r"));
   const actions = [];
   if (isText && theirs !== null) {
@@ -24,17 +29,19 @@ export function openConflict({ before, theirs, mine, overwrite }) {
     { label: theirs === null ? t("conflict.again") : t("conflict.mine", { revision: String(theirs.modRevision) }), kind: "bad", run: overwrite },
     { label: t(theirs === null ? "conflict.leave" : "conflict.theirs"), run: () => "theirs" },
   );
-  const column = (word, bytes, other) => {
-    const title = el("h3", {}, t(`conflict.${word}`), " ", el("small", { class: "muted" }, bytes === null ? "" : size(bytes.length)));
-    if (bytes === null) return el("section", { class: word }, title, el("p", { class: "muted" }, t("conflict.deleted")));
-    return el("section", { class: word }, title, isText ? marked(textOfBytes(bytes.subarray(0, SHOWN)) ?? "", other) : el("pre", { tabindex: 0 }, hexDump(bytes, SHOWN)));
+  const column = (word, side, text) => {
+    const title = el("h3", {}, t(`conflict.${word}`), " ", el("small", { class: "muted" }, side === null ? "" : size(side.bytes.length)));
+    if (side === null) return el("section", { class: word }, title, el("p", { class: "muted" }, t("conflict.deleted")));
+    const type = isTyped && el("p", { class: "type" }, side.contentType || t("editor.noType"));
+    const isCut = (isText ? text : side.bytes).length > SHOWN;
+    const shown = isText ? marked(beginning(text), beginning(texts[0])) : el("pre", { tabindex: 0 }, hexDump(side.bytes, SHOWN));
+    return el("section", { class: word }, title, type, shown, isCut && el("p", { class: "hint" }, t("conflict.cut")));
   };
-  const was = isText ? texts[0] : "";
   return openDialog({
     title: t(theirs === null ? "conflict.titleGone" : "conflict.title"),
     content: [
       el("p", {}, t(theirs === null ? "conflict.textGone" : "conflict.text", { revision: String(theirs?.modRevision ?? 0) })),
-      el("div", { class: "three" }, column("before", before, was), column("now", theirs?.bytes ?? null, was), column("yours", mine, was)),
+      el("div", { class: "three" }, column("before", before, texts[0]), column("now", theirs, texts[1]), column("yours", mine, texts[2])),
     ],
     actions,
     wide: true,

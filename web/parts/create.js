@@ -5,7 +5,7 @@ import { el } from "../core/dom.js";
 import { ofItem, ofText, show } from "../core/name.js";
 import { hrefOfName, route } from "../core/route.js";
 import { t } from "../core/text.js";
-import { field, openDialog } from "./dialog.js";
+import { field, openDialog, ttlInput } from "./dialog.js";
 import { notify } from "./notice.js";
 
 const encoder = new TextEncoder();
@@ -14,7 +14,7 @@ function fields() {
   const value = el("textarea", { rows: 6, spellcheck: "false" });
   const type = el("input", { list: "create-types", placeholder: t("editor.noType"), spellcheck: "false" });
   const types = ["application/json", "text/plain", "application/yaml"].map((name) => el("option", { value: name }));
-  const ttl = el("input", { placeholder: "30s", pattern: "\\s*([0-9.]+(ms|s|m|h|d)?)+\\s*", spellcheck: "false" });
+  const ttl = ttlInput({ placeholder: "30s" });
   const content = [
     field(t("key.value"), value),
     el("div", { class: "pair" }, field(t("fact.type"), type), field(t("create.ttl"), ttl, t("create.ttlHint"))),

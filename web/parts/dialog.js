@@ -4,10 +4,12 @@ import { button, el, fill, freshId } from "../core/dom.js";
 import { t, told } from "../core/text.js";
 
 // Opens a dialog. `content` are its nodes; `actions` are `{ label, run, kind }`: `run` may throw a problem, which is shown
-// and leaves the dialog open; what it gives ends the dialog. The promise is of that, or undefined.
+// and leaves the dialog open; what it gives ends the dialog. The promise is of that, or undefined. `run` is given a signal that tells
+// when the dialog was left meanwhile.
 export function openDialog({ title, content, actions, wide = false, onOpen }) {
   return new Promise((resolve) => {
     let result;
+    const left = new AbortController();
     const heading = freshId("title");
     const problem = el("p", { class: "problem", role: "alert", hidden: true });
     const buttons = actions.map(({ label, kind = "", run }, index) =>
@@ -27,16 +29,18 @@ export function openDialog({ title, content, actions, wide = false, onOpen }) {
       buttons.forEach((other) => (other.disabled = true));
       problem.hidden = true;
       try {
-        result = await run();
+        result = await run(left.signal);
         if (result !== undefined) dialog.close();
       } catch (error) {
-        if (error.code === undefined) throw error;
+        // One that was left says nothing any more.
+        if (error.code === undefined || left.signal.aborted) throw error;
         fill(problem, told(error)).hidden = false;
       } finally {
         buttons.forEach((other) => (other.disabled = false));
       }
     }
     dialog.addEventListener("close", () => {
+      left.abort();
       dialog.remove();
       resolve(result);
     });
@@ -56,5 +60,7 @@ export function field(label, input, hint) {
   return el("div", { class: "field" }, el("label", { for: id }, label), input, el("small", { id: `${id}-hint` }, hint));
 }
 
-// A box to tick, with its label.
-export const tick = (label, input) => el("label", { class: "tick" }, input, label);
+// A span of time, as the server reads it.
+const SPAN = "\\s*[0-9.]+(?:(?:ms|[smhd])[0-9.]+)*(?:ms|[smhd])?\\s*";
+// An input for a time to live.
+export const ttlInput = (attributes) => el("input", { pattern: SPAN, spellcheck: "false", ...attributes });

@@ -22,13 +22,15 @@ class ValueEditor extends HTMLElement {
   #problem = el("p", { class: "problem", role: "alert", hidden: true });
   #meanwhile = el("p", { class: "hint", role: "status", hidden: true });
   #save = button([t("editor.save"), el("kbd", { "aria-hidden": "true" }, "⌃S")], () => this.#store(), { class: "primary" });
-  #began = NOTHING;
+  // What the change began from.
+  #began = { bytes: NOTHING, contentType: "" };
+  #isBusy = false;
   #guard = { isDirty: () => this.#isDirty(), mayLeave: () => this.#mayLeave() };
 
   connectedCallback() {
-    this.#began = this.base?.bytes ?? NOTHING;
-    const bytes = this.initial ?? this.#began;
-    this.#type.value = this.base?.contentType ?? "";
+    this.#begin();
+    const bytes = this.initial ?? this.#began.bytes;
+    this.#type.value = this.#began.contentType;
     const first = formOf(bytes, this.base?.contentType);
     this.#form = FORMS[first].isEditable(bytes) && FORMS.text.isEditable(bytes) ? first : "hex";
     this.#area.value = this.#written(bytes);
@@ -48,6 +50,10 @@ class ValueEditor extends HTMLElement {
     route.guards.add(this.#guard);
   }
 
+  #begin() {
+    this.#began = { bytes: this.base?.bytes ?? NOTHING, contentType: this.base?.contentType ?? "" };
+  }
+
   disconnectedCallback() {
     route.guards.delete(this.#guard);
   }
@@ -56,7 +62,7 @@ class ValueEditor extends HTMLElement {
   meanwhile(item) {
     if (item?.modRevision === this.base?.modRevision) return;
     const text = item === null ? t("editor.gone") : t("editor.changed", { revision: String(item.modRevision) });
-    fill(this.#meanwhile, text, " ", button(t("editor.compare"), () => this.#settle()));
+    fill(this.#meanwhile, text, " ", button(t("editor.compare"), () => this.#alone(() => this.#settle())));
     this.#meanwhile.hidden = false;
   }
 
@@ -90,6 +96,7 @@ class ValueEditor extends HTMLElement {
   }
 
   #choose(form) {
+    if (this.#isBusy) return;
     const bytes = this.#bytes();
     if (bytes === undefined) return;
     const text = textOfBytes(bytes);
@@ -104,15 +111,20 @@ class ValueEditor extends HTMLElement {
   }
 
   #pretty() {
-    if (this.#bytes() !== undefined) this.#area.value = prettyJson(parseJson(this.#area.value));
+    if (!this.#isBusy && this.#bytes() !== undefined) this.#area.value = prettyJson(parseJson(this.#area.value));
   }
 
   #isDirty() {
     try {
-      return !isSame(FORMS[this.#form].read(this.#area.value), this.#began);
+      return !this.#isAs(this.#began, FORMS[this.#form].read(this.#area.value));
     } catch {
       return true;
     }
+  }
+
+  // Whether the bytes, with the type that stands in its field, are what a key holds.
+  #isAs({ bytes, contentType }, mine) {
+    return isSame(bytes, mine) && (contentType ?? "") === this.#type.value.trim();
   }
 
   async #mayLeave() {
@@ -130,25 +142,39 @@ class ValueEditor extends HTMLElement {
     this.dispatchEvent(new Event("done"));
   }
 
-  async #store() {
-    const bytes = this.#bytes();
-    if (bytes === undefined) return;
-    this.#save.disabled = true;
+  // Nothing else is begun, and nothing typed that would be lost, until it is done.
+  async #alone(run) {
+    if (this.#isBusy) return;
+    const hold = (isBusy) => (this.#isBusy = this.#area.readOnly = this.#type.readOnly = this.#save.disabled = isBusy);
+    hold(true);
     try {
-      await this.#put(bytes, this.base?.modRevision ?? null);
+      await run();
     } catch (problem) {
-      if (problem.code === "precondition_failed") await this.#settle();
-      else if (problem.code === undefined) throw problem;
-      else fill(this.#problem, told(problem)).hidden = false;
+      if (problem.code === undefined) throw problem;
+      fill(this.#problem, told(problem)).hidden = false;
     } finally {
-      this.#save.disabled = false;
+      hold(false);
     }
+  }
+
+  #store() {
+    return this.#alone(async () => {
+      const bytes = this.#bytes();
+      if (bytes === undefined) return;
+      try {
+        await this.#put(bytes, this.base?.modRevision ?? null);
+      } catch (problem) {
+        if (problem.code !== "precondition_failed") throw problem;
+        await this.#settle();
+      }
+    });
   }
 
   async #put(bytes, match) {
     const { name, literal } = this.place;
     const contentType = this.#type.value.trim();
-    const { modRevision } = await put(name, bytes, { contentType, match, keepLease: this.base?.lease !== undefined, literal });
+    // Also where there was no lease: somebody may have given it one since.
+    const { modRevision } = await put(name, bytes, { contentType, match, keepLease: true, literal });
     notify(t("editor.saved", { revision: String(modRevision) }));
     this.#done();
   }
@@ -162,13 +188,18 @@ class ValueEditor extends HTMLElement {
       if (problem.code === "key_not_found") return null;
       throw problem;
     });
+    // A type that nobody changed here is the one that somebody gave it there.
+    if (theirs !== null && this.#type.value.trim() === this.#began.contentType) this.#type.value = theirs.contentType ?? "";
     // An answer that was lost on its way, and what it told of is done.
-    if (theirs !== null && isSame(theirs.bytes, mine)) return this.#done();
+    if (theirs !== null && this.#isAs(theirs, mine)) return this.#done();
     const overwrite = () => this.#put(mine, theirs?.modRevision ?? null).then(() => "mine");
-    const choice = await openConflict({ before: this.#began, theirs, mine, overwrite });
+    const side = ({ bytes, contentType = "", modRevision }) => ({ bytes, contentType, modRevision });
+    const sides = { before: this.#began, theirs: theirs && side(theirs), mine: { bytes: mine, contentType: this.#type.value.trim() } };
+    const choice = await openConflict({ ...sides, overwrite });
     if (choice === "theirs") this.#done();
     if (choice?.merged !== undefined) {
-      [this.base, this.#began, this.#form] = [theirs, theirs.bytes, "text"];
+      [this.base, this.#form] = [theirs, "text"];
+      this.#begin();
       this.#area.value = choice.merged;
       this.#meanwhile.hidden = true;
       this.#drawForms();

@@ -1,9 +1,9 @@
 // A directory out as one JSON document, and a document in, after a look at what that changes. Nothing is written over that has
 // changed since the look, and what fits one transaction is one.
 
-import { ask, directoryAddress, json } from "../core/api.js";
-import { Builder, DocumentError, keysOf, nodeOf } from "../core/document.js";
-import { el, fill } from "../core/dom.js";
+import { Problem, address, ask, directoryAddress, json } from "../core/api.js";
+import { Builder, DocumentError, keysOf } from "../core/document.js";
+import { el } from "../core/dom.js";
 import { JsonError, parseJson, prettyJson } from "../core/json.js";
 import { last, ofBase64Url, ofText, show, textOf, toBase64Url } from "../core/name.js";
 import { t, told } from "../core/text.js";
@@ -19,22 +19,34 @@ const OPERATIONS = 128;
 const BYTES = 512 * 1024;
 const JSON_TYPE = "application/json";
 
-// Everything below a directory at one revision: `{ name, encoding, value, node, revision }` each, values exactly as they are.
-async function* everything(directory, onCount = () => {}) {
+// What the server says, as nodes: numbers stay as they are.
+async function exactly(url) {
+  const { content } = await ask("GET", url, { as: "text" });
+  try {
+    return membersOf(parseJson(content));
+  } catch {
+    throw new Problem({ code: "unreachable", status: 0 });
+  }
+}
+
+const membersOf = ({ members }) => Object.fromEntries(members.map(([name, node]) => [JSON.parse(name), node]));
+
+// A key of an answer: `{ name, encoding, value, node, revision }`, JSON as a node, any other value as a string.
+function itemOf(item) {
+  const plain = (node) => (node === undefined ? undefined : JSON.parse(node.text));
+  const encoding = plain(item.encoding);
+  const name = item.key ? ofText(plain(item.key)) : ofBase64Url(plain(item.key64));
+  return { name, encoding, node: item.value, value: encoding === "json" ? undefined : plain(item.value), revision: plain(item.modRevision) };
+}
+
+// Everything below a directory at one revision, values exactly as they are.
+async function* everything(directory) {
   let [cursor, count] = [undefined, 0];
   do {
-    const response = await ask("GET", directoryAddress(directory, { recursive: true, cursor }));
-    const page = Object.fromEntries(parseJson(await response.text()).members.map(([name, node]) => [JSON.parse(name), node]));
-    for (const { members } of page.items.items) {
-      const item = Object.fromEntries(members.map(([name, node]) => [JSON.parse(name), node]));
-      const plain = (node) => (node === undefined ? undefined : JSON.parse(node.text));
-      const encoding = plain(item.encoding);
-      const name = item.key ? ofText(plain(item.key)) : ofBase64Url(plain(item.key64));
-      yield { name, encoding, node: item.value, value: encoding === "json" ? undefined : plain(item.value), revision: plain(item.modRevision) };
-    }
+    const page = await exactly(directoryAddress(directory, { recursive: true, cursor }));
+    for (const node of page.items.items) yield itemOf(membersOf(node));
     count += page.items.items.length;
     if (count > MOST_KEYS) throw new DocumentError("large");
-    onCount(count);
     cursor = page.cursor && JSON.parse(page.cursor.text);
   } while (cursor !== undefined);
 }
@@ -47,7 +59,7 @@ const whyNot = (error) => {
 export async function exportDirectory(directory) {
   const builder = new Builder();
   try {
-    for await (const item of everything(directory)) builder.add(item.name.slice(directory.length), nodeOf(item));
+    for await (const item of everything(directory)) builder.add(item.name.slice(directory.length), item);
   } catch (error) {
     if (!(error instanceof DocumentError) && error.code === undefined) throw error;
     return notify(whyNot(error), { isBad: true });
@@ -94,10 +106,18 @@ function transactions(changes) {
 async function plan(directory, bytes) {
   const keys = keysOf(directory, parseJson(new TextDecoder("utf-8", { fatal: true }).decode(bytes)));
   const present = new Map();
+  const unlessAbsent = (problem) => {
+    if (problem.code !== "key_not_found") throw problem;
+  };
   try {
     for await (const item of everything(directory)) present.set(item.name, item);
   } catch (problem) {
-    if (problem.code !== "key_not_found") throw problem;
+    unlessAbsent(problem);
+  }
+  // The directory's own marker, and the key that is called like it, are not below it.
+  for (const { name } of keys.filter((key) => key.name.length <= directory.length)) {
+    const found = await exactly(address("/v1/keys", name, {}, { literal: true })).catch(unlessAbsent);
+    if (found) present.set(name, itemOf(found));
   }
   const changes = keys.filter((key) => !present.has(key.name) || !isAlready(key, present.get(key.name)));
   const of = (key) => ({ name: key.name, isNew: !present.has(key.name), ...operation(key, present.get(key.name)?.revision) });
@@ -122,15 +142,26 @@ async function preview(directory, { changes, same }) {
   const fresh = changes.filter((change) => change.isNew).length;
   const line = ({ name, isNew }) => el("li", {}, el("span", { "aria-hidden": "true" }, isNew ? "+ " : "~ "), show(name), el("span", { class: "unseen" }, ` ${t(isNew ? "import.new" : "import.changed")}`));
   const rest = changes.length > NAMED && el("li", { class: "muted" }, t("remove.more", { count: changes.length - NAMED }));
+  // Each transaction has a key of its own: one whose answer was lost is asked for again, and not done twice.
+  const tries = steps.map(() => toBase64Url(String.fromCharCode(...crypto.getRandomValues(new Uint8Array(24)))));
+  let made = 0;
+  const written = () => steps.slice(0, made).reduce((sum, step) => sum + step.length, 0);
   const progress = el("progress", { max: steps.length, value: 0, hidden: true, "aria-label": t("import.title") });
-  const run = async () => {
+  // Goes on from where it stopped.
+  const run = async (left) => {
     progress.hidden = false;
-    for (const [at, step] of steps.entries()) {
+    while (made < steps.length && !left.aborted) {
+      const step = steps[made];
       const body = `{"if":[${step.map(({ when }) => when)}],"then":[${step.map(({ put }) => put)}]}`;
-      const { succeeded } = await json("POST", "/v1/txn", { body, headers: { "Content-Type": JSON_TYPE } });
-      if (!succeeded) throw Object.assign(new Error(), { code: "changed", detail: t("import.stopped", { count: at * OPERATIONS }) });
-      progress.value = at + 1;
+      const headers = { "Content-Type": JSON_TYPE, "Idempotency-Key": tries[made] };
+      const { succeeded } = await json("POST", "/v1/txn", { body, headers }).catch((problem) => {
+        throw Object.assign(problem, { isUnsure: false });
+      });
+      if (!succeeded) throw Object.assign(new Error(), { code: "changed", detail: t("import.stopped", { count: written() }) });
+      made += 1;
+      progress.value = made;
     }
+    if (left.aborted) notify(t("import.left", { count: written() }));
     return true;
   };
   const title = t("import.title");

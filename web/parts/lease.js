@@ -3,10 +3,10 @@
 import { put } from "../core/api.js";
 import { el } from "../core/dom.js";
 import { countdown, t } from "../core/text.js";
-import { field, openDialog } from "./dialog.js";
+import { field, openDialog, ttlInput } from "./dialog.js";
 
 export function changeLease(name, item, { literal }) {
-  const ttl = el("input", { autofocus: true, required: item.lease === undefined, placeholder: "10m", pattern: "\\s*([0-9.]+(ms|s|m|h|d)?)+\\s*", spellcheck: "false" });
+  const ttl = ttlInput({ autofocus: true, required: item.lease === undefined, placeholder: "10m" });
   const now = item.lease === undefined ? t("lease.none") : t("lease.now", { lease: item.lease, left: item.ttl === undefined ? "?" : countdown(item.ttl) });
   const write = (given) => () => put(name, item.bytes, { contentType: item.contentType, match: item.modRevision, ttl: given(), literal });
   const actions = [{ label: t("lease.set"), kind: "primary", run: write(() => ttl.value.trim() || undefined) }];

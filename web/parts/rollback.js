@@ -30,6 +30,7 @@ export async function openRollback(name, { to, literal } = {}) {
       fill(names, lines.slice(0, NAMED), lines.length > NAMED && el("li", { class: "muted" }, t("remove.more", { count: lines.length - NAMED })));
       fill(counts, lines.length === 0 ? t("rollback.nothing") : t("rollback.counts", { restored: plan.restored, deleted: plan.deleted }));
     } catch (problem) {
+      if (revision.valueAsNumber !== wanted) return;
       fill(counts, told(problem));
     }
   };

@@ -47,17 +47,19 @@ class Search extends HTMLElement {
 
   async #offer() {
     const text = this.#input.value;
-    this.#asking.abort();
     if (text === "" || document.activeElement !== this.#input) return this.#close();
+    this.#asking.abort();
     this.#asking = new AbortController();
+    const { signal } = this.#asking;
     const name = ofText(text.startsWith("/") ? text : `/${text}`);
     const directory = name.slice(0, name.lastIndexOf("/") + 1);
     const query = { prefix: textOf(name.slice(directory.length)), limit: OFFERED, keysOnly: true };
     try {
-      const page = await list(directory, query, this.#asking.signal);
+      const page = await list(directory, query, signal);
       const directories = [...page.directories.map(ofText), ...(page.directories64 ?? []).map(ofBase64Url)];
       this.#names = [...directories, ...page.items.map(ofItem)].sort().slice(0, OFFERED);
     } catch {
+      if (signal.aborted) return;
       // What is not there has nothing to offer; what else is wrong shows where it matters.
       this.#names = [];
     }
@@ -82,8 +84,10 @@ class Search extends HTMLElement {
     else this.#input.removeAttribute("aria-activedescendant");
   }
 
+  // No answer that is still on its way opens it again.
   #close() {
     this.#ask.cancel();
+    this.#asking.abort();
     this.#names = [];
     this.#draw();
   }

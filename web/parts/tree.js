@@ -19,9 +19,11 @@ export class Tree extends HTMLElement {
   #frame = 0;
 
   connectedCallback() {
-    this.#rows.draw = (index) => this.#draw(this.#flat[index]);
+    this.#rows.draw = (row) => this.#draw(row);
+    // No name has a character beyond a byte: what is told of a level is none of its entries.
+    this.#rows.nameOf = ({ entry, level }) => entry?.name ?? `${level.directory}\u2026`;
     this.#rows.addEventListener("keydown", (event) => this.#key(event), true);
-    this.#rows.addEventListener("choose", ({ detail }) => this.#choose(this.#flat[detail]));
+    this.#rows.addEventListener("choose", ({ detail }) => this.#choose(detail));
     this.#rows.addEventListener("drawn", ({ detail }) => this.#page(detail));
     this.#rows.addEventListener("click", (event) => this.#click(event));
     this.append(this.#rows);
@@ -44,7 +46,7 @@ export class Tree extends HTMLElement {
 
   focus() {
     this.#rows.focus();
-    if (this.#rows.current < 0) this.#rows.moveTo(0);
+    if (this.#rows.current === undefined) this.#rows.moveTo(0);
   }
 
   #open(directory) {
@@ -73,19 +75,16 @@ export class Tree extends HTMLElement {
   #later() {
     cancelAnimationFrame(this.#frame);
     this.#frame = requestAnimationFrame(() => {
-      const current = this.#flat[this.#rows.current]?.entry?.name;
       this.#flatten();
-      const place = (name) => this.#flat.findIndex((row) => row.entry?.name === name);
-      const wanted = this.#wanted === null ? -1 : place(this.#wanted);
-      if (wanted >= 0) {
-        this.#wanted = null;
-        return this.#rows.moveTo(wanted);
-      }
-      // Rows come and go above: the current one is the same entry, not the same number.
-      const at = current === undefined ? -1 : place(current);
-      if (at >= 0) this.#rows.current = at;
-      return this.#rows.refresh();
+      const wanted = this.#wanted === null ? -1 : this.#placeOf(this.#wanted);
+      if (wanted < 0) return this.#rows.refresh();
+      this.#wanted = null;
+      return this.#rows.moveTo(wanted);
     });
+  }
+
+  #placeOf(name) {
+    return this.#flat.findIndex((row) => row.entry?.name === name);
   }
 
   #flatten() {
@@ -96,13 +95,14 @@ export class Tree extends HTMLElement {
         flat.push({ entry, depth, level, open: child !== undefined });
         if (child) walk(child, depth + 1);
       }
-      if (level.problem) flat.push({ note: told(level.problem), depth, level, failed: true });
+      if (level.problem?.code === "key_not_found") flat.push({ note: t("directory.absent"), depth, level });
+      else if (level.problem) flat.push({ note: told(level.problem), depth, level, failed: true });
       else if (!level.complete) flat.push({ note: t("list.loading"), depth, level, more: true });
       else if (level.entries.length === 0) flat.push({ note: t(depth === 0 ? "tree.empty" : "directory.empty"), depth, level });
     };
     walk(this.#levels.get(""), 0);
     this.#flat = flat;
-    this.#rows.count = flat.length;
+    this.#rows.items = flat;
   }
 
   #draw({ entry, depth, level, open, note, failed }) {
@@ -132,16 +132,10 @@ export class Tree extends HTMLElement {
     for (const { more, level } of this.#flat.slice(first, end)) if (more && !level.loading) level.more();
   }
 
-  #rowOf(event) {
-    const row = event.target.closest(".tree-row");
-    return row ? Number(row.dataset.index) : -1;
-  }
-
   #click(event) {
-    const at = this.#rowOf(event);
-    const row = this.#flat[at];
+    const row = this.#rows.itemOf(event);
     if (!row) return;
-    this.#rows.current = at;
+    this.#wanted = null;
     if (row.failed) row.level.more();
     if (!row.entry?.directory) return;
     if (event.target.closest(".toggle")) this.#toggle(row.entry.name);
@@ -157,15 +151,15 @@ export class Tree extends HTMLElement {
 
   #key(event) {
     this.#wanted = null;
-    const row = this.#flat[this.#rows.current];
+    const row = this.#rows.current;
     if (!row?.entry || event.altKey || event.ctrlKey || event.metaKey) return;
     const { name, directory } = row.entry;
     if (event.key === "ArrowRight" && directory) {
-      if (row.open) this.#rows.moveTo(this.#rows.current + 1);
+      if (row.open) this.#rows.move(1);
       else this.#open(name);
     } else if (event.key === "ArrowLeft") {
       if (row.open) this.#close(name);
-      else this.#rows.moveTo(this.#flat.findIndex((other) => other.entry?.name === parent(name)));
+      else this.#rows.moveTo(this.#placeOf(parent(name)));
     } else if (event.key === " " && directory) {
       this.#toggle(name);
     } else {

@@ -27,7 +27,7 @@ await flow(async ({ visit, expect }) => {
 
   // What does not meet is merged, and saved on top of the other's revision.
   await answer(second, "Merge and go on editing");
-  assert.equal(await second.locator("value-editor textarea").inputValue(), "ONE\ntwo\nTHREE\n");
+  await until("it is merged", async () => (await second.locator("value-editor textarea").inputValue()) === "ONE\ntwo\nTHREE\n");
   await save(second);
   await until("the merged value is saved", async () => (await value("/app/shared")) === "ONE\ntwo\nTHREE\n");
 
@@ -54,4 +54,25 @@ await flow(async ({ visit, expect }) => {
   await second.locator("dialog", { hasText: "The key was deleted" }).waitFor();
   await answer(second, "Leave it deleted");
   await second.getByText("There is no such key.").waitFor();
+
+  // Of a long text the beginning is shown, with no character cut in two; what is merged and saved is all of it.
+  const long = (...lines) => lines.concat(Array.from({ length: 3000 }, (_, at) => `第${at}行：配置服务将此键的值保存为文本，直到有人更改它𠮷𠮷`)).join("\n");
+  await put("/app/long", `x${long("一", "二", "三")}`);
+  const page = await visit("/console/keys/app/long");
+  await page.getByRole("button", { name: "Edit" }).click();
+  await page.locator("value-editor textarea").focus();
+  for (const key of ["Control+Home", "ArrowRight", "Delete"]) await page.keyboard.press(key);
+  await page.keyboard.insertText("壹");
+  await put("/app/long", `x${long("一", "二", "叁")}`);
+  await save(page);
+  await page.locator("dialog .three").waitFor();
+  const shown = await columns(page);
+  assert.deepEqual(shown.map((text) => text.slice(0, 6)), ["x一\n二\n三", "x一\n二\n叁", "x壹\n二\n三"]);
+  for (const text of shown) assert(text.length > 60_000 && text.length < 70_000 && !text.includes("\ufffd"), `${text.length}`);
+  assert.equal(await page.locator("dialog .three").getByText("Only the beginning is shown.").count(), 3);
+  await answer(page, "Merge and go on editing");
+  const merged = `x${long("壹", "二", "叁")}`;
+  await until("it is merged", async () => (await page.locator("value-editor textarea").inputValue()) === merged);
+  await save(page);
+  await until("all of it is saved", async () => (await value("/app/long")) === merged);
 });

@@ -4,7 +4,7 @@ import { readFile, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-import { answer, api, assert, base, flow, put, until, value } from "./frame.mjs";
+import { answer, api, assert, base, flow, hold, put, until, value } from "./frame.mjs";
 
 const JSON_TYPE = { "Content-Type": "application/json" };
 
@@ -64,11 +64,48 @@ await flow(async ({ visit, expect }) => {
   assert.equal(await value("/y/text"), "meanwhile");
   await page.keyboard.press("Escape");
 
+  // Empty texts, empty bytes, and empty directories are each what they are; a document may say the key that is called like its directory,
+  // and be that of an empty one that is there.
+  await api("PUT", "/v1/keys/e/");
+  await page.goto(`${base}/console/keys/e/`);
+  await choose('{"":"itself","text":"","bytes":{"$base64":""},"directory":{}}');
+  await page.getByText("4 new, 0 changed, 0 as they are already:").waitFor();
+  await answer(page, "Import");
+  await page.getByText("4 keys imported.").waitFor();
+  const made = (await api("GET", "/v1/keys/e/?recursive=true")).items.map(({ key, value: is, encoding }) => [key, is, encoding]);
+  assert.deepEqual(made, [["/e/bytes", "", "utf8"], ["/e/directory/", "", "utf8"], ["/e/text", "", "json"]]);
+  assert.equal(await value("/e"), "itself");
+  await choose('{"":"itself","text":"","bytes":{"$base64":""},"directory":{}}');
+  await page.getByText("0 new, 0 changed, 4 as they are already:").waitFor();
+  await page.keyboard.press("Escape");
+  await page.goto(`${base}/console/keys/e/directory/`);
+  await choose("{}");
+  await page.getByText("0 new, 0 changed, 1 as they are already:").waitFor();
+  await page.keyboard.press("Escape");
+  await page.goto(`${base}/console/keys/y/`);
+
+  // A marker's value is nothing that a document says.
+  await api("PUT", `/v1/keys?key64=${Buffer.from("/e/marked/").toString("base64url")}`, "value");
+  const other = await visit("/console/keys/e/", { acceptDownloads: true });
+  const taken = other.waitForEvent("download");
+  await other.getByRole("button", { name: "Export" }).click();
+  assert.deepEqual(JSON.parse(await readFile(await (await taken).path(), "utf8")), { bytes: "", directory: {}, text: "" });
+  await other.locator(".notice.bad").waitFor();
+
   // More than one transaction takes, and documents that are none.
   await choose(JSON.stringify({ many: Object.fromEntries(Array.from({ length: 300 }, (_, at) => [`k${at}`, at])) }));
   await page.getByText("In 3 transactions.").waitFor();
   await answer(page, "Import");
   await until("all are there", async () => (await count()) === 306);
+  // One that is left stops behind the transaction that is under way.
+  await choose(JSON.stringify({ left: Object.fromEntries(Array.from({ length: 300 }, (_, at) => [`k${at}`, at])) }));
+  const held = await hold(page, (url) => url.pathname === "/v1/txn", "POST");
+  await answer(page, "Import");
+  await held.arrived;
+  await answer(page, "Cancel");
+  await held.release();
+  await page.getByText("The import was left. 128 keys are written.").waitFor();
+  assert.equal(await count(), 434);
   for (const [content, told] of [["[]", "not an object"], ['{"a":', "No valid JSON"], ['{"a":1,"a":2}', "names a key twice"]]) {
     await choose(content);
     await page.locator(".notice.bad", { hasText: told }).waitFor();

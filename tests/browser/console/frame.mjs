@@ -65,6 +65,36 @@ export async function please(what) {
   return line;
 }
 
+// Keeps the answer to the next request that fits: gives a promise of that it is here, and a function that lets it go and comes back
+// once the page has heard it.
+export async function hold(page, isWanted, method = "GET") {
+  let [arrive, letGo, finish] = [];
+  const arrived = new Promise((resolve, reject) => {
+    const deadline = setTimeout(() => reject(new Error(`nobody asks for ${isWanted}`)), LIMIT_MS);
+    arrive = () => resolve(clearTimeout(deadline));
+  });
+  const gate = new Promise((resolve) => (letGo = resolve));
+  const finished = new Promise((resolve) => (finish = resolve));
+  let isHeld = false;
+  await page.route(isWanted, async (route) => {
+    if (isHeld || route.request().method() !== method) return route.fallback();
+    isHeld = true;
+    const response = await route.fetch();
+    arrive();
+    await gate;
+    // Who does not ask any more hears nothing.
+    await route.fulfill({ response }).catch(() => {});
+    return finish();
+  });
+  const release = async () => {
+    letGo();
+    await finished;
+    // What is asked for later is answered later.
+    await page.evaluate(() => fetch("/v1/status").then((response) => response.text()));
+  };
+  return { arrived, release };
+}
+
 // Where one can see what the console thinks of its connection.
 export const connection = (page) => page.locator(".status").getAttribute("data-state");
 export const isLive = (page) => until("it is not live", async () => (await connection(page)) === "live");

@@ -27,6 +27,21 @@ await flow(async ({ visit }) => {
   await page.reload();
   await until("the place says it", async () => (await sides("new")).join() === "+   port: 3,+   end: 3");
 
+  // A deletion, and the key made anew right after it, are each a version, and nothing is on the side where the key was not there.
+  const [made, gone] = revisions;
+  assert.equal(made, gone + 1);
+  const compare = async (a, b) => {
+    await page.getByLabel(`Compare from revision ${a}`).check();
+    await page.getByLabel(`Compare to revision ${b}`).check();
+  };
+  await compare(gone, made);
+  await until("it is all new", async () => (await sides("new")).length > 30 && (await sides("gone")).join("").replace("−", "").trim() === "");
+  await compare(revisions[2], gone);
+  await until("it is all gone", async () => (await sides("gone")).length > 30 && (await sides("new")).join("").replace("+", "").trim() === "");
+  await page.getByLabel(`Compare from revision ${gone}`).focus();
+  await page.keyboard.press("Space");
+  await until("the keyboard stays", () => page.evaluate((label) => document.activeElement.ariaLabel === label, `Compare from revision ${gone}`));
+
   // Back to one, after a look.
   await page.getByRole("button", { name: `Restore… revision ${first}` }).click();
   await page.locator("dialog").getByText("1 restored, 0 deleted:").waitFor();

@@ -1,6 +1,6 @@
 // By keyboard alone: find a key, open it, edit it, save it; move in the tree; read what the keys are for.
 
-import { assert, flow, put, until, value } from "./frame.mjs";
+import { api, assert, flow, names, put, until, value } from "./frame.mjs";
 
 const focused = (page) => page.evaluate(() => document.activeElement?.textContent ?? "");
 
@@ -49,6 +49,7 @@ await flow(async ({ visit }) => {
   await page.locator("key-view h1", { hasText: "beta" }).waitFor();
 
   // Going back loses no edit unasked.
+  await page.locator("value-view pre", { hasText: "by hand" }).waitFor();
   await press("e");
   await page.locator("value-editor textarea").fill("not saved");
   await page.evaluate(() => history.back());
@@ -60,6 +61,26 @@ await flow(async ({ visit }) => {
   await page.locator("dialog button", { hasText: "Discard" }).click();
   await page.locator("value-editor").waitFor({ state: "detached" });
   assert.equal(await value("/kb/beta"), "by hand");
+
+  // The row one is at stays the same key when others come before it, and where it is seen.
+  const rows = page.locator("directory-view vardr-rows");
+  await page.goto(new URL("/console/keys/kb/", page.url()).href);
+  await until("they are listed", async () => (await names(page)).length === 3);
+  await rows.focus();
+  await press("ArrowDown", "ArrowDown");
+  const at = () => rows.evaluate((list) => document.getElementById(list.getAttribute("aria-activedescendant"))?.querySelector(".name").textContent);
+  assert.equal(await at(), "beta");
+  const height = () => rows.evaluate((list) => list.querySelector(".current").getBoundingClientRect().top);
+  for (let count = 0; count < 60; count += 1) await put(`/kb/aa${count}`, "x");
+  await until("it is still beta", async () => (await rows.evaluate((list) => list.items.length)) === 63 && (await at()) === "beta");
+  const seen = await height();
+  await put("/kb/a", "x");
+  await until("one more", async () => (await rows.evaluate((list) => list.items.length)) === 64);
+  assert.deepEqual([await at(), await height()], ["beta", seen]);
+  await press("ArrowDown");
+  assert.equal(await at(), "deep/");
+  await api("DELETE", "/v1/keys/kb/deep/?recursive=true");
+  await until("it went", async () => (await at()) === "beta");
 
   await press("?");
   await page.locator("dialog", { hasText: "Keyboard" }).waitFor();

@@ -21,6 +21,18 @@ await flow(async ({ visit, expect }) => {
   await api("DELETE", "/v1/keys/live/c/x");
   await shows(table, ["a"], names);
 
+  // A row that is pressed is the one that is meant, whatever comes before it meanwhile.
+  await put("/live/z/key", "1");
+  const toggle = key.locator(".tree-row", { hasText: "z/" }).locator(".toggle");
+  await toggle.hover();
+  await key.mouse.down();
+  await put("/live/m/other", "1");
+  await until("it has come", () => key.evaluate(() => document.querySelector("vardr-tree vardr-rows").items.some(({ entry }) => entry?.name === "/live/m/")));
+  await key.mouse.up();
+  await until("it is the one that opens", async () => (await inTree(key)).slice(-4).join() === "a,m/,z/,key");
+  for (const name of ["m", "z"]) await api("DELETE", `/v1/keys/live/${name}/?recursive=true`);
+  await shows(table, ["a"], names);
+
   await put("/live/a", "two");
   await key.locator("value-view pre", { hasText: "two" }).waitFor();
   assert.equal(await key.locator(".facts dd").nth(2).textContent(), "2");
@@ -30,9 +42,9 @@ await flow(async ({ visit, expect }) => {
   await key.locator("value-view pre", { hasText: "back" }).waitFor();
 
   // The feed has every change once, the newest first.
-  await until("all of them are in the feed", async () => (await feed.locator(".table-row").count()) === 8);
+  await until("all of them are in the feed", async () => (await feed.locator(".table-row").count()) === 12);
   const words = await feed.locator(".table-row .operation").allTextContents();
-  assert.deepEqual(words, ["created", "deleted", "written", "deleted", "deleted", "deleted", "created", "created"]);
+  assert.deepEqual(words, ["created", "deleted", "written", "deleted", "deleted", "created", "created", "deleted", "deleted", "deleted", "created", "created"]);
   const revisions = (await feed.locator(".table-row .revision").allTextContents()).map(Number);
   assert.deepEqual(revisions, revisions.toSorted((a, b) => b - a));
 

@@ -1,7 +1,36 @@
-// Both languages say everything: the tables have the same keys with the same places, and every key that is used is there.
+// Both languages say everything: the tables have the same keys with the same places, every key that is used is there, and every one
+// that is there is used.
 
 import assert from "node:assert/strict";
 import { readdir, readFile } from "node:fs/promises";
+
+// Keys that are put together at run time: all the words that stand for `*`. Those of the first come from the console, and stand
+// somewhere in it by themselves; those of the second from the server.
+const OF_THE_CONSOLE = {
+  "chart.*": ["latency", "requests", "revisions", "watchers"],
+  "column.*": [
+    ...["address", "change", "granted", "holder", "id", "instance", "instances", "kind", "lag", "lease", "log", "member", "name", "owner", "passing", "place"],
+    ...["release", "revision", "role", "room", "service", "size", "state", "store", "tags", "time", "token", "urls", "version", "weight"],
+  ],
+  "conflict.*": ["before", "now", "yours"],
+  "document.*": ["itself", "large", "object", "top", "twice"],
+  "fact.*": ["cluster", "compacted", "created", "free", "leader", "lease", "revision", "size", "term", "type", "uptime", "version"],
+  "form.*": ["base64", "hex", "json", "text"],
+  "form.bad.*": ["base64", "hex"],
+  "history.*": ["a", "b"],
+  "json.*": ["colon", "comma", "deep", "end", "name", "rest", "string", "value"],
+  "key.*": ["history", "value"],
+  "live.*": ["connecting", "idle", "live", "lost", "resting"],
+  "live.*.hint": ["connecting", "idle", "live", "lost", "resting"],
+  "nav.*": ["changes", "cluster", "keys", "leases", "services"],
+  "rollback.*": ["gone", "new"],
+  "type.*": ["delete", "expire", "put"],
+};
+const OF_THE_SERVER = {
+  "operation.*": ["append", "createDirectory", "delete", "expire", "increment", "patch", "put", "revoke", "rollback", "transaction"],
+  "room.*": ["enough", "none", "short"],
+  "status.*": ["critical", "draining", "passing", "warning"],
+};
 
 const web = new URL("../../../web/", import.meta.url);
 const [{ texts: en }, { texts: zh }] = await Promise.all(["en", "zh"].map((language) => import(new URL(`text/${language}.js`, web))));
@@ -13,26 +42,32 @@ for (const [key, text] of Object.entries(en)) {
   assert.notEqual(zh[key].trim(), "", key);
 }
 
-const files = (await readdir(web, { recursive: true })).filter((name) => name.endsWith(".js"));
+const names = (await readdir(web, { recursive: true })).filter((name) => name.endsWith(".js") && !name.startsWith("text"));
+const files = await Promise.all(names.map((name) => readFile(new URL(name, web), "utf8")));
 const known = new Set(Object.keys(en));
-let found = 0;
 const used = new Set();
-for (const name of files) {
-  const text = await readFile(new URL(name, web), "utf8");
-  for (const [, key] of text.matchAll(/["'`]([a-z]+(?:\.[a-zA-Z]+)+)["'`]/g)) {
+const composed = new Set();
+for (const [at, text] of files.entries()) {
+  for (const [, key] of text.matchAll(/["'`]([a-z]+(?:\.[a-zA-Z0-9]+)+)["'`]/g)) {
     const isText = known.has(key) || new RegExp(`\\bt\\("${key.replaceAll(".", "\\.")}"`).test(text);
     if (!isText) continue;
-    assert(known.has(key), `${name}: ${key}`);
+    assert(known.has(key), `${names[at]}: ${key}`);
     used.add(key);
-    found += 1;
   }
-  // What is put together at run time: `t(`form.${form}`)` uses all that begins so.
-  for (const [, prefix] of text.matchAll(/\bt\(`([a-z.]+\.)\$\{/g)) {
-    const matching = [...known].filter((key) => key.startsWith(prefix));
-    assert(matching.length > 0, `${name}: ${prefix}`);
-    matching.forEach((key) => used.add(key));
+  for (const [, before, after] of text.matchAll(/`((?:[a-z]+\.)+)\$\{[^`}]+\}((?:\.[a-z]+)*)`/g)) composed.add(`${before}*${after}`);
+}
+assert(used.size > 100, `${used.size}`);
+
+const families = { ...OF_THE_CONSOLE, ...OF_THE_SERVER };
+assert.deepEqual([...composed].toSorted(), Object.keys(families).toSorted());
+for (const [family, words] of Object.entries(families)) {
+  for (const word of words) {
+    const key = family.replace("*", word);
+    assert(known.has(key), key);
+    used.add(key);
+    const isSaid = family in OF_THE_SERVER || files.some((text) => new RegExp(`["\\s]${word}(?:"|: )`).test(text));
+    assert(isSaid, `nothing says ${word} of ${family}`);
   }
 }
-assert(found > 100, `${found}`);
 const idle = [...known].filter((key) => !used.has(key) && !used.has(key.replace(/\.one$/, "")));
 assert.deepEqual(idle, [], "texts that nothing says");
