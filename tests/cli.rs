@@ -104,6 +104,16 @@ fn the_commands_on_keys_speak_for_themselves() {
     assert!(ok(&server, &["history", "/app/web", "--diff", "2..3"]).contains("replace"));
     ok(&server, &["history", "/app/web", "--rollback", "2"]);
     assert_eq!(json(&server, &["get", "/app/web"])["value"], json!({"port": 80}));
+    assert!(ok(&server, &["copy", "/app/web", "/app/other"]).starts_with("wrote 1 keys, 0 of them over others "));
+    assert_eq!(code(&run(&server, &["move", "/app/", "/app/"])), 2);
+    let tried = ok(&server, &["move", "/app/", "/moved/", "--dry-run"]);
+    assert!(tried.ends_with("\nwrite /moved/other\nwrite /moved/web\n"), "{tried}");
+    ok(&server, &["move", "/app/", "/moved/"]);
+    ok(&server, &["copy", "/moved/web", "/app/web"]);
+    assert_eq!(code(&run(&server, &["copy", "/moved/", "/app/"])), 4);
+    assert_eq!(json(&server, &["copy", "/moved/", "/app/", "--overwrite"])["overwritten"], 1);
+    ok(&server, &["del", "/moved/", "--recursive"]);
+    ok(&server, &["del", "/app/other"]);
     ok(&server, &["put", "/app/empty/"]);
     let first = json(&server, &["put", "/app/queue/", "one", "--in-order"]);
     let second = json(&server, &["put", "/app/queue/", "two", "--in-order"]);

@@ -12,8 +12,8 @@ use support::Server;
 use support::http::{Client, Response};
 use support::sse::EventSource;
 use vardr::api::v1::schema::{
-    ClusterObject, Compaction, Deleted, Diff, ElectionObject, Encoding, HashObject, History, KeyObject, LeaseList,
-    LeaseObject, List, Number, ProblemObject, RolledBack, StatusObject, TxnAnswer, TxnResult, WrittenKey,
+    ClusterObject, Compaction, Deleted, ElectionObject, Encoding, HashObject, KeyObject, LeaseList, LeaseObject, List,
+    Number, ProblemObject, StatusObject, TxnAnswer, TxnResult, WrittenKey,
 };
 use vardr::machine::SnapshotCheck;
 
@@ -569,60 +569,6 @@ fn keys_die_with_their_leases_and_not_before() {
 }
 
 #[test]
-fn history_shows_versions_differences_and_the_way_back() {
-    let (_server, client) = start();
-    let one = client.put("/v1/keys/app/db", "a\nb\n").expect(201).shape::<WrittenKey>().mod_revision;
-    let two = client.put("/v1/keys/app/db", "a\nc\n").expect(200).shape::<WrittenKey>().mod_revision;
-    let three = client.delete("/v1/keys/app/db").expect(200).shape::<Deleted>().revision;
-    let history: History = client.get("/v1/history/app/db").expect(200).shape();
-    let versions: Vec<_> =
-        history.items.iter().map(|item| (item.revision, item.kind.as_str(), item.value.clone())).collect();
-    assert_eq!(
-        versions,
-        [(three, "delete", None), (two, "put", Some(json!("a\nc\n"))), (one, "put", Some(json!("a\nb\n")))]
-    );
-    assert!(history.items[0].time.ends_with('Z'));
-    let page: History = client.get("/v1/history/app/db?limit=2").expect(200).shape();
-    let rest: History = client.get(&format!("/v1/history/app/db?before={}", page.before.unwrap())).expect(200).shape();
-    assert_eq!(rest.items[0].revision, one);
-    let diff: Diff = client.get(&format!("/v1/history/app/db?diff={one}..{two}")).expect(200).shape();
-    assert_eq!(diff.format, "unified");
-    assert!(diff.diff.unwrap().as_str().unwrap().contains("-b\n+c\n"));
-    let gone: Diff = client.get(&format!("/v1/history/app/db?diff={two}..{three}")).expect(200).shape();
-    assert_eq!(gone.only.as_deref(), Some("from"));
-    let body = format!("{{\"to\":{one}}}");
-    let back: RolledBack = client.post("/v1/history/app/db:rollback", &body).expect(200).shape();
-    assert_eq!((back.restored, back.deleted), (1, 0));
-    assert_eq!(client.get("/v1/keys/app/db").expect(200).value()["value"], "a\nb\n");
-    client.get("/v1/history/never").refused(404, "key_not_found");
-    client.post("/v1/history/app/db", &body).refused(405, "method_not_allowed");
-}
-
-#[test]
-fn a_directory_is_rolled_back_at_one_revision_and_first_tried_out() {
-    let (_server, client) = start();
-    client.put("/v1/keys/d/same", "1").expect(201);
-    client.put("/v1/keys/d/changed", "1").expect(201);
-    let then = client.put("/v1/keys/d/deleted", "1").expect(201).shape::<WrittenKey>().mod_revision;
-    client.put("/v1/keys/d/changed", "2").expect(200);
-    client.delete("/v1/keys/d/deleted").expect(200);
-    client.put("/v1/keys/d/new", "1").expect(201);
-    client.put("/v1/keys/outside", "1").expect(201);
-    let before = client.revision();
-    let body = format!("{{\"to\":{then}}}");
-    let tried: RolledBack = client.post("/v1/history/d/:rollback?dryRun=true", &body).expect(200).shape();
-    assert_eq!((tried.restored, tried.deleted, tried.dry_run), (2, 1, Some(true)));
-    assert_eq!(tried.restored_keys.as_deref(), Some(&["/d/changed".to_owned(), "/d/deleted".to_owned()][..]));
-    assert_eq!(client.revision(), before);
-    let back: RolledBack = client.post("/v1/history/d/:rollback", &body).expect(200).shape();
-    assert_eq!((back.restored, back.deleted, back.revision), (2, 1, before + 1));
-    let list: List = client.get("/v1/keys/d/").expect(200).shape();
-    let values: Vec<_> = list.items.unwrap().into_iter().map(|item| (item.key.unwrap(), item.value.unwrap())).collect();
-    let expected = ["/d/changed", "/d/deleted", "/d/same"].map(|key| (key.to_owned(), json!("1")));
-    assert_eq!(values, expected);
-}
-
-#[test]
 fn transactions_compare_and_change_all_or_nothing_at_one_revision() {
     let (_server, client) = start();
     client.put("/v1/keys/b", "1").expect(201);
@@ -775,7 +721,7 @@ fn every_example_of_the_document_works() {
                     let example = parameter["example"].as_str().unwrap_or_default();
                     path = path.replace(&format!("{{{name}}}"), example);
                 }
-                if matches!(path.as_str(), "/v1/keys" | "/v1/history:rollback") {
+                if matches!(path.as_str(), "/v1/keys" | "/v1/keys:copy" | "/v1/keys:move" | "/v1/history:rollback") {
                     path.push_str(if method == "post" && path == "/v1/keys" { "?key=queue/" } else { "?key=q1mi" });
                 }
                 if path.starts_with("/v1/elections/primary/") {

@@ -12,7 +12,7 @@ use http::{HeaderMap, StatusCode};
 
 use super::v1::format::{self, Object, Values};
 use crate::consensus::ChangeRefusal;
-use crate::model::{KeyValue, Refusal, Revision};
+use crate::model::{Key, KeyValue, Refusal, Revision};
 use crate::service;
 
 /// The media type of a problem (RFC 9457, section 3).
@@ -99,6 +99,9 @@ codes! {
     RequestTimeout = "request_timeout", 408, "The request took too long to arrive";
     /// The directory still has keys below it: delete them, or ask for `recursive=true`.
     DirectoryNotEmpty = "directory_not_empty", 409, "The directory is not empty";
+    /// Something is stored already where a copy or a move would write. `key` is the first of `keys` such keys. Choose another name, or
+    /// ask for `"overwrite": true`.
+    KeyExists = "key_exists", 409, "The key exists already";
     /// A lease with this id exists already.
     LeaseExists = "lease_exists", 409, "The lease exists already";
     /// Somebody else held the lock for as long as the request would wait; `holder` says who, if it is known. The request
@@ -281,6 +284,15 @@ impl Problem {
         self
     }
 
+    /// The same problem with the key that it is about.
+    fn with_key(mut self, key: &Key) -> Self {
+        let (name, text) = format::key_name(key);
+        let mut json = Vec::new();
+        format::string(&mut json, &text);
+        self.0.members.push((name, json));
+        self
+    }
+
     /// The same problem, to be tried again in a second: only for what was certainly not applied.
     fn retried_later(self) -> Self {
         self.with_header(RETRY_AFTER, HeaderValue::from_static("1"))
@@ -375,7 +387,12 @@ fn refused(refusal: &Refusal, detail: String) -> Problem {
         Refusal::FutureRevision { asked: _, current } => {
             Problem::new(Code::FutureRevision, detail).with_number("currentRevision", current.get())
         }
-        Refusal::DuplicateKey(_) | Refusal::InvalidPatch(_) => Problem::invalid(detail),
+        Refusal::DuplicateKey(_) | Refusal::InvalidPatch(_) | Refusal::CopyWithin | Refusal::NameTooLong { .. } => {
+            Problem::invalid(detail)
+        }
+        Refusal::KeysExist { key, keys } => {
+            Problem::new(Code::KeyExists, detail).with_key(key).with_number("keys", *keys)
+        }
         Refusal::NotANumber => Problem::new(Code::NotANumber, detail),
         Refusal::NumberOverflow => Problem::new(Code::NumberOverflow, detail),
         Refusal::NotJson => Problem::new(Code::NotJson, detail),
@@ -405,7 +422,7 @@ fn refused(refusal: &Refusal, detail: String) -> Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Key, Record};
+    use crate::model::Record;
 
     #[test]
     fn a_problem_is_json_with_a_stable_code_and_the_members_of_rfc_9457() {

@@ -50,7 +50,8 @@ Exit codes:
   1  failed, or an import or export left something out
   2  wrong usage, or a request that the server refuses as invalid
   3  not found: the key, the directory, the lease, the leader or the member
-  4  a condition did not hold, a transaction took its else branch, or somebody else holds the lock or leads
+  4  a condition did not hold, a transaction took its else branch, something is where a copy would go, or somebody else
+     holds the lock or leads
   5  no server could be reached or serve; nothing was changed
   6  outcome unknown: the write may have been carried out
   7  the lock or the election was lost while the command ran";
@@ -109,7 +110,7 @@ impl Failure {
             (_, "outcome_unknown") => Exit::Unknown,
             (400 | 405 | 415 | 422, _) => Exit::Usage,
             (404, _) => Exit::NotFound,
-            (412, _) | (409, "lock_held" | "not_elected") => Exit::Precondition,
+            (412, _) | (409, "key_exists" | "lock_held" | "not_elected") => Exit::Precondition,
             (503 | 504, _) => Exit::Unavailable,
             _ => Exit::Failure,
         };
@@ -162,6 +163,7 @@ mod tests {
         assert_eq!(exit(404, r#"{"code":"key_not_found"}"#), Exit::NotFound);
         assert_eq!(exit(412, r#"{"code":"precondition_failed"}"#), Exit::Precondition);
         assert_eq!(exit(409, r#"{"code":"lock_held"}"#), Exit::Precondition);
+        assert_eq!(exit(409, r#"{"code":"key_exists"}"#), Exit::Precondition);
         assert_eq!(exit(400, r#"{"code":"invalid_argument"}"#), Exit::Usage);
         assert_eq!(exit(503, r#"{"code":"no_leader"}"#), Exit::Unavailable);
         assert_eq!(exit(504, r#"{"code":"outcome_unknown"}"#), Exit::Unknown);

@@ -10,7 +10,7 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method};
 use serde_json::{Value, json};
 
-use super::args::{Conditions, Del, Get, History, Ls, Patch, Put, Txn};
+use super::args::{Conditions, Del, Get, History, Ls, OtherName, Patch, Put, Txn};
 use super::client::{Client, Request};
 use super::exit::{Exit, Failure, Outcome};
 use super::item;
@@ -256,6 +256,41 @@ pub(crate) async fn txn(client: &Client, out: &Output, args: &Txn) -> Outcome<()
     if succeeded { Ok(()) } else { Err(Failure::new(Exit::Precondition, "a comparison did not hold")) }
 }
 
+/// Copies or moves, as the verb says.
+pub(crate) async fn copy(client: &Client, out: &Output, verb: &str, args: &OtherName) -> Outcome<()> {
+    let (from, to) = (route::argument(&args.from)?, route::argument(&args.to)?);
+    let overwrite = args.overwrite;
+    let body = match str::from_utf8(&to) {
+        Ok(to) => json!({"to": to, "overwrite": overwrite}),
+        Err(_) => json!({"to64": route::key64(&to), "overwrite": overwrite}),
+    };
+    let route = Route::with_verb(KEYS, &from, &format!(":{verb}")).switch("dryRun", args.dry_run);
+    let answer = client.send(&Request::json(Method::POST, route, body.to_string())).await?;
+    if out.is_json() {
+        return out.line(&answer.body);
+    }
+    let object: Value = item::read(&answer.body)?;
+    let would = if args.dry_run { "would write" } else { "wrote" };
+    let revision = out.faint(&format!("(revision {})", member(&object, "revision")));
+    out.line(format!(
+        "{would} {} keys, {} of them over others {revision}",
+        member(&object, "keys"),
+        member(&object, "overwritten")
+    ))?;
+    for (list, word) in [("writtenKeys", "write"), ("overwrittenKeys", "overwrite")] {
+        names(out, &object, list, word)?;
+    }
+    Ok(())
+}
+
+/// The names in a list of what would be done.
+fn names(out: &Output, object: &Value, list: &str, word: &str) -> Outcome<()> {
+    for name in object.get(list).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str) {
+        out.line(format!("{word} {name}"))?;
+    }
+    Ok(())
+}
+
 pub(crate) async fn history(client: &Client, out: &Output, args: &History) -> Outcome<()> {
     let key = route::argument(&args.key)?;
     if let Some(to) = args.rollback {
@@ -299,9 +334,7 @@ async fn rollback(client: &Client, out: &Output, key: &[u8], to: u64, dry_run: b
     let would = if dry_run { "would restore" } else { "restored" };
     out.line(format!("{would} {}, deleted {}", member(&object, "restored"), member(&object, "deleted")))?;
     for (list, word) in [("restoredKeys", "restore"), ("deletedKeys", "delete")] {
-        for name in object.get(list).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str) {
-            out.line(format!("{word} {name}"))?;
-        }
+        names(out, &object, list, word)?;
     }
     Ok(())
 }

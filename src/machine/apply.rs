@@ -53,6 +53,7 @@ impl<S: Snapshot> Work<'_, S> {
             Command::Refresh { refresh, condition } => self.refresh(&refresh, &condition),
             Command::Txn(txn) => self.txn(txn),
             Command::Rollback(rollback) => self.rollback(&rollback),
+            Command::Copy(copy) => self.copy(&copy),
             Command::GrantLease { id, ttl } => match self.leases.get(id) {
                 Some(_) => Err(Refusal::LeaseExists(id).into()),
                 None => Ok(Outcome::Lease(self.leases.grant(id, ttl, false, self.now))),

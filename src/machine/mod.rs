@@ -5,12 +5,13 @@
 //! the store, together with the index of the last entry in it, so that replaying entries is harmless.
 //!
 //! Never asks who proposed a command, never reads a setting, never waits. Reading order: `apply` picks the command,
-//! `work` has the primitives, `write`, `tree`, `txn`, `rollback`, `patch`, `node`, `member` and `auth` the commands;
+//! `work` has the primitives, `write`, `tree`, `txn`, `rollback`, `copy`, `patch`, `node`, `member` and `auth` the commands;
 //! `lease`, `idempotency` and `clock` the state besides keys.
 
 mod apply;
 mod auth;
 mod clock;
+mod copy;
 mod digest;
 mod idempotency;
 mod lease;
@@ -18,6 +19,7 @@ mod member;
 mod node;
 mod number;
 mod patch;
+mod plan;
 mod restore;
 mod rollback;
 mod seal;
@@ -32,10 +34,12 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
+pub use copy::{Copied, CopyPlan, plan as plan_copy};
 pub use digest::{content as content_digest, keys as keys_digest};
 pub use lease::{LeaseChange, all as leases, attached, find as find_lease};
+pub use plan::{Pages, PlanError};
 pub use restore::Restore;
-pub use rollback::{Pages, Restored, RollbackError, RollbackPlan, plan as plan_rollback};
+pub use rollback::{Restored, RollbackPlan, plan as plan_rollback};
 pub use seal::{SEAL_BYTES, padding, sealed};
 pub use snapshot::{SnapshotCheck, SnapshotError, SnapshotHead, SnapshotSource};
 

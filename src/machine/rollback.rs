@@ -10,20 +10,12 @@
 //! [`plan`] finds out what that means without changing anything, over a view as well (a dry run).
 
 use std::cmp::Ordering;
-use std::collections::VecDeque;
 
+use super::plan::{Pages, PlanError, Stream};
 use super::work::{Stop, Work};
-use crate::model::{
-    Action, ContentType, EventKind, Key, KeyRange, KeyValue, Operation, Outcome, RangeQuery, Refusal, Revision,
-    Rollback, limits,
-};
-use crate::mvcc::{Overlay, Page, ReadError, View, Write};
+use crate::model::{Action, ContentType, EventKind, Key, KeyValue, Operation, Outcome, Refusal, Rollback, limits};
+use crate::mvcc::Write;
 use crate::storage::Snapshot;
-
-/// The bytes of records read at a time.
-const PAGE_BYTES: usize = 1024 * 1024;
-/// The records read at a time.
-const PAGE_RECORDS: u64 = 4096;
 
 /// What a rollback changes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -42,52 +34,12 @@ pub enum Restored {
     Delete { key: Key },
 }
 
-/// Something that reads ranges in pages.
-pub trait Pages {
-    /// See [`View::page`].
-    ///
-    /// # Errors
-    /// See [`ReadError`].
-    fn page(&self, query: &RangeQuery, max_bytes: usize) -> Result<Page, ReadError>;
-}
-
-impl<S: Snapshot> Pages for View<S> {
-    fn page(&self, query: &RangeQuery, max_bytes: usize) -> Result<Page, ReadError> {
-        self.page(query, max_bytes)
-    }
-}
-
-impl<S: Snapshot> Pages for Overlay<S> {
-    fn page(&self, query: &RangeQuery, max_bytes: usize) -> Result<Page, ReadError> {
-        self.page(query, max_bytes)
-    }
-}
-
-/// Why there is no plan.
-#[derive(Debug, thiserror::Error)]
-pub enum RollbackError {
-    #[error(transparent)]
-    Read(#[from] ReadError),
-    /// The counts go on beyond the bounds, so that they can be shown.
-    #[error("the rollback changes {keys} keys and writes {bytes} bytes")]
-    TooLarge { keys: u64, bytes: u64 },
-}
-
-impl From<RollbackError> for Stop {
-    fn from(error: RollbackError) -> Self {
-        match error {
-            RollbackError::Read(error) => error.into(),
-            RollbackError::TooLarge { keys, bytes } => Refusal::TooLarge { keys, bytes }.into(),
-        }
-    }
-}
-
 /// What a rollback would change.
 ///
 /// # Errors
 /// When the revision cannot be read, or the rollback is beyond [`limits::MAX_ROLLBACK_KEYS`] or
 /// [`limits::MAX_ROLLBACK_BYTES`].
-pub fn plan<P: Pages>(pages: &P, rollback: &Rollback) -> Result<RollbackPlan, RollbackError> {
+pub fn plan<P: Pages>(pages: &P, rollback: &Rollback) -> Result<RollbackPlan, PlanError> {
     let mut plan = RollbackPlan::default();
     let mut then = Stream::new(pages, rollback.range.clone(), Some(rollback.to));
     let mut now = Stream::new(pages, rollback.range.clone(), None);
@@ -106,7 +58,7 @@ pub fn plan<P: Pages>(pages: &P, rollback: &Rollback) -> Result<RollbackPlan, Ro
     }
     let RollbackPlan { keys, bytes, .. } = plan;
     if keys > limits::MAX_ROLLBACK_KEYS || bytes > limits::MAX_ROLLBACK_BYTES {
-        return Err(RollbackError::TooLarge { keys, bytes });
+        return Err(Refusal::TooLarge { keys, bytes }.into());
     }
     Ok(plan)
 }
@@ -139,37 +91,6 @@ impl RollbackPlan {
         if self.keys <= limits::MAX_ROLLBACK_KEYS && self.bytes <= limits::MAX_ROLLBACK_BYTES {
             self.changes.push(change);
         }
-    }
-}
-
-/// The records of a range in order, a page at a time.
-struct Stream<'a, P> {
-    pages: &'a P,
-    revision: Option<Revision>,
-    read: VecDeque<KeyValue>,
-    rest: Option<KeyRange>,
-}
-
-impl<'a, P: Pages> Stream<'a, P> {
-    fn new(pages: &'a P, range: KeyRange, revision: Option<Revision>) -> Self {
-        Self { pages, revision, read: VecDeque::new(), rest: Some(range) }
-    }
-
-    fn peek(&mut self) -> Result<Option<&KeyValue>, ReadError> {
-        while self.read.is_empty()
-            && let Some(range) = self.rest.take()
-        {
-            let query = RangeQuery { revision: self.revision, limit: Some(PAGE_RECORDS), ..RangeQuery::all(range) };
-            let page = self.pages.page(&query, PAGE_BYTES)?;
-            self.read = page.items.into();
-            self.rest = page.rest;
-        }
-        Ok(self.read.front())
-    }
-
-    fn next(&mut self) -> Result<Option<KeyValue>, ReadError> {
-        self.peek()?;
-        Ok(self.read.pop_front())
     }
 }
 

@@ -101,6 +101,7 @@ pub enum Command {
     Node(NodeWrite),
     /// Makes no revision.
     ChangeAuth(AuthChange),
+    Copy(CopyKeys),
 }
 
 /// Replaces the record at a key.
@@ -296,6 +297,21 @@ pub enum Op {
 pub struct Rollback {
     pub range: KeyRange,
     pub to: Revision,
+}
+
+/// Puts what is at a key, or everything in a directory, under another name: in one command, at one revision, within
+/// [`limits::MAX_COPY_KEYS`](super::limits::MAX_COPY_KEYS) and [`limits::MAX_COPY_BYTES`](super::limits::MAX_COPY_BYTES). What is copied
+/// has no lease; what is moved keeps the one it has.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct CopyKeys {
+    pub from: Key,
+    pub to: Key,
+    /// Both are directories, which end in `/`: their marker and all that is below. Else each is the one key that it is.
+    pub directory: bool,
+    /// Where something is there already, it is replaced; else the copy is refused.
+    pub overwrite: bool,
+    /// A move: what was copied is deleted at the same revision.
+    pub remove: bool,
 }
 
 /// What is left of one lease.

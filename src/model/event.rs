@@ -32,6 +32,8 @@ pub enum Operation {
     Revoke,
     /// The key's lease ran out.
     Expire,
+    Copy,
+    Move,
 }
 
 /// The name that etcd's v2 API gives to a change, whoever made it.

@@ -35,6 +35,10 @@ pub const MAX_PAGE_BYTES: usize = 16 * 1024 * 1024;
 pub const MAX_SEARCHED_KEYS: u64 = 10_000;
 /// The keys that one rollback may change: `413 too_large` with the counts.
 pub const MAX_ROLLBACK_KEYS: u64 = 10_000;
+/// The keys that one copy or move may write: `413 too_large` with the counts.
+pub const MAX_COPY_KEYS: u64 = 10_000;
+/// The bytes of keys and values that one copy or move may write: `413 too_large` with the counts.
+pub const MAX_COPY_BYTES: u64 = 16 * 1024 * 1024;
 /// The name of a service or of an instance, in bytes: `400 invalid_argument`.
 pub const MAX_SERVICE_NAME_BYTES: usize = 255;
 /// What an instance says of itself, in bytes of JSON: `413 too_large`; written by other ways, it is shown as no document.

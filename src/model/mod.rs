@@ -21,8 +21,8 @@ pub use auth::{
     Access, Auth, AuthChange, AuthRefusal, Listed, PasswordHash, RangeLists, Role, RoleName, User, UserName,
 };
 pub use command::{
-    Append, Attach, Command, Compare, CompareTarget, Condition, CreateDirectory, Delete, DeleteTarget, Idempotency,
-    Increment, LeaseCheckpoint, Op, Operator, Patch, PatchKind, Proposal, Put, Refresh, Rollback, Txn,
+    Append, Attach, Command, Compare, CompareTarget, Condition, CopyKeys, CreateDirectory, Delete, DeleteTarget,
+    Idempotency, Increment, LeaseCheckpoint, Op, Operator, Patch, PatchKind, Proposal, Put, Refresh, Rollback, Txn,
 };
 pub use event::{Action, Block, Event, EventKind, Gone, NodeView, Operation, Part};
 pub use ids::{ClusterId, Incarnation, Index, LeaseId, MemberId, ProposalId, Revision, Term, Timestamp, Ttl};

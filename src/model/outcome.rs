@@ -3,7 +3,7 @@
 use borsh::{BorshDeserialize, BorshSerialize};
 use thiserror::Error;
 
-use super::limits::{MAX_MEMBERS, MAX_VOTERS};
+use super::limits::{MAX_KEY_BYTES, MAX_MEMBERS, MAX_VOTERS};
 use super::{
     AuthRefusal, KeyValue, Lease, LeaseId, Member, MemberId, NodeEvent, NodeRefusal, RangeResult, Record, Revision,
     Role, Ttl, User,
@@ -75,6 +75,11 @@ pub enum Outcome {
     },
     /// A role as it is now.
     Role(Box<Role>),
+    /// A copy or a move: the keys written, and how many of them were there before.
+    Copied {
+        keys: u64,
+        overwritten: u64,
+    },
 }
 
 /// What one operation of a transaction did.
@@ -120,7 +125,7 @@ pub enum Refusal {
     InvalidPatch(String),
     #[error("the patch does not apply to the value: {0}")]
     PatchConflict(String),
-    /// A rollback beyond its bounds, or a patch that makes a value beyond
+    /// A rollback, copy or deletion beyond its bounds, or a patch that makes a value beyond
     /// [`limits::MAX_PATCHED_BYTES`](super::limits::MAX_PATCHED_BYTES).
     #[error("too large: {keys} keys and {bytes} bytes")]
     TooLarge { keys: u64, bytes: u64 },
@@ -159,4 +164,13 @@ pub enum Refusal {
     /// A change of users and roles.
     #[error(transparent)]
     Auth(AuthRefusal),
+    /// Of a copy: what is written and what is copied would be the same keys.
+    #[error("one of the two names is the other, or lies within it")]
+    CopyWithin,
+    /// Of a copy.
+    #[error("the name of {key} would have {length} bytes; the longest key has {MAX_KEY_BYTES}")]
+    NameTooLong { key: super::Key, length: u64 },
+    /// Of a copy that may not overwrite: the first of so many keys.
+    #[error("{key} is there already ({keys} in all); overwrite, or choose another name")]
+    KeysExist { key: super::Key, keys: u64 },
 }

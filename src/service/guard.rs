@@ -8,8 +8,8 @@ use crate::model::limits::{
     MAX_TXN_STEPS, MAX_USER_ROLES,
 };
 use crate::model::{
-    Attach, AuthChange, Command, Content, Delete, DeleteTarget, Idempotency, Key, KeyRange, MemberChange, NodeChange,
-    NodePath, NodeWrite, Op, Put, RangeQuery, RoleName, Ttl, Txn, UserName,
+    Attach, AuthChange, Command, Content, CopyKeys, Delete, DeleteTarget, Idempotency, Key, KeyRange, MemberChange,
+    NodeChange, NodePath, NodeWrite, Op, Put, RangeQuery, RoleName, Ttl, Txn, UserName,
 };
 
 /// The bounds that an operator may set.
@@ -34,6 +34,7 @@ pub(super) fn grows(command: &Command) -> bool {
         | Command::Append(_)
         | Command::CreateDirectory { .. }
         | Command::Rollback(_)
+        | Command::Copy(_)
         | Command::GrantLease { .. } => true,
         Command::Node(write) => !is_deletion(write),
         Command::ChangeAuth(change) => auth_grows(change),
@@ -128,6 +129,7 @@ impl Limits {
             }
             Command::Txn(asked) => self.txn(asked, 1, MAX_TXN_OPS, &mut Used::default()),
             Command::Rollback(rollback) => range(&rollback.range),
+            Command::Copy(copy) => copied(copy),
             Command::Node(write) => self.node(write),
             Command::ChangeAuth(change) => auth(change),
             Command::GrantLease { id: _, ttl: asked } => ttl(*asked),
@@ -249,6 +251,13 @@ fn range(range: &KeyRange) -> Result<(), Error> {
     key_bytes(range.start())?;
     // The end of the range of one key is a byte longer than the key.
     range.end().map_or(Ok(()), |end| key_bytes(end.strip_suffix(&[0]).unwrap_or(end)))
+}
+
+fn copied(copy: &CopyKeys) -> Result<(), Error> {
+    for name in [&copy.from, &copy.to] {
+        if copy.directory { directory(name) } else { key(name) }?;
+    }
+    Ok(())
 }
 
 fn directory(directory: &Key) -> Result<(), Error> {

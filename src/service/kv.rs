@@ -6,10 +6,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::{Call, Consistency, Error, Service, guard, health};
-use crate::machine::{self, RollbackError, RollbackPlan};
+use crate::machine::{self, CopyPlan, PlanError, RollbackPlan};
 use crate::model::limits::{MAX_PAGE_BYTES, MAX_SEARCHED_KEYS};
 use crate::model::{
-    Event, Key, KeyRange, KeyValue, Lease, LeaseId, Members, RangeQuery, RangeResult, Refusal, Revision, Rollback,
+    CopyKeys, Event, Key, KeyRange, KeyValue, Lease, LeaseId, Members, RangeQuery, RangeResult, Revision, Rollback,
     SortBy, Timestamp,
 };
 use crate::mvcc::{ListQuery, ReadError, ReplayBudget};
@@ -297,13 +297,28 @@ impl Reader {
     /// # Errors
     /// [`Refusal::TooLarge`], and as [`Reader::get`].
     pub async fn plan_rollback(&self, rollback: Rollback) -> Result<RollbackPlan, Error> {
-        let revision = self.revision();
-        let planned = self.run(false, move |view| match machine::plan_rollback(view, &rollback) {
+        self.plan(move |view| machine::plan_rollback(view, &rollback)).await
+    }
+
+    /// What a copy would write.
+    ///
+    /// # Errors
+    /// Those that the copy would be refused with, but for keys that are there, and as [`Reader::get`].
+    pub async fn plan_copy(&self, copy: CopyKeys) -> Result<CopyPlan, Error> {
+        self.plan(move |view| machine::plan_copy(view, &copy)).await
+    }
+
+    async fn plan<T, F>(&self, plan: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: FnOnce(&StoreView) -> Result<T, PlanError> + Send + 'static,
+    {
+        let planned = self.run(false, move |view| match plan(view) {
             Ok(plan) => Ok(Ok(plan)),
-            Err(RollbackError::TooLarge { keys, bytes }) => Ok(Err(Refusal::TooLarge { keys, bytes })),
-            Err(RollbackError::Read(error)) => Err(error),
+            Err(PlanError::Refused(refusal)) => Ok(Err(refusal)),
+            Err(PlanError::Read(error)) => Err(error),
         });
-        planned.await?.map_err(|refusal| Error::refused(refusal, revision))
+        planned.await?.map_err(|refusal| Error::refused(refusal, self.revision()))
     }
 
     /// The moment of the store that the state is read from.

@@ -289,6 +289,7 @@ fn kind(what: &What) -> &'static str {
             Command::CreateDirectory { .. } => "directories",
             Command::Refresh { .. } => "refreshes",
             Command::Rollback(_) => "rollbacks",
+            Command::Copy(_) => "copies",
             _ => "others",
         },
     }

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use vardr::model::{
-    Append, Attach, Command, Compare, CompareTarget, Condition, ContentType, CreateDirectory, Delete, DeleteTarget,
-    Idempotency, Increment, Key, KeyRange, LeaseId, Op, Operator, Put, RangeQuery, Refresh, Revision, Rollback, Ttl,
-    Txn,
+    Append, Attach, Command, Compare, CompareTarget, Condition, ContentType, CopyKeys, CreateDirectory, Delete,
+    DeleteTarget, Idempotency, Increment, Key, KeyRange, LeaseId, Op, Operator, Put, RangeQuery, Refresh, Revision,
+    Rollback, Ttl, Txn,
 };
 
 use crate::clients::{Client, What};
@@ -89,7 +89,8 @@ impl World {
                 content_type: None,
                 attach: Attach::Detach,
             }),
-            63..78 => Command::Txn(self.draw_txn()),
+            63..65 => Command::Copy(self.draw_copy()),
+            65..78 => Command::Txn(self.draw_txn()),
             78..84 => Command::GrantLease { id: self.new_lease(), ttl: self.draw_ttl() },
             84..94 => Command::RenewLeases(vec![self.draw_lease()]),
             94..96 => Command::RevokeLease(self.draw_lease()),
@@ -100,6 +101,13 @@ impl World {
             98 => Command::ChangeAuth(self.draw_auth_change()),
             _ => Command::Noop,
         }
+    }
+
+    /// Of a key, or of a directory; some within themselves, or of nothing.
+    fn draw_copy(&mut self) -> CopyKeys {
+        let directory = self.chance.percent(60);
+        let [from, to] = [(); 2].map(|()| if directory { self.draw_directory() } else { self.draw_key() });
+        CopyKeys { from, to, directory, overwrite: self.chance.percent(60), remove: self.chance.percent(50) }
     }
 
     fn draw_put(&mut self) -> Put {

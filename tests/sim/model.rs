@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use vardr::model::{
-    Append, Attach, Command, Compare, CompareTarget, Condition, CreateDirectory, Delete, DeleteTarget, EventKind,
-    Increment, Key, KeyRange, KeyValue, Lease, LeaseId, Op, OpOutcome, Operator, Outcome, Proposal, Put, RangeResult,
-    Record, Refresh, Refusal, Reply, Revision, Rollback, Term, Timestamp, Ttl,
+    Append, Attach, Command, Compare, CompareTarget, Condition, CopyKeys, CreateDirectory, Delete, DeleteTarget,
+    EventKind, Increment, Key, KeyRange, KeyValue, Lease, LeaseId, Op, OpOutcome, Operator, Outcome, Proposal, Put,
+    RangeResult, Record, Refresh, Refusal, Reply, Revision, Rollback, Term, Timestamp, Ttl,
 };
 
 use crate::users::People;
@@ -175,6 +175,7 @@ impl Draft<'_> {
                 self.refresh(refresh)
             }
             Command::Rollback(rollback) => self.roll_back(rollback),
+            Command::Copy(copy) => self.copy(copy),
             Command::GrantLease { id, ttl } => self.grant(*id, *ttl, false).map(Outcome::Lease),
             Command::RevokeLease(id) => self.end_lease(*id, EventKind::Delete),
             Command::RenewLeases(ids) => Ok(Outcome::Renewed(ids.iter().map(|id| self.renew(*id)).collect())),
@@ -407,6 +408,54 @@ impl Draft<'_> {
             restored += 1;
         }
         Ok(Outcome::RolledBack { restored, deleted })
+    }
+
+    fn copy(&mut self, copy: &CopyKeys) -> Result<Outcome> {
+        let CopyKeys { from, to, directory, overwrite, remove } = copy;
+        let is_in = |key: &Key, name: &Key| {
+            if *directory { key.as_bytes().starts_with(name.as_bytes()) } else { key == name }
+        };
+        if is_in(from, to) || is_in(to, from) {
+            return Err(Refusal::CopyWithin);
+        }
+        let inside = self.keys.iter().filter(|(key, _)| is_in(key, from));
+        let sources: Vec<_> = inside.map(|(key, record)| (key.clone(), record.clone())).collect();
+        if sources.is_empty() {
+            return Err(Refusal::KeyNotFound);
+        }
+        let mut writes = Vec::new();
+        for (key, record) in &sources {
+            let name = [to.as_bytes(), &key.as_bytes()[from.as_bytes().len()..]].concat();
+            let name = Key::new(name).expect("a name");
+            let present = self.keys.get(&name);
+            let is_same =
+                |present: &Record| present.value == record.value && present.content_type == record.content_type;
+            if !(*directory && name == *to && present.is_some_and(is_same)) {
+                writes.push((name, record.clone(), present.is_some()));
+            }
+        }
+        let there: Vec<_> = writes.iter().filter(|(_, _, is_there)| *is_there).map(|(name, ..)| name.clone()).collect();
+        let counts = (u64::try_from(writes.len()).unwrap(), u64::try_from(there.len()).unwrap());
+        if let Some(key) = there.first().filter(|_| !overwrite) {
+            return Err(Refusal::KeysExist { key: key.clone(), keys: counts.1 });
+        }
+        for (name, record, _) in writes {
+            let lease = record.lease.filter(|_| *remove);
+            let attach = lease.map_or(Attach::Detach, Attach::Lease);
+            self.put(&Put {
+                key: name,
+                value: Some(record.value),
+                content_type: record.content_type,
+                attach,
+                previous: false,
+            })?;
+        }
+        if *remove {
+            for (key, _) in &sources {
+                self.write(key, None, EventKind::Delete);
+            }
+        }
+        Ok(Outcome::Copied { keys: counts.0, overwritten: counts.1 })
     }
 
     fn range(&self, range: &KeyRange) -> Vec<KeyValue> {

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::{URL_SAFE, URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use serde::de::{DeserializeOwned, Error as _, IgnoredAny};
 use serde::{Deserialize, Deserializer};
@@ -11,7 +13,7 @@ use super::duration;
 use super::query::{LEASE_ID, MEMBER_ID, lease_id, member_id};
 use crate::api::problem::Problem;
 use crate::model::limits::MAX_JSON_DEPTH;
-use crate::model::{LeaseId, MemberId, Ttl};
+use crate::model::{Key, LeaseId, MemberId, Ttl};
 
 /// Checks that bytes are one JSON text of bounded depth, without building it.
 ///
@@ -136,6 +138,25 @@ impl<'de> Deserialize<'de> for Count {
             .map(Self)
             .ok_or_else(|| D::Error::custom("expected a whole number, 0 or more"))
     }
+}
+
+/// The key that two members name: `name` as text, `name64` in base64url.
+///
+/// # Errors
+/// When there is none or both, it is empty, or not base64url.
+pub fn key(name: &str, text: Option<String>, base64: Option<String>) -> Result<Key, Problem> {
+    let bytes = match (text, base64) {
+        (Some(text), None) => Bytes::from(text),
+        (None, Some(base64)) => URL_SAFE_NO_PAD
+            .decode(&base64)
+            .or_else(|_| URL_SAFE.decode(&base64))
+            .map(Bytes::from)
+            .map_err(|_| Problem::invalid(format!("`{name}64` is not base64url")))?,
+        (None, None) | (Some(_), Some(_)) => {
+            return Err(Problem::invalid(format!("give either `{name}` or `{name}64`")));
+        }
+    };
+    Key::new(bytes).ok_or_else(|| Problem::invalid("a key has at least one byte"))
 }
 
 #[cfg(test)]

@@ -52,6 +52,8 @@ impl Target {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verb {
     Increment,
+    Copy,
+    Move,
     Rollback,
     Keepalive,
     Promote,
@@ -65,6 +67,8 @@ impl Verb {
     const fn word(self) -> &'static str {
         match self {
             Self::Increment => "increment",
+            Self::Copy => "copy",
+            Self::Move => "move",
             Self::Rollback => "rollback",
             Self::Keepalive => "keepalive",
             Self::Promote => "promote",

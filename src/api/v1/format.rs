@@ -3,6 +3,8 @@
 //! Nothing here builds a tree of values: this is the hot path. Everything that shows a key, on whatever carrier,
 //! goes through [`key_value`], so that a key looks the same everywhere.
 
+use std::borrow::Cow;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 
@@ -148,9 +150,16 @@ pub fn is_json(content_type: &str) -> bool {
 
 /// The members that name a key: `key`, or `key64` (base64url) for a key that is not UTF-8.
 pub fn key_members(object: &mut Object<'_>, key: &Key) {
+    let (name, text) = key_name(key);
+    object.string(name, &text);
+}
+
+/// The member that names a key, and what it says.
+#[must_use]
+pub fn key_name(key: &Key) -> (&'static str, Cow<'_, str>) {
     match std::str::from_utf8(key.as_bytes()) {
-        Ok(text) => object.string("key", text),
-        Err(_) => object.string("key64", &URL_SAFE_NO_PAD.encode(key.as_bytes())),
+        Ok(text) => ("key", text.into()),
+        Err(_) => ("key64", URL_SAFE_NO_PAD.encode(key.as_bytes()).into()),
     }
 }
 
@@ -257,6 +266,8 @@ pub const fn operation(operation: Operation) -> &'static str {
         Operation::Delete => "delete",
         Operation::Transaction => "transaction",
         Operation::Rollback => "rollback",
+        Operation::Copy => "copy",
+        Operation::Move => "move",
         Operation::Revoke => "revoke",
         Operation::Expire => "expire",
     }

@@ -334,6 +334,9 @@ fn own_codes(id: &str) -> &'static [Code] {
         "patchKey" | "patchLiteralKey" => &[Code::KeyNotFound, Code::NotJson, Code::PatchConflict],
         "postKey" | "postLiteralKey" => &[Code::NotADirectory, Code::LeaseNotFound],
         "incrementKey" | "incrementLiteralKey" => &[Code::NotANumber, Code::NumberOverflow],
+        "copyKey" | "copyLiteralKey" | "moveKey" | "moveLiteralKey" => {
+            &[Code::NotADirectory, Code::KeyNotFound, Code::KeyExists]
+        }
         "deleteKey" | "deleteLiteralKey" => &[Code::NotADirectory, Code::KeyNotFound, Code::DirectoryNotEmpty],
         "getHistory" | "getLiteralHistory" => {
             &[Code::KeyNotFound, Code::FutureRevision, Code::TooManySteps, Code::Compacted]

@@ -243,7 +243,7 @@ pub struct Version {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub author: Option<String>,
     /// What was asked for: `put`, `patch`, `increment`, `append`, `createDirectory`, `delete`, `transaction`,
-    /// `rollback`, `revoke` or `expire`.
+    /// `rollback`, `copy`, `move`, `revoke` or `expire`.
     pub operation: String,
     /// `put`, `delete` or `expire`.
     #[serde(rename = "type")]
@@ -322,6 +322,32 @@ pub struct RolledBack {
     pub deleted_keys: Option<Vec<String>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deleted_keys64: Option<Vec<String>>,
+}
+
+/// What a copy or a move did, or would do.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(example = json!({"revision": 14, "keys": 3, "overwritten": 0}))]
+pub struct CopiedKeys {
+    /// The store's revision after it.
+    pub revision: u64,
+    /// How many keys were written.
+    pub keys: u64,
+    /// How many of them were there before.
+    pub overwritten: u64,
+    /// With `dryRun=true`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dry_run: Option<bool>,
+    /// With `dryRun=true`: the keys that would be written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub written_keys: Option<Vec<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub written_keys64: Option<Vec<String>>,
+    /// With `dryRun=true`: those of them that are there already. Without `"overwrite": true` they would be a reason to refuse.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overwritten_keys: Option<Vec<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overwritten_keys64: Option<Vec<String>>,
 }
 
 /// What a transaction did.

@@ -6,7 +6,7 @@
 use axum::extract::{Request, State as Extract};
 use axum::response::Response;
 use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE, URL_SAFE_NO_PAD};
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer};
@@ -324,7 +324,7 @@ fn compare(comparison: Comparison, compares: &mut Vec<Compare>) -> Result<(), Pr
         mod_revision,
         lease,
     } = comparison;
-    let range = range(&named(key, key64)?, recursive)?;
+    let range = range(&json::key("key", key, key64)?, recursive)?;
     let before = compares.len();
     let mut add = |operator, target| compares.push(Compare { range: range.clone(), operator, target });
     if let Some(exists) = prev_exist {
@@ -374,7 +374,7 @@ fn operation(api: &State, operation: Operation) -> Result<Op, Problem> {
     match operation {
         Operation::Put(Members(put)) => Ok(Op::Put(put_operation(api, put)?)),
         Operation::Delete(Members(DeleteOperation { key, key64, recursive, prev_kv })) => {
-            let target = DeleteTarget::Range(range(&named(key, key64)?, recursive)?);
+            let target = DeleteTarget::Range(range(&json::key("key", key, key64)?, recursive)?);
             Ok(Op::Delete(Delete { target, previous: prev_kv.unwrap_or(false) }))
         }
         Operation::Get(Members(get)) => Ok(Op::Get(get_operation(get)?)),
@@ -395,7 +395,7 @@ fn put_operation(api: &State, put: PutOperation) -> Result<Put, Problem> {
         }
     };
     let (value, content_type) = put_value(&value, encoding, content_type)?;
-    let key = named(key, key64)?;
+    let key = json::key("key", key, key64)?;
     Ok(Put { key, value: Some(value), content_type, attach, previous: prev_kv.unwrap_or(false) })
 }
 
@@ -446,21 +446,8 @@ fn get_operation(get: GetOperation) -> Result<RangeQuery, Problem> {
         count_only: count_only.unwrap_or(false),
         sort_by,
         descending: order == Some(Order::Desc),
-        ..RangeQuery::all(range(&named(key, key64)?, recursive)?)
+        ..RangeQuery::all(range(&json::key("key", key, key64)?, recursive)?)
     })
-}
-
-fn named(key: Option<String>, key64: Option<String>) -> Result<Key, Problem> {
-    let bytes = match (key, key64) {
-        (Some(key), None) => Bytes::from(key),
-        (None, Some(key64)) => URL_SAFE_NO_PAD
-            .decode(&key64)
-            .or_else(|_| URL_SAFE.decode(&key64))
-            .map(Bytes::from)
-            .map_err(|_| Problem::invalid("`key64` is not base64url"))?,
-        (None, None) | (Some(_), Some(_)) => return Err(Problem::invalid("give either `key` or `key64`")),
-    };
-    Key::new(bytes).ok_or_else(|| Problem::invalid("a key has at least one byte"))
 }
 
 fn range(key: &Key, recursive: Option<bool>) -> Result<KeyRange, Problem> {

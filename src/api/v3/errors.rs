@@ -153,6 +153,9 @@ fn refused(refusal: Refusal) -> Status {
         | Refusal::IdempotencyMismatch
         | Refusal::IdempotencyFull
         | Refusal::ResultNotKept
+        | Refusal::CopyWithin
+        | Refusal::NameTooLong { .. }
+        | Refusal::KeysExist { .. }
         | Refusal::Node(_)
         | Refusal::Auth(_)) => Status::failed_precondition(other.to_string()),
     }

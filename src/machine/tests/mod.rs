@@ -2,6 +2,7 @@
 
 mod auth;
 mod bed;
+mod copy;
 mod entries;
 mod idempotency;
 mod keys;

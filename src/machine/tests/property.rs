@@ -6,10 +6,10 @@ use proptest::prelude::*;
 use super::bed::*;
 use crate::machine::StateMachine;
 use crate::model::{
-    Access, Attach, AuthChange, Command, Compare, CompareTarget, Condition, Content, Delete, DeleteTarget, Event,
-    Idempotency, KeyRange, LeaseCheckpoint, LeaseId, Life, LogEntry, NodeChange, NodeCompare, NodePath, NodeWrite, Op,
-    Operator, PasswordHash, Patch, PatchKind, Proposal, ProposalId, Put, RangeLists, RangeQuery, Refresh, Reply,
-    Revision, Role, RoleName, Term, Ttl, Txn, User, UserName,
+    Access, Attach, AuthChange, Command, Compare, CompareTarget, Condition, Content, CopyKeys, Delete, DeleteTarget,
+    Event, Idempotency, KeyRange, LeaseCheckpoint, LeaseId, Life, LogEntry, NodeChange, NodeCompare, NodePath,
+    NodeWrite, Op, Operator, PasswordHash, Patch, PatchKind, Proposal, ProposalId, Put, RangeLists, RangeQuery,
+    Refresh, Reply, Revision, Role, RoleName, Term, Ttl, Txn, User, UserName,
 };
 use crate::storage::Engine;
 use crate::storage::fjall::{FjallEngine, Options};
@@ -140,6 +140,16 @@ fn any_auth_change() -> impl Strategy<Value = AuthChange> {
     ]
 }
 
+fn any_copy() -> impl Strategy<Value = CopyKeys> {
+    let names = || prop::sample::select(vec!["/a", "/b", "/d/", "/d/x", "/e/", "/e/f/"]);
+    (names(), names(), any::<bool>(), any::<bool>(), any::<bool>()).prop_map(
+        |(from, to, literal, overwrite, remove)| {
+            let directory = !literal && from.ends_with('/') && to.ends_with('/');
+            CopyKeys { from: key(from), to: key(to), directory, overwrite, remove }
+        },
+    )
+}
+
 fn any_command() -> impl Strategy<Value = Command> {
     let documents = prop::sample::select(vec![
         (PatchKind::Merge, r#"{"b":2}"#),
@@ -163,6 +173,7 @@ fn any_command() -> impl Strategy<Value = Command> {
         6 => any_node_write().prop_map(Command::Node),
         4 => any_auth_change().prop_map(Command::ChangeAuth),
         2 => (1..30_u64).prop_map(|to| rollback("/", to)),
+        3 => any_copy().prop_map(Command::Copy),
         2 => (1..4_u64).prop_map(grant),
         1 => leases().prop_map(Command::RevokeLease),
         1 => prop::collection::vec(leases(), 1..4).prop_map(Command::RenewLeases),

@@ -1,5 +1,6 @@
-//! `/v1/keys`: the handlers, documented. How a request is read and answered is in [`read`] and [`mod@write`].
+//! `/v1/keys`: the handlers, documented. How a request is read and answered is in [`read`], [`mod@write`] and [`mod@copy`].
 
+pub mod copy;
 pub mod read;
 pub mod write;
 
@@ -12,22 +13,26 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use self::copy::{CopyQuery, CopyRequest};
 use self::read::ReadQuery;
 use self::write::{AppendQuery, DeleteQuery, IncrementQuery, PatchQuery, PutQuery};
-use super::schema::{Deleted, KeyObject, KeyOrList, Number, WrittenKey};
+use super::schema::{CopiedKeys, Deleted, KeyObject, KeyOrList, Number, WrittenKey};
 use crate::api::State;
+use crate::api::extract::Verb;
 use crate::observe::RouteMetrics;
 
 /// The verbs and the literal forms are told apart behind their routes, and documented by themselves.
 #[derive(OpenApi)]
-#[openapi(paths(increment))]
+#[openapi(paths(increment, copy_key, move_key))]
 struct Verbs;
 
 pub(super) fn router() -> OpenApiRouter<State> {
     let mut router = OpenApiRouter::with_openapi(Verbs::openapi())
         .routes(routes!(get_key, put_key, patch_key, post_key, delete_key))
         .routes(routes!(get_literal, put_literal, patch_literal, post_literal, delete_literal))
-        .routes(routes!(increment_literal));
+        .routes(routes!(increment_literal))
+        .routes(routes!(copy_literal))
+        .routes(routes!(move_literal));
     // The top directory: the wildcard takes at least one character.
     let top = axum::routing::get(get_key).put(put_key).patch(patch_key).post(post_key).delete(delete_key);
     router = router.route("/v1/keys/", top);
@@ -256,5 +261,56 @@ fn increment() {}
 pub async fn increment_literal(Extract(api): Extract<State>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let result = write::increment(&api, &parts, "", body).await;
+    api.finish(result)
+}
+
+/// Copy a key or a directory
+///
+/// Writes the key, or with a trailing slash the directory with everything below it, under another name: as one command, at one
+/// new revision. At most 10,000 keys and 16 MiB. The copies have no lease. Where one of them would take the place of another key,
+/// nothing is done unless `"overwrite": true` is asked for; a directory that is there already is no hindrance.
+#[utoipa::path(
+    post, path = "/v1/keys/{key}:copy", operation_id = "copyKey", tag = "keys",
+    params(("key" = String, Path, description = "The key or directory, without its leading slash", example = "app/db"), CopyQuery),
+    request_body(content = CopyRequest, content_type = "application/json"),
+    responses((status = 200, description = "Copied, or what would be", body = CopiedKeys)),
+)]
+#[expect(dead_code, reason = "stands for a verb that the route of POST tells apart")]
+fn copy_key() {}
+
+/// Move a key or a directory
+///
+/// As `:copy`, and deletes what was there at the same revision: nobody sees both or neither. What is moved keeps its lease and what is
+/// left of its time to live.
+#[utoipa::path(
+    post, path = "/v1/keys/{key}:move", operation_id = "moveKey", tag = "keys",
+    params(("key" = String, Path, description = "The key or directory, without its leading slash", example = "app/db"), CopyQuery),
+    request_body(content = CopyRequest, content_type = "application/json"),
+    responses((status = 200, description = "Moved, or what would be", body = CopiedKeys)),
+)]
+#[expect(dead_code, reason = "stands for a verb that the route of POST tells apart")]
+fn move_key() {}
+
+/// Copy a key named literally
+#[utoipa::path(
+    post, path = "/v1/keys:copy", operation_id = "copyLiteralKey", tag = "keys", params(CopyQuery),
+    request_body(content = CopyRequest, content_type = "application/json"),
+    responses((status = 200, description = "Copied, or what would be", body = CopiedKeys)),
+)]
+pub async fn copy_literal(Extract(api): Extract<State>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let result = copy::copy(&api, &parts, "", Verb::Copy, body).await;
+    api.finish(result)
+}
+
+/// Move a key named literally
+#[utoipa::path(
+    post, path = "/v1/keys:move", operation_id = "moveLiteralKey", tag = "keys", params(CopyQuery),
+    request_body(content = CopyRequest, content_type = "application/json"),
+    responses((status = 200, description = "Moved, or what would be", body = CopiedKeys)),
+)]
+pub async fn move_literal(Extract(api): Extract<State>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let result = copy::copy(&api, &parts, "", Verb::Move, body).await;
     api.finish(result)
 }

@@ -4,6 +4,7 @@ use http::header::{HeaderName, LOCATION};
 use http::request::Parts;
 use http::{HeaderValue, StatusCode};
 
+use super::copy::copy;
 use super::read::KEYS;
 use crate::api::extract::query::{Literal, Literal64, Span, parameters};
 use crate::api::extract::{
@@ -267,10 +268,16 @@ fn patch_kind(content_type: Option<&str>) -> Result<PatchKind, Problem> {
 /// # Errors
 /// Those of reading a request and of a write.
 pub async fn post(api: &State, parts: &Parts, body: axum::body::Body) -> Result<Answer, Problem> {
-    match Verb::Increment.strip(below(parts)) {
-        Some(path) => increment(api, parts, path, body).await,
-        None => append(api, parts, body).await,
+    let raw = below(parts);
+    if let Some(path) = Verb::Increment.strip(raw) {
+        return increment(api, parts, path, body).await;
     }
+    for verb in [Verb::Copy, Verb::Move] {
+        if let Some(path) = verb.strip(raw) {
+            return copy(api, parts, path, verb, body).await;
+        }
+    }
+    append(api, parts, body).await
 }
 
 /// Adds to a number.

@@ -57,7 +57,16 @@ fn methods(verb: Option<Verb>) -> &'static str {
     match verb {
         Some(Verb::Heartbeat) => "POST",
         Some(Verb::Status) => "PUT",
-        Some(Verb::Increment | Verb::Rollback | Verb::Keepalive | Verb::Promote | Verb::Observe | Verb::Watch)
+        Some(
+            Verb::Increment
+            | Verb::Copy
+            | Verb::Move
+            | Verb::Rollback
+            | Verb::Keepalive
+            | Verb::Promote
+            | Verb::Observe
+            | Verb::Watch,
+        )
         | None => INSTANCE_METHODS,
     }
 }
@@ -263,7 +272,16 @@ fn other_method(verb: Option<Verb>) -> Problem {
     let detail = match verb {
         Some(Verb::Heartbeat) => ":heartbeat is a verb of POST",
         Some(Verb::Status) => ":status is a verb of PUT",
-        Some(Verb::Increment | Verb::Rollback | Verb::Keepalive | Verb::Promote | Verb::Observe | Verb::Watch)
+        Some(
+            Verb::Increment
+            | Verb::Copy
+            | Verb::Move
+            | Verb::Rollback
+            | Verb::Keepalive
+            | Verb::Promote
+            | Verb::Observe
+            | Verb::Watch,
+        )
         | None => "POST keeps an instance alive by :heartbeat at the end of its path; PUT registers one",
     };
     let allow = HeaderValue::from_static(methods(verb));
