@@ -295,7 +295,7 @@ impl Reader {
     /// What a rollback would change.
     ///
     /// # Errors
-    /// [`Refusal::TooLarge`], and as [`Reader::get`].
+    /// [`crate::model::Refusal::TooLarge`], and as [`Reader::get`].
     pub async fn plan_rollback(&self, rollback: Rollback) -> Result<RollbackPlan, Error> {
         self.plan(move |view| machine::plan_rollback(view, &rollback)).await
     }
