@@ -92,8 +92,11 @@ soak-cluster: ## real clusters, broken on purpose: CLUSTER_RUNS (60) runs, drawn
 
 soak-dialects: export DIALECT_REQUESTS ?= 200000
 soak-dialects: export DIALECT_START ?= $(shell date +%s)
-soak-dialects: ## beside real etcd: DIALECT_REQUESTS (200,000) random requests from seed DIALECT_START (the time) on
+soak-dialects: export V3_CALLS ?= 100000
+soak-dialects: export V3_START ?= $(shell date +%s)
+soak-dialects: ## beside real etcd: DIALECT_REQUESTS (200,000) requests of v2 from seed DIALECT_START (the time) on, V3_CALLS (100,000) of v3 from V3_START on
 	@cargo test --test dialects requests_are_answered -- --nocapture
+	@cargo test --test v3 sequences_are_answered -- --nocapture
 
 deny: ## licences, sources and known weaknesses of dependencies (builds cargo-deny: minutes)
 	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny

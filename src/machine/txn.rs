@@ -31,11 +31,12 @@ impl<S: Snapshot> Work<'_, S> {
         Touched::of_txn(&txn)?;
         let mut plan = Plan::default();
         self.plan(&txn, &mut plan)?;
+        self.read_past(&txn, &mut plan.succeeded.clone().into_iter(), &mut plan.past)?;
         let (succeeded, results) = self.carry_out(txn, &mut plan)?;
         Ok(Outcome::Txn { succeeded, results })
     }
 
-    /// Makes the comparisons and checks the operations of the branch taken.
+    /// Makes the comparisons and checks the writes of the branch taken. As in etcd, these are refused before any read is.
     fn plan(&mut self, txn: &Txn, plan: &mut Plan) -> Result<(), Stop> {
         let mut succeeded = true;
         for compare in &txn.compares {
@@ -46,7 +47,6 @@ impl<S: Snapshot> Work<'_, S> {
             match op {
                 Op::Put(put) => self.check_put(put, plan)?,
                 Op::Delete(delete) => self.check_deletable(&delete.target)?,
-                Op::Get(query) if query.revision.is_some() => plan.past.push_back(self.overlay.range(query)?),
                 Op::Get(_) => {}
                 Op::Txn(inner) => self.plan(inner, plan)?,
             }
@@ -54,15 +54,33 @@ impl<S: Snapshot> Work<'_, S> {
         Ok(())
     }
 
+    /// Makes the reads of the past in the branches taken.
+    fn read_past(
+        &mut self,
+        txn: &Txn,
+        succeeded: &mut impl Iterator<Item = bool>,
+        past: &mut VecDeque<RangeResult>,
+    ) -> Result<(), Stop> {
+        for op in if succeeded.next().unwrap_or_default() { &txn.then } else { &txn.otherwise } {
+            match op {
+                Op::Get(query) if query.revision.is_some() => past.push_back(self.overlay.range(query)?),
+                Op::Put(_) | Op::Delete(_) | Op::Get(_) => {}
+                Op::Txn(inner) => self.read_past(inner, succeeded, past)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Unlike a put that is alone, one of a transaction is asked for its key first, as in etcd.
     fn check_put(&mut self, put: &Put, plan: &mut Plan) -> Result<(), Stop> {
+        if put.keeps() && self.load(&put.key)?.is_none() {
+            return Err(Refusal::KeyNotFound.into());
+        }
         self.check_attach(put.attach)?;
         if let Attach::Own { id, .. } = put.attach
             && !plan.own.insert(id)
         {
             return Err(Refusal::LeaseExists(id).into());
-        }
-        if put.keeps() && self.load(&put.key)?.is_none() {
-            return Err(Refusal::KeyNotFound.into());
         }
         Ok(())
     }

@@ -16,7 +16,7 @@ use crate::model::{Lease, LeaseCheckpoint, LeaseId, Ttl};
 /// How long to wait before proposing an expiry again that has not been applied.
 const RETRY: Duration = Duration::from_secs(1);
 /// A deadline this far away is never reached; keeps `Instant` arithmetic within range.
-const FAR: Duration = Duration::from_hours(365 * 24);
+const FAR: Duration = Duration::from_hours(1000 * 365 * 24);
 
 #[derive(Debug, Default)]
 pub(super) struct Lessor {
@@ -188,6 +188,18 @@ mod tests {
 
     fn armed(id: u64, ms: u64, renewals: u64) -> LeaseChange {
         LeaseChange::Armed { id: LeaseId(id), remaining: Ttl(ms), renewals }
+    }
+
+    #[test]
+    fn what_is_left_of_the_longest_lease_is_all_of_it() {
+        let start = Instant::now();
+        let mut lessor = Lessor::default();
+        let longest = Ttl(9_000_000_000_000);
+        lessor.apply(&armed(7, longest.get(), 1), start);
+        assert_eq!(lessor.remaining(LeaseId(7), start), Some(longest));
+        // Nor does what nobody could wait for end the process.
+        lessor.apply(&armed(8, u64::MAX, 1), start);
+        assert!(lessor.remaining(LeaseId(8), start) > Some(longest));
     }
 
     #[test]

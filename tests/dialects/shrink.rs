@@ -1,60 +1,44 @@
-//! Makes a sequence on which the servers disagree as small as it gets: fewer requests, then fewer parameters, then plainer ones.
+//! What is simpler than a request by one thing: fewer parameters, then plainer ones.
 
 use crate::pair::{Pair, Played};
 use crate::request::{Form, Request};
-
-/// How many sequences are played for it at most.
-const TRIES: usize = 400;
+use crate::support;
 
 /// The smallest sequence found that still shows a difference, as it was played last; `None` when the sequence does not show one
 /// any more.
 pub(crate) fn shrink(pair: &Pair, sequence: &[Request]) -> Option<(Vec<Request>, Played)> {
-    let played = pair.play(sequence);
-    played.difference.as_ref()?;
-    let mut smallest = (sequence.to_vec(), played);
-    let mut tries = 0;
-    'again: while tries < TRIES {
-        for candidate in candidates(&smallest.0) {
-            tries += 1;
-            let played = pair.play(&candidate);
-            if played.difference.is_some() {
-                smallest = (candidate, played);
-                continue 'again;
-            }
-        }
-        break;
-    }
-    Some(smallest)
+    let play = |requests: &[Request]| Some(pair.play(requests)).filter(|played| played.difference.is_some());
+    support::shrink::shrink(sequence, play, simpler)
 }
 
-/// Sequences that are simpler by one thing; those that are simpler by more come first.
-fn candidates(sequence: &[Request]) -> Vec<Vec<Request>> {
-    let mut candidates = Vec::new();
-    let mut size = sequence.len() / 2;
-    while size > 0 {
-        for start in (0..sequence.len()).step_by(size) {
-            let end = (start + size).min(sequence.len());
-            candidates.push([&sequence[..start], &sequence[end..]].concat());
-        }
-        size /= 2;
+fn simpler(request: &Request) -> Vec<Request> {
+    let without = |param: usize| {
+        let mut changed = request.clone();
+        changed.params.remove(param);
+        changed
+    };
+    let mut simpler: Vec<_> = (0..request.params.len()).map(without).collect();
+    if request.form != Form::Urlencoded {
+        simpler.push(Request { form: Form::Urlencoded, ..request.clone() });
     }
-    for (at, request) in sequence.iter().enumerate() {
-        let with = |changed: Request| {
-            let mut candidate = sequence.to_vec();
-            candidate[at] = changed;
-            candidate
-        };
-        for param in 0..request.params.len() {
-            let mut changed = request.clone();
-            changed.params.remove(param);
-            candidates.push(with(changed));
-        }
-        if request.form != Form::Urlencoded {
-            candidates.push(with(Request { form: Form::Urlencoded, ..request.clone() }));
-        }
-        if request.origin.is_some() {
-            candidates.push(with(Request { origin: None, ..request.clone() }));
-        }
+    if request.origin.is_some() {
+        simpler.push(Request { origin: None, ..request.clone() });
     }
-    candidates
+    simpler
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::support::shrink::shrink;
+
+    #[test]
+    fn what_shows_the_difference_stays_and_all_else_goes() {
+        let sequence: Vec<u32> = (0..40).collect();
+        let play = |steps: &[u32]| (steps.iter().sum::<u32>() >= 50).then_some(steps.len());
+        let simpler = |step: &u32| step.checked_sub(1).into_iter().collect();
+        let (smallest, played) = shrink(&sequence, play, simpler).unwrap();
+        assert_eq!((smallest.iter().sum::<u32>(), smallest.len()), (50, played));
+        assert!(played <= 2, "{smallest:?}");
+        assert!(shrink(&[1, 2], play, simpler).is_none());
+    }
 }

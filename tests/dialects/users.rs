@@ -12,11 +12,12 @@ use std::time::SystemTime;
 
 use serde_json::{Map, Value, json};
 
+use crate::Bench;
 use crate::answer::{Answer, Window};
 use crate::chance::Chance;
 use crate::pair::Pair;
 use crate::support::http::{Client, Response};
-use crate::{Bench, ENOUGH, number};
+use crate::support::seeds::{ENOUGH, number};
 
 /// Requests of a run.
 const REQUESTS: u64 = 4_000;
@@ -359,7 +360,7 @@ fn users_and_roles_are_answered_as_etcd_answers_them() {
     let (next, sent, differing) = (AtomicU64::new(start), AtomicU64::new(0), AtomicU64::new(0));
     let work = |pair: &Pair| {
         let (mut hits, mut failures) = (BTreeMap::<String, u64>::new(), Vec::new());
-        while sent.load(Ordering::Relaxed) < requests && differing.load(Ordering::Relaxed) < ENOUGH as u64 {
+        while sent.load(Ordering::Relaxed) < requests && differing.load(Ordering::Relaxed) < ENOUGH {
             let seed = next.fetch_add(1, Ordering::Relaxed);
             let sequence = sequence(seed);
             let run = play(pair, &sequence);

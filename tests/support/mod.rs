@@ -3,6 +3,8 @@
 //! Several test programs share this; each uses only a part.
 #![expect(dead_code, reason = "each test program uses its own part")]
 
+pub(crate) mod coverage;
+
 pub(crate) mod etcd;
 
 pub(crate) mod examples;
@@ -10,6 +12,10 @@ pub(crate) mod examples;
 pub(crate) mod sse;
 
 pub(crate) mod http;
+
+pub(crate) mod seeds;
+
+pub(crate) mod shrink;
 
 pub(crate) mod volume;
 

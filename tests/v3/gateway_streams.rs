@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -38,6 +39,11 @@ impl Lines {
         Self { reader: BufReader::new(stream), text: Vec::new(), ended: false }
     }
 
+    /// How long the next line is waited for.
+    pub(crate) fn wait_for(&self, limit: Duration) {
+        self.reader.get_ref().set_read_timeout(Some(limit)).unwrap();
+    }
+
     /// The next piece of the body; nothing ends it.
     fn say(&mut self, piece: &str) {
         write!(self.reader.get_mut(), "{:x}\r\n{piece}\r\n", piece.len()).unwrap();
@@ -54,20 +60,25 @@ impl Lines {
 
     /// The next line; `None` at the end.
     pub(crate) fn next(&mut self) -> Option<String> {
+        self.try_next().unwrap()
+    }
+
+    /// The same, with an error where none comes.
+    pub(crate) fn try_next(&mut self) -> std::io::Result<Option<String>> {
         loop {
             if let Some(at) = self.text.iter().position(|byte| *byte == b'\n') {
                 let line = self.text.drain(..=at).collect::<Vec<_>>();
-                return Some(String::from_utf8(line).unwrap().trim_end().to_owned());
+                return Ok(Some(String::from_utf8(line).unwrap().trim_end().to_owned()));
             }
             if self.ended {
                 let rest = String::from_utf8(std::mem::take(&mut self.text)).unwrap();
-                return Some(rest).filter(|rest| !rest.is_empty());
+                return Ok(Some(rest).filter(|rest| !rest.is_empty()));
             }
             let mut size = String::new();
-            self.reader.read_line(&mut size).unwrap();
-            let size = usize::from_str_radix(size.trim(), 16).unwrap();
+            self.reader.read_line(&mut size)?;
+            let size = usize::from_str_radix(size.trim(), 16).map_err(std::io::Error::other)?;
             let mut chunk = vec![0; size + 2];
-            self.reader.read_exact(&mut chunk).unwrap();
+            self.reader.read_exact(&mut chunk)?;
             self.text.extend_from_slice(&chunk[..size]);
             self.ended = size == 0;
         }
@@ -93,19 +104,14 @@ struct Heard {
 
 /// Events by their revisions, those of one in no order.
 #[derive(Debug, Default, PartialEq)]
-pub(crate) struct Events(BTreeMap<i64, Vec<String>>);
+struct Events(BTreeMap<i64, Vec<String>>);
 
 impl Events {
-    pub(crate) fn add(&mut self, event: &Value) {
+    fn add(&mut self, event: &Value) {
         let revision = event["kv"]["mod_revision"].as_str().unwrap().parse().unwrap();
         let told = self.0.entry(revision).or_default();
         told.push(event.to_string());
         told.sort();
-    }
-
-    /// The last revision of which there is one.
-    pub(crate) fn last(&self) -> Option<i64> {
-        self.0.last_key_value().map(|(revision, _)| *revision)
     }
 }
 

@@ -13,7 +13,6 @@ mod ctl;
 mod edge;
 mod gateway;
 mod gateway_bad;
-mod gateway_random;
 mod gateway_socket;
 mod gateway_streams;
 mod kv;
@@ -21,6 +20,7 @@ mod leader;
 mod lease;
 mod maintenance;
 mod queue;
+mod random;
 mod snapshot;
 #[path = "../support/mod.rs"]
 mod support;

@@ -57,11 +57,21 @@ impl Watching {
     }
 
     async fn try_next(&mut self) -> Result<pb::WatchResponse, Status> {
-        if let Some(opening) = self.opening.take() {
-            self.answers = Some(timeout(LIMIT, opening).await.expect("no answer comes").unwrap()?.into_inner());
+        self.next_within(LIMIT).await.expect("no answer comes")
+    }
+
+    /// The next answer; nothing where none comes in time.
+    pub(crate) async fn next_within(&mut self, limit: Duration) -> Option<Result<pb::WatchResponse, Status>> {
+        if let Some(opening) = &mut self.opening {
+            let opened = timeout(limit, opening).await.ok()?.unwrap();
+            self.opening = None;
+            match opened {
+                Ok(answers) => self.answers = Some(answers.into_inner()),
+                Err(status) => return Some(Err(status)),
+            }
         }
         let answers = self.answers.as_mut().expect("the stream did not open");
-        timeout(LIMIT, answers.next()).await.expect("no answer comes").expect("the stream has ended")
+        Some(timeout(limit, answers.next()).await.ok()?.expect("the stream has ended"))
     }
 
     pub(crate) async fn next(&mut self) -> pb::WatchResponse {

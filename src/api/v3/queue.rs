@@ -46,7 +46,7 @@ pub(super) async fn unlock(api: &State, ask: &Ask, request: UnlockRequest) -> Re
 /// Waits to be elected. With a lease that is a candidate already, it is that one, with the value that is given now.
 pub(super) async fn campaign(api: &State, ask: &Ask, request: CampaignRequest) -> Result<CampaignResponse, Status> {
     let CampaignRequest { name, lease, value } = request;
-    let (mut revision, place) = enter(api, ask, name.clone(), lease, value.clone()).await?;
+    let (revision, place) = enter(api, ask, name.clone(), lease, value.clone()).await?;
     let leader = LeaderKey {
         name,
         key: place.key.bytes().clone(),
@@ -54,8 +54,8 @@ pub(super) async fn campaign(api: &State, ask: &Ask, request: CampaignRequest) -
         lease: lease_number(place.lease),
     };
     if place.value != value {
-        // Its own time: what was allowed went by with waiting.
-        revision = replace(api, &Ask::within(None), &leader, value).await?;
+        // Its own time: what was allowed went by with waiting. As in etcd, the answer shows the revision before.
+        replace(api, &Ask::within(None), &leader, value).await?;
     }
     Ok(CampaignResponse { header: Some(header(api, revision)), leader: Some(leader) })
 }

@@ -1,0 +1,197 @@
+//! Random sequences of etcd's v3 API to real etcd and to Vardr, over gRPC and in JSON, with streams of watches and leases: the same to
+//! both, and every difference is a failure. What `tests/dialects` is to v2.
+//!
+//! A seed is a sequence (`generate.rs`) of steps (`step.rs`, `call.rs`), the fields of whose requests are described once (`fields.rs`)
+//! for all that is done with them (`visitors.rs`, `spell.rs`). Both servers play it (`pair.rs`), what they answer is compared (`send.rs`),
+//! and so is what watches are told (`streams.rs`). What was hit is counted, and a sequence that shows a difference is made small and
+//! printed. Planted bugs bend what Vardr is asked or says (`bugs.rs`).
+//!
+//! `V3_CALLS` says how many calls, `V3_START` from which seed on. A sequence that showed a difference once is kept in
+//! `regressions`, as it was printed, and played every time.
+
+mod bugs;
+mod call;
+mod fields;
+mod generate;
+mod pair;
+mod send;
+mod spell;
+mod step;
+mod streams;
+mod visitors;
+
+use std::time::Duration;
+
+use crate::support::Server;
+use crate::support::coverage::{Coverage, Hit};
+use crate::support::etcd::{Etcd, fast_directory};
+use crate::support::seeds::{self, number};
+use crate::support::shrink;
+use crate::support::volume::not_run;
+use bugs::Bug;
+use pair::{Pair, Played};
+use step::Step;
+
+/// How long an answer may take on a busy machine.
+const LIMIT: Duration = Duration::from_secs(10);
+/// The same while a sequence that shows a difference is made smaller, which may well be one that no answer comes.
+const SHORT_LIMIT: Duration = Duration::from_secs(1);
+/// Calls of a run.
+const CALLS: u64 = 10_000;
+/// Pairs of servers that work side by side.
+const LANES: usize = 4;
+/// Steps of the longest sequence that a planted bug may be shrunk to.
+const SMALL: usize = 6;
+/// What etcd has shown to be possible, each of which a run has to hit.
+const POSSIBLE: &str = include_str!("possible");
+/// How often at least.
+const HITS: u64 = 1;
+/// How often a combination is hit by the run that makes it one that has to be: where a run ends is a matter of its lanes.
+const LISTED: u64 = 3;
+
+/// One of etcd's members. Its hashes of passwords take less time than they should.
+fn reference() -> Etcd {
+    Etcd::with_flags(&["--bcrypt-cost", "4", "--logger", "zap", "--log-level", "error"])
+}
+
+/// A member under test, with its data where etcd's is.
+struct Tested {
+    server: Server,
+    _data: tempfile::TempDir,
+}
+
+impl Tested {
+    fn start() -> Self {
+        let data = fast_directory();
+        let server = Server::try_start_in(&data.path().join("vardr"), &[]);
+        Self { server: server.unwrap_or_else(|log| panic!("the server did not start:\n{log}")), _data: data }
+    }
+}
+
+/// So many of etcd's members, each with a member under test beside it.
+struct Bench {
+    servers: Vec<(Etcd, Tested)>,
+}
+
+impl Bench {
+    fn start(lanes: usize) -> Self {
+        Self { servers: (0..lanes).map(|_| (reference(), Tested::start())).collect() }
+    }
+
+    fn pairs(&self) -> Vec<Pair> {
+        let pair = |(etcd, tested): &(Etcd, Tested)| Pair::new(&etcd.address(), tested.server.address(), false);
+        self.servers.iter().map(pair).collect()
+    }
+}
+
+/// The smallest sequence that shows a difference where this one does.
+fn smallest(pair: &Pair, sequence: &[Step]) -> Option<(Vec<Step>, Played)> {
+    let play = |steps: &[Step]| Some(pair.play(steps, SHORT_LIMIT)).filter(|played| played.difference.is_some());
+    shrink::shrink(sequence, play, Step::simpler)
+}
+
+/// Plays one seed: what was hit, and what went wrong, if anything did.
+fn must_agree(pair: &Pair, seed: u64) -> (Vec<Hit>, Option<String>) {
+    let sequence = generate::sequence(seed);
+    let played = pair.play(&sequence, LIMIT);
+    let failure = played.difference.is_some().then(|| match smallest(pair, &sequence) {
+        Some((_, smallest)) => report(seed, &smallest),
+        None => format!("not shown again when played once more; at first:\n{}", report(seed, &played)),
+    });
+    (played.hits, failure)
+}
+
+/// The sequence as it goes into `regressions`, and what both said at its end.
+fn report(seed: u64, played: &Played) -> String {
+    let Some([left, right]) = &played.difference else { return String::new() };
+    let lines = played.lines.join("\n");
+    format!(
+        "# Seed {seed}, from revision {}\n{lines}\n  reference: {left}\n  tested:    {right}\n\
+         again: V3_START={seed} V3_CALLS=1 cargo test --test v3 sequences_are_answered\n",
+        played.base
+    )
+}
+
+fn all_must_agree(pairs: &[Pair], calls: u64) -> Coverage {
+    seeds::all_must_agree(pairs, number("V3_START", 1), calls, must_agree)
+}
+
+/// The sequences of `regressions`: steps a line, an empty line between two, `#` before what is said of one.
+fn regressions() -> Vec<Vec<Step>> {
+    let steps = |part: &str| {
+        let lines = part.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
+        lines.map(Step::read).collect::<Vec<_>>()
+    };
+    include_str!("regressions").split("\n\n").map(steps).filter(|steps| !steps.is_empty()).collect()
+}
+
+#[test]
+fn sequences_are_answered_as_etcd_answers_them() {
+    if let Some(hindrance) = Etcd::hindrance() {
+        return not_run(hindrance);
+    }
+    let bench = Bench::start(LANES);
+    let calls = number("V3_CALLS", CALLS);
+    let coverage = all_must_agree(&bench.pairs(), calls);
+    println!("combinations hit: {}", coverage.cells());
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/v3/random/possible");
+        return std::fs::write(path, coverage.lines("", LISTED)).unwrap();
+    }
+    // A few calls, as when a seed is played again, cannot hit everything.
+    if calls >= CALLS {
+        let missed = coverage.missed(POSSIBLE, HITS).join("\n");
+        assert!(missed.is_empty() || number("V3_START", 1) != 1, "possible, and never hit:\n{missed}");
+        println!("hit, and not in the file `possible`:\n{}", coverage.unlisted(POSSIBLE).join("\n"));
+    }
+}
+
+#[test]
+fn sequences_that_differed_once_agree() {
+    if let Some(hindrance) = Etcd::hindrance() {
+        return not_run(hindrance);
+    }
+    let bench = Bench::start(1);
+    let pair = &bench.pairs()[0];
+    let failures: Vec<_> = regressions().iter().map(|steps| report(0, &pair.play(steps, LIMIT))).collect();
+    assert!(failures.iter().all(String::is_empty), "{}", failures.join("\n"));
+}
+
+#[test]
+fn planted_bugs_are_found_and_made_small() {
+    if let Some(hindrance) = Etcd::hindrance() {
+        return not_run(hindrance);
+    }
+    let bench = Bench::start(1);
+    let pair = &mut bench.pairs()[0];
+    for bug in Bug::ALL {
+        pair.plant(Some(bug));
+        let mut calls = 0;
+        let mut seeds = 1..;
+        let (seed, sequence) = loop {
+            let sequence = seeds.next().map(|seed| (seed, generate::sequence(seed))).unwrap();
+            let played = pair.play(&sequence.1, LIMIT);
+            calls += played.hits.len() as u64;
+            if played.difference.is_some() {
+                break sequence;
+            }
+            assert!(calls < CALLS, "{bug:?} is not found in {CALLS} calls");
+        };
+        let (smallest, played) = smallest(pair, &sequence).expect("it shows again");
+        println!("{bug:?}, after {calls} calls: {}", report(seed, &played));
+        assert!(smallest.len() <= SMALL, "{bug:?} is shown by {} steps at best", smallest.len());
+        pair.plant(None);
+        assert!(pair.play(&smallest, LIMIT).difference.is_none(), "{bug:?} is not what was found");
+    }
+}
+
+/// The comparison allows nothing that etcd itself would need, and what it shows is the same every time.
+#[test]
+fn etcd_agrees_with_itself() {
+    if let Some(hindrance) = Etcd::hindrance() {
+        return not_run(hindrance);
+    }
+    let members = [reference(), reference()];
+    let pair = Pair::new(&members[0].address(), &members[1].address(), true);
+    all_must_agree(&[pair], number("V3_CALLS", 1_000));
+}

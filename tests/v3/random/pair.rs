@@ -1,0 +1,359 @@
+//! Two servers side by side: a sequence is played to both, step by step, and what they say is compared.
+//!
+//! Before each sequence both are emptied, and the server that is behind is written to until both are at the same revision, at which
+//! both are compacted. There is one key then, which is the same at both.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use tokio::runtime::{Builder, Runtime};
+use tonic::Code;
+
+use super::bugs::Bug;
+use super::call::Call;
+use super::fields::Fields;
+use super::send::{Answer, Known, Side};
+use super::step::{Step, Way};
+use super::streams::{Change, Difference, History, Stream, Watch};
+use super::visitors::{Options, Resolve};
+use crate::support::coverage::Hit;
+use crate::support::http::Client;
+use crate::{V3, bytes, delete, get, pb, told};
+
+/// The key that is always there, behind all others that are readable.
+pub(crate) const PADDING: &str = "~";
+/// Revisions before that at which the first sequence may begin, so that there is a past that is compacted.
+const PAST: i64 = 20;
+
+/// The reference on the left, the one under test on the right.
+pub(crate) struct Pair {
+    runtime: Runtime,
+    sides: [Side; 2],
+}
+
+/// What a sequence came to.
+#[derive(Debug, Default)]
+pub(crate) struct Played {
+    pub(crate) hits: Vec<Hit>,
+    /// What the servers said where they disagreed first.
+    pub(crate) difference: Option<Difference>,
+    /// The revision at which both began.
+    pub(crate) base: i64,
+    /// The steps up to there, with what was sent in JSON.
+    pub(crate) lines: Vec<String>,
+}
+
+impl Pair {
+    /// Two servers by their addresses; whether the second is one of etcd's, too.
+    pub(crate) fn new(left: &str, right: &str, is_etcd: bool) -> Self {
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        let inside = runtime.enter();
+        let side = |address: &str, is_etcd| Side {
+            v3: V3::of(&format!("http://{address}")),
+            http: Client::new(address),
+            is_etcd,
+            bug: None,
+        };
+        let sides = [side(left, true), side(right, is_etcd)];
+        drop(inside);
+        Self { runtime, sides }
+    }
+
+    /// Makes the server under test one with a bug, or without.
+    pub(crate) fn plant(&mut self, bug: Option<Bug>) {
+        self.sides[1].bug = bug;
+    }
+
+    /// Plays a sequence to both, up to the first difference. No answer may take longer than `limit`.
+    pub(crate) fn play(&self, steps: &[Step], limit: Duration) -> Played {
+        let base = self.runtime.block_on(self.begin());
+        let mut play = Play::new(self, base, limit);
+        let result = play.all(steps);
+        play.played.difference = result.err();
+        play.played
+    }
+
+    /// Empties both and brings them to the same revision, which is returned.
+    async fn begin(&self) -> i64 {
+        let [left, right] = &self.sides;
+        wipe(&left.v3).await;
+        wipe(&right.v3).await;
+        let (mut one, mut two) = (left.v3.put(PADDING, "").await, right.v3.put(PADDING, "").await);
+        while one < two.max(PAST) {
+            one = left.v3.put(PADDING, "").await;
+        }
+        while two < one {
+            two = right.v3.put(PADDING, "").await;
+        }
+        for v3 in [&left.v3, &right.v3] {
+            told(v3.kv().delete_range(delete(PADDING, "")).await).unwrap();
+            let base = v3.put(PADDING, "").await;
+            told(v3.kv().compact(pb::CompactionRequest { revision: base, physical: false }).await).unwrap();
+        }
+        one + 2
+    }
+}
+
+/// Takes away all keys, leases, users and roles.
+async fn wipe(v3: &V3) {
+    let leases = told(v3.lease().lease_leases(pb::LeaseLeasesRequest {}).await).unwrap().leases;
+    for pb::LeaseStatus { id } in leases {
+        // It may have ended meanwhile.
+        let answer = told(v3.lease().lease_revoke(pb::LeaseRevokeRequest { id }).await);
+        assert!(answer.is_ok() || answer.as_ref().is_err_and(|(code, _)| *code == Code::NotFound), "{answer:?}");
+    }
+    told(v3.kv().delete_range(delete("\0", "\0")).await).unwrap();
+    let users = told(v3.auth().user_list(pb::AuthUserListRequest {}).await).unwrap().users;
+    for name in users {
+        told(v3.auth().user_delete(pb::AuthUserDeleteRequest { name }).await).unwrap();
+    }
+    let roles = told(v3.auth().role_list(pb::AuthRoleListRequest {}).await).unwrap().roles;
+    for role in roles {
+        told(v3.auth().role_delete(pb::AuthRoleDeleteRequest { role }).await).unwrap();
+    }
+}
+
+/// A sequence while it is played.
+struct Play<'a> {
+    pair: &'a Pair,
+    limit: Duration,
+    known: [Known; 2],
+    /// Told of all that happens.
+    observer: Stream,
+    history: History,
+    streams: BTreeMap<u64, Stream>,
+    compacted: i64,
+    played: Played,
+}
+
+impl<'a> Play<'a> {
+    fn new(pair: &'a Pair, base: i64, limit: Duration) -> Self {
+        let [left, right] = &pair.sides;
+        Self {
+            pair,
+            limit,
+            known: [Known::new(base, limit), Known::new(base, limit)],
+            observer: Stream::grpc(&pair.runtime, [left, right], limit),
+            history: History::from([(base, vec![Change { key: PADDING.into(), is_put: true }])]),
+            streams: BTreeMap::new(),
+            compacted: base,
+            played: Played { base, ..Played::default() },
+        }
+    }
+
+    fn all(&mut self, steps: &[Step]) -> Result<(), Difference> {
+        let all = pb::WatchCreateRequest {
+            key: bytes("\0"),
+            range_end: bytes("\0"),
+            start_revision: self.played.base + 1,
+            prev_kv: true,
+            ..Default::default()
+        };
+        let watch = Watch::new(all.clone(), self.played.base, self.compacted, BTreeSet::new());
+        self.observer.create(&self.pair.runtime, &[all.clone(), all], watch)?;
+        for step in steps {
+            self.played.lines.push(step.shown());
+            self.step(step)?;
+        }
+        self.finish()
+    }
+
+    fn step(&mut self, step: &Step) -> Result<(), Difference> {
+        match step {
+            Step::Call(way, call) => self.call(*way, call),
+            Step::KeepAlive(way, requests) => {
+                let ask =
+                    |at: usize| self.pair.sides[at].keep_alive(&self.pair.runtime, requests, *way, &self.known[at]);
+                let answers = [ask(0), ask(1)];
+                let mut options = BTreeSet::from([way.name().to_owned()]);
+                options.insert(if requests.len() > 1 { "many" } else { "one" }.to_owned());
+                self.answered("LeaseKeepAlive", options, answers)
+            }
+            Step::Create(stream, request) if self.is_at_edge(request) || self.stream(*stream).has_compacted() => Ok(()),
+            Step::Lines(_, _, requests) if requests.iter().any(|request| self.is_at_edge(request)) => Ok(()),
+            Step::Create(stream, request) => {
+                let now = self.now()?;
+                let (requests, watch) = self.watch(request, now, "grpc");
+                let (pair, options) = (self.pair, watch.options.clone());
+                if self.stream(*stream).create(&pair.runtime, &requests, watch)? {
+                    self.hit("Watch", options, "refused");
+                }
+                Ok(())
+            }
+            Step::Cancel(stream, request) => self.cancel(*stream, request.watch_id),
+            Step::Progress(stream) => {
+                let now = self.settle()?;
+                let (pair, known) = (self.pair, self.known.clone());
+                let stream = self.stream(*stream);
+                if !stream.is_begun(now) {
+                    return Ok(());
+                }
+                stream.progress(&pair.runtime)?;
+                stream.compare(&known)?;
+                self.hit("WatchProgress", BTreeSet::from(["grpc".to_owned()]), "ok");
+                Ok(())
+            }
+            Step::Lines(stream, spelling, requests) => {
+                let now = self.now()?;
+                let watches: Vec<_> = requests.iter().map(|request| self.watch(request, now, "json")).collect();
+                let of = |at: usize| watches.iter().map(|(requests, _)| requests[at].clone()).collect::<Vec<_>>();
+                let [left, right] = &self.pair.sides;
+                let mut opened = Stream::lines([left, right], [&of(0), &of(1)], *spelling, self.limit)?;
+                for (_, watch) in watches {
+                    let options = watch.options.clone();
+                    if opened.created(&self.pair.runtime, watch)? {
+                        self.hit("Watch", options, "refused");
+                    }
+                }
+                self.leave(*stream)?;
+                self.streams.insert(*stream, opened);
+                Ok(())
+            }
+        }
+    }
+
+    fn call(&mut self, way: Way, call: &Call) -> Result<(), Difference> {
+        if matches!(call, Call::Compact(_)) {
+            // What is told before is the same whoever is quicker.
+            self.settle()?;
+            if !self.streams.values().all(Stream::is_up_to_date) {
+                return Ok(());
+            }
+        }
+        let ask = |at: usize, known: &mut Known| self.pair.sides[at].call(&self.pair.runtime, call, way, known);
+        let [left, right] = &mut self.known;
+        let answers = [ask(0, left), ask(1, right)];
+        let is_ok = answers[0].outcome == "ok";
+        let mut options = call.options().0;
+        options.insert(way.name().to_owned());
+        self.answered(call.name(), options, answers)?;
+        if let Call::Compact(request) = call.resolved(|number| self.known[0].number(number))
+            && is_ok
+        {
+            self.compacted = request.revision;
+        }
+        Ok(())
+    }
+
+    fn cancel(&mut self, stream: u64, watch_id: i64) -> Result<(), Difference> {
+        self.settle()?;
+        // etcd answers to the end of one that has ended by itself, too.
+        if self.stream(stream).is_compacted(watch_id) {
+            return Ok(());
+        }
+        let (pair, known) = (self.pair, self.known.clone());
+        let stream = self.stream(stream);
+        let watch = stream.cancel(&pair.runtime, watch_id)?;
+        stream.compare(&known)?;
+        let was_told = watch.map(|watch| (watch.options, stream.told(watch_id)));
+        let outcome = if was_told.is_some() { "ok" } else { "nothing" };
+        if was_told.is_some() {
+            stream.forget(watch_id);
+        }
+        if let Some((options, told)) = was_told {
+            self.hit("Watch", options, told);
+        }
+        self.hit("WatchCancel", BTreeSet::from(["grpc".to_owned()]), outcome);
+        Ok(())
+    }
+
+    /// The stream over gRPC of this number.
+    fn stream(&mut self, number: u64) -> &mut Stream {
+        let [left, right] = &self.pair.sides;
+        self.streams.entry(number).or_insert_with(|| Stream::grpc(&self.pair.runtime, [left, right], self.limit))
+    }
+
+    /// A watch as both are asked for it, and as it should be.
+    fn watch(&self, request: &pb::WatchCreateRequest, now: i64, way: &str) -> ([pb::WatchCreateRequest; 2], Watch) {
+        let resolved = |at: usize| {
+            let mut request = request.clone();
+            request.visit(&mut Resolve(|number| self.known[at].number(number)));
+            request
+        };
+        let mut bent = resolved(1);
+        self.pair.sides[1].bug.iter().for_each(|bug| bug.watch(&mut bent));
+        let mut options = Options::default();
+        request.clone().visit(&mut options);
+        options.0.insert(way.to_owned());
+        ([resolved(0), bent], Watch::new(resolved(0), now, self.compacted, options.0))
+    }
+
+    /// Whether it begins at the revision that is compacted, of which etcd tells what its sweep has left until then, and Vardr all. The
+    /// sequence begins with one at which nothing is left out.
+    fn is_at_edge(&self, request: &pb::WatchCreateRequest) -> bool {
+        let mut request = request.clone();
+        request.visit(&mut Resolve(|number| self.known[0].number(number)));
+        request.start_revision == self.compacted && self.compacted != self.played.base
+    }
+
+    /// The revision of both.
+    fn now(&self) -> Result<i64, Difference> {
+        let request = pb::RangeRequest { count_only: true, ..get(PADDING) };
+        let ask = |at: usize| self.pair.runtime.block_on(self.pair.sides[at].v3.range(request.clone()));
+        let revision = |answer: Result<pb::RangeResponse, _>| answer.map(|answer| crate::revision(answer.header));
+        match (revision(ask(0)), revision(ask(1))) {
+            (Ok(left), Ok(right)) if left == right => Ok(left),
+            (left, right) => Err([format!("revision {left:?}"), format!("revision {right:?}")]),
+        }
+    }
+
+    /// Waits until all watches were told of all that happened until now, at the revision that is returned.
+    fn settle(&mut self) -> Result<i64, Difference> {
+        let now = self.now()?;
+        let runtime = &self.pair.runtime;
+        if now > self.played.base {
+            self.history.append(&mut self.observer.observe(runtime, now)?);
+            self.observer.compare(&self.known)?;
+        }
+        for stream in self.streams.values_mut() {
+            stream.settle(runtime, &self.history)?;
+            stream.compare(&self.known)?;
+        }
+        Ok(now)
+    }
+
+    /// Ends a stream, if there is one of this number.
+    fn leave(&mut self, number: u64) -> Result<(), Difference> {
+        if self.streams.contains_key(&number) {
+            self.settle()?;
+        }
+        let Some(stream) = self.streams.remove(&number) else { return Ok(()) };
+        for (watch, told) in stream.watches() {
+            self.played.hits.push(hit("Watch", watch.options.clone(), told));
+        }
+        Ok(())
+    }
+
+    /// Makes sure that all are told of one more change, and that none is told of more than that.
+    fn finish(&mut self) -> Result<(), Difference> {
+        self.played.lines.push("the end".to_owned());
+        for side in &self.pair.sides {
+            self.pair.runtime.block_on(side.v3.put(PADDING, "end"));
+        }
+        let now = self.settle()?;
+        for stream in self.streams.values_mut().filter(|stream| stream.is_grpc() && stream.is_begun(now)) {
+            stream.progress(&self.pair.runtime)?;
+            stream.compare(&self.known)?;
+        }
+        let numbers: Vec<_> = self.streams.keys().copied().collect();
+        numbers.into_iter().try_for_each(|number| self.leave(number))
+    }
+
+    fn answered(
+        &mut self,
+        name: &str,
+        options: BTreeSet<String>,
+        [left, right]: [Answer; 2],
+    ) -> Result<(), Difference> {
+        self.hit(name, options, &left.outcome);
+        if left.text == right.text { Ok(()) } else { Err([left.text, right.text]) }
+    }
+
+    fn hit(&mut self, method: &str, options: BTreeSet<String>, outcome: &str) {
+        self.played.hits.push(hit(method, options, outcome));
+    }
+}
+
+fn hit(method: &str, options: BTreeSet<String>, outcome: &str) -> Hit {
+    Hit { method: method.to_owned(), options, outcome: outcome.to_owned() }
+}
