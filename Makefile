@@ -7,7 +7,7 @@ export PATH := $(HOME)/.cargo/bin:$(PATH)
 
 # Every file of tests/ is one suite; the ones with a verb of their own are not black-box suites.
 TESTS := $(sort $(notdir $(patsubst %/main.rs,%,$(wildcard tests/*/main.rs)) $(basename $(wildcard tests/*.rs))))
-BLACKBOX := $(filter-out tidy sim dialects browser clients,$(TESTS))
+BLACKBOX := $(filter-out tidy sim dialects v3 browser clients,$(TESTS))
 SEEDS ?= 100
 START ?= 1
 
@@ -51,8 +51,8 @@ unit: ## what one process can show: modules, properties, crash enumeration
 sim: ## the simulator, checked at every step: SEEDS runs (100) from seed START (1) on
 	@SIM_SEEDS=$(SEEDS) SIM_START=$(START) scripts/suite sim cargo test --release --test sim -- --show-output
 
-dialects: ## beside real etcd: DIALECT_REQUESTS (26,000) random requests from seed DIALECT_START (1) on, etcdctl, two client libraries
-	@scripts/suite dialects cargo test --test dialects -- --show-output
+dialects: ## beside real etcd: DIALECT_REQUESTS (26,000) random requests of v2 from seed DIALECT_START (1) on, etcdctl, two client libraries; V3_CALLS (10,000) random calls of v3, and its other tests
+	@scripts/suite dialects cargo test --test dialects --test v3 -- --show-output
 
 clients: ## etcd's own clients and those of others, against real etcd and against Vardr; UPDATE_GOLDEN=1 writes docs/conformance.md
 	@scripts/suite clients cargo test --test clients
