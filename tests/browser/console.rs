@@ -114,6 +114,11 @@ fn keys_are_made_leased_uploaded_and_deleted_after_a_look() {
 }
 
 #[test]
+fn keys_and_directories_are_moved_and_copied_after_a_look() {
+    by_itself("move");
+}
+
+#[test]
 fn versions_are_compared_and_gone_back_to_after_a_look() {
     by_itself("history");
 }

@@ -36,7 +36,7 @@ export function directoryAddress(name, parameters = {}) {
 const said = ({ recursive }) => ({ recursive: recursive === true ? "true" : "false" });
 
 // Asks; gives the answer's `headers` and its `content`, `as` it is read (`json`, `text`, `arrayBuffer`), or throws a Problem.
-export async function ask(method, url, { body, headers, signal, as = "json" } = {}) {
+export async function ask(method, url, { body, headers, signal, as = "json", mayChange = method !== "GET" } = {}) {
   const patience = AbortSignal.timeout(PATIENCE_MS);
   const signals = signal ? AbortSignal.any([signal, patience]) : patience;
   let response;
@@ -47,7 +47,7 @@ export async function ask(method, url, { body, headers, signal, as = "json" } = 
   } catch (error) {
     if (signal?.aborted) throw error;
     // Nobody answered, the connection was cut amid the answer, or what stands in it is none of the server's.
-    throw new Problem({ code: "unreachable", status: 0, isUnsure: method !== "GET" });
+    throw new Problem({ code: "unreachable", status: 0, isUnsure: mayChange });
   }
   if (response.ok) return { headers: response.headers, content };
   throw refusal(response, content);
@@ -134,5 +134,18 @@ export const history = (name, parameters, { literal, signal } = {}) => json("GET
 // Goes back to a revision, or tells what that would change.
 export function rollback(name, to, { dryRun = false, literal } = {}) {
   const url = address("/v1/history", name, { dryRun }, { verb: ":rollback", literal });
-  return json("POST", url, { body: JSON.stringify({ to }), headers: { "Content-Type": "application/json" } });
+  return json("POST", url, { body: JSON.stringify({ to }), headers: { "Content-Type": "application/json" }, mayChange: !dryRun });
+}
+
+// An idempotency key: what is asked for again with it is not done twice.
+export const freshAttempt = () => toBase64Url(String.fromCharCode(...crypto.getRandomValues(new Uint8Array(24))));
+
+// Gives another name to a key, or to a directory with all that is below it, besides its own (`copy`) or instead of it (`move`); or tells
+// what that would write.
+export function copy(name, to, { verb, overwrite, dryRun = false, literal, attempt, signal } = {}) {
+  const url = address("/v1/keys", name, { dryRun }, { verb: `:${verb}`, literal });
+  const named = textOf(to) === null ? { to64: toBase64Url(to) } : { to: textOf(to) };
+  const headers = { "Content-Type": "application/json" };
+  if (attempt !== undefined) headers["Idempotency-Key"] = attempt;
+  return json("POST", url, { body: JSON.stringify({ ...named, overwrite }), headers, signal, mayChange: !dryRun });
 }

@@ -29,15 +29,29 @@ export const ofBase64Url = (text) => atob(text.replaceAll("-", "+").replaceAll("
 // The name of a key as `/v1` tells it.
 export const ofItem = (item) => (item.key === undefined ? ofBase64Url(item.key64) : ofText(item.key));
 
+// The names that an answer tells of under a word (`written`), as it does in two lists: those that are UTF-8, and the others.
+export const namesOf = (answer, word) => [...answer[`${word}Keys`].map(ofText), ...(answer[`${word}Keys64`] ?? []).map(ofBase64Url)];
+
+const hex = (character) => `\\x${character.charCodeAt(0).toString(16).padStart(2, "0")}`;
+
 // As a person reads it. What cannot be seen stands as an escape; bytes that are no text as `\xab`.
 export function show(name) {
   const text = textOf(name);
-  const hex = (character) => `\\x${character.charCodeAt(0).toString(16).padStart(2, "0")}`;
   if (text === null) return name.replace(/[^\x20-\x7e]/g, hex);
   // Controls, and the marks that turn the direction of what follows.
   return text.replace(/[\x00-\x1f\x7f-\x9f]/g, hex).replace(/[\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g, (mark) => {
     return `\\u${mark.charCodeAt(0).toString(16).padStart(4, "0")}`;
   });
+}
+
+// As a person can type it, whatever its bytes are: `\xab` is a byte, and `\\` a backslash.
+export const spell = (name) => name.replaceAll("\\", "\\\\").replace(/[^\x20-\x7e]/g, hex);
+
+// The name that is spelled so; null when a backslash stands for nothing.
+export function ofSpelling(text) {
+  const escape = /\\(?:x([0-9A-Fa-f]{2})|\\)/g;
+  if (text.replace(escape, "").includes("\\")) return null;
+  return ofText(text).replace(escape, (all, digits) => (digits === undefined ? "\\" : String.fromCharCode(parseInt(digits, 16))));
 }
 
 export const isDirectory = (name) => name === "" || name.endsWith("/");

@@ -39,6 +39,7 @@ class DirectoryView extends HTMLElement {
       this.#name !== "" && button(t("import.action"), async () => (await exchange()).importInto(this.#name)),
       this.#name !== "" && button(t("export.action"), async () => (await exchange()).exportDirectory(this.#name)),
       this.#name !== "" && isSayable(this.#name) && button(t("rollback.action"), () => this.#rollback()),
+      this.#name !== "/" && isSayable(this.#name) && button(t("move.action"), async () => (await import("../parts/move.js")).openMove(this.#name)),
       this.#name !== "" && this.#name !== "/" && button(t("remove.action"), () => this.#remove(), { class: "bad" }),
     ];
     const column = (word) => el("span", { role: "columnheader", class: word }, t(`column.${word}`));

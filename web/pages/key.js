@@ -156,6 +156,7 @@ class KeyView extends HTMLElement {
       button(t("key.download"), async () => (await transfer()).download(name, item)),
       button(t("key.upload"), async () => (await transfer()).upload((bytes) => this.edit(bytes))),
       button(t("lease.change"), async () => (await import("../parts/lease.js")).changeLease(name, item, { literal })),
+      button(t("move.action"), async () => (await import("../parts/move.js")).openMove(name, { literal })),
       button(t("remove.action"), async () => (await import("../parts/remove.js")).removeKey(name, item, { literal }), { class: "bad" }),
     ];
     return [button([t("key.edit"), el("kbd", { "aria-hidden": "true" }, "e")], () => this.edit(), { class: "primary" }), ...more];

@@ -1,7 +1,7 @@
 // A directory out as one JSON document, and a document in, after a look at what that changes. Nothing is written over that has
 // changed since the look, and what fits one transaction is one.
 
-import { Problem, address, ask, directoryAddress, json } from "../core/api.js";
+import { Problem, address, ask, directoryAddress, freshAttempt, json } from "../core/api.js";
 import { Builder, DocumentError, keysOf } from "../core/document.js";
 import { el } from "../core/dom.js";
 import { JsonError, parseJson, prettyJson } from "../core/json.js";
@@ -143,7 +143,7 @@ async function preview(directory, { changes, same }) {
   const line = ({ name, isNew }) => el("li", {}, el("span", { "aria-hidden": "true" }, isNew ? "+ " : "~ "), show(name), el("span", { class: "unseen" }, ` ${t(isNew ? "import.new" : "import.changed")}`));
   const rest = changes.length > NAMED && el("li", { class: "muted" }, t("remove.more", { count: changes.length - NAMED }));
   // Each transaction has a key of its own: one whose answer was lost is asked for again, and not done twice.
-  const tries = steps.map(() => toBase64Url(String.fromCharCode(...crypto.getRandomValues(new Uint8Array(24)))));
+  const tries = steps.map(freshAttempt);
   let made = 0;
   const written = () => steps.slice(0, made).reduce((sum, step) => sum + step.length, 0);
   const progress = el("progress", { max: steps.length, value: 0, hidden: true, "aria-label": t("import.title") });

@@ -2,7 +2,7 @@
 
 import { rollback } from "../core/api.js";
 import { el, fill } from "../core/dom.js";
-import { isDirectory, ofBase64Url, ofText, show } from "../core/name.js";
+import { isDirectory, namesOf, show } from "../core/name.js";
 import { t, told } from "../core/text.js";
 import { field, openDialog } from "./dialog.js";
 import { notify } from "./notice.js";
@@ -25,8 +25,7 @@ export async function openRollback(name, { to, literal } = {}) {
       if (revision.valueAsNumber !== wanted) return;
       previewed = wanted;
       const line = (kind) => (key) => el("li", { class: kind }, el("span", { "aria-hidden": "true" }, kind === "new" ? "↺ " : "− "), show(key), el("span", { class: "unseen" }, ` ${t(`rollback.${kind}`)}`));
-      const keys = (word) => [...plan[`${word}Keys`].map(ofText), ...(plan[`${word}Keys64`] ?? []).map(ofBase64Url)];
-      const lines = [...keys("restored").map(line("new")), ...keys("deleted").map(line("gone"))];
+      const lines = [...namesOf(plan, "restored").map(line("new")), ...namesOf(plan, "deleted").map(line("gone"))];
       fill(names, lines.slice(0, NAMED), lines.length > NAMED && el("li", { class: "muted" }, t("remove.more", { count: lines.length - NAMED })));
       fill(counts, lines.length === 0 ? t("rollback.nothing") : t("rollback.counts", { restored: plan.restored, deleted: plan.deleted }));
     } catch (problem) {

@@ -62,7 +62,7 @@ await flow(async ({ visit, expect }) => {
     await go("/console/leases?lock=jobs", ".table-row");
     await go("/console/cluster", "td");
     await page.goto(new URL("/console/keys/axe/", page.url()).href);
-    for (const name of ["New key", "Delete…", "Roll back…", "?"]) {
+    for (const name of ["New key", "Delete…", "Move or copy…", "Roll back…", "?"]) {
       await page.getByRole("button", { name, exact: true }).or(page.getByRole("button", { name: "Keyboard" }).filter({ hasText: name })).first().click();
       await page.locator("dialog").waitFor();
       await look(page, name);

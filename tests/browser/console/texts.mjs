@@ -27,7 +27,7 @@ const OF_THE_CONSOLE = {
   "type.*": ["delete", "expire", "put"],
 };
 const OF_THE_SERVER = {
-  "operation.*": ["append", "createDirectory", "delete", "expire", "increment", "patch", "put", "revoke", "rollback", "transaction"],
+  "operation.*": ["append", "copy", "createDirectory", "delete", "expire", "increment", "move", "patch", "put", "revoke", "rollback", "transaction"],
   "room.*": ["enough", "none", "short"],
   "status.*": ["critical", "draining", "passing", "warning"],
 };
