@@ -283,6 +283,7 @@ fn requests() -> Vec<Bad> {
         bad("POST /v1/keys/a:copy?overwrite=true", 400, INVALID).body(r#"{"to":"/b"}"#),
         bad("POST /v1/keys/:move", 400, "not_a_directory").body(r#"{"to":"/b"}"#),
         bad("POST /v1/keys/:move", 400, INVALID).body(r#"{"to":"/b/"}"#),
+        bad("POST /v1/keys/a:cpoy", 400, "not_a_directory").body(r#"{"to":"/b"}"#),
         bad("POST /v1/keys/none:copy", 404, "key_not_found").body(r#"{"to":"/b"}"#),
         bad("POST /v1/keys/none/:move", 404, "key_not_found").body(r#"{"to":"/b/"}"#),
         bad("POST /v1/keys/none:copy?dryRun=true", 404, "key_not_found").body(r#"{"to":"/b"}"#),

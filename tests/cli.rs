@@ -104,11 +104,16 @@ fn the_commands_on_keys_speak_for_themselves() {
     assert!(ok(&server, &["history", "/app/web", "--diff", "2..3"]).contains("replace"));
     ok(&server, &["history", "/app/web", "--rollback", "2"]);
     assert_eq!(json(&server, &["get", "/app/web"])["value"], json!({"port": 80}));
-    assert!(ok(&server, &["copy", "/app/web", "/app/other"]).starts_with("wrote 1 keys, 0 of them over others "));
+    assert!(ok(&server, &["copy", "/app/web", "/app/other"]).starts_with("wrote 1, overwriting 0 "));
     assert_eq!(code(&run(&server, &["move", "/app/", "/app/"])), 2);
     let tried = ok(&server, &["move", "/app/", "/moved/", "--dry-run"]);
     assert!(tried.ends_with("\nwrite /moved/other\nwrite /moved/web\n"), "{tried}");
     ok(&server, &["move", "/app/", "/moved/"]);
+    let odd = OsStr::from_bytes(b"/moved/\xff");
+    assert_eq!(code(&command(&server.url(), &["copy", "/moved/web"]).arg(odd).output().unwrap()), 0);
+    let tried = ok(&server, &["copy", "/moved/", "/other/", "--dry-run"]);
+    assert!(tried.ends_with("write /other/web\nwrite /other/\\xff\n"), "{tried}");
+    assert_eq!(code(&command(&server.url(), &["del"]).arg(odd).output().unwrap()), 0);
     ok(&server, &["copy", "/moved/web", "/app/web"]);
     assert_eq!(code(&run(&server, &["copy", "/moved/", "/app/"])), 4);
     assert_eq!(json(&server, &["copy", "/moved/", "/app/", "--overwrite"])["overwritten"], 1);

@@ -86,6 +86,8 @@ fn a_directory_is_moved_at_one_revision_and_first_tried_out() {
     let refused = client.post("/v1/keys/old/:move", body).refused(409, "key_exists").value();
     assert_eq!((&refused["key"], &refused["keys"]), (&json!("/new/a"), &json!(1)));
     assert_eq!(client.revision(), before);
+    let misspelt = client.post("/v1/keys/old/a:mvoe", body).refused(400, "not_a_directory");
+    assert!(misspelt.text().contains("`:move`"), "{}", misspelt.text());
     let body = r#"{"to":"/new/","overwrite":true}"#;
     let key = [("Idempotency-Key", "once"), ("Content-Type", "application/json")];
     let done: CopiedKeys = client.send("POST", "/v1/keys/old/:move", &key, body.as_bytes()).expect(200).shape();

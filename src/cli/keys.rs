@@ -272,11 +272,8 @@ pub(crate) async fn copy(client: &Client, out: &Output, verb: &str, args: &Other
     let object: Value = item::read(&answer.body)?;
     let would = if args.dry_run { "would write" } else { "wrote" };
     let revision = out.faint(&format!("(revision {})", member(&object, "revision")));
-    out.line(format!(
-        "{would} {} keys, {} of them over others {revision}",
-        member(&object, "keys"),
-        member(&object, "overwritten")
-    ))?;
+    let (keys, overwritten) = (member(&object, "keys"), member(&object, "overwritten"));
+    out.line(format!("{would} {keys}, overwriting {overwritten} {revision}"))?;
     for (list, word) in [("writtenKeys", "write"), ("overwrittenKeys", "overwrite")] {
         names(out, &object, list, word)?;
     }
@@ -285,8 +282,14 @@ pub(crate) async fn copy(client: &Client, out: &Output, verb: &str, args: &Other
 
 /// The names in a list of what would be done.
 fn names(out: &Output, object: &Value, list: &str, word: &str) -> Outcome<()> {
-    for name in object.get(list).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str) {
+    let strings = |list: &str| {
+        object.get(list).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).map(str::to_owned)
+    };
+    for name in strings(list) {
         out.line(format!("{word} {name}"))?;
+    }
+    for encoded in strings(&format!("{list}64")) {
+        out.line(format!("{word} {}", route::shown(&route::from_key64(&encoded)?)))?;
     }
     Ok(())
 }

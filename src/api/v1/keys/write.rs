@@ -300,9 +300,12 @@ pub async fn increment(api: &State, parts: &Parts, path: &str, body: axum::body:
     numbered(api, &done)
 }
 
+/// What a POST is that asks for nothing by a verb, to whoever misspelt one.
+const BARE_POST: &str = "POST without a verb (`:increment`, `:copy`, `:move`)";
+
 async fn append(api: &State, parts: &Parts, body: axum::body::Body) -> Result<Answer, Problem> {
     let mut query: AppendQuery = query(parts.uri.query())?;
-    let directory = target(below(parts), query.key.take(), query.key64.take())?.any_directory("POST")?;
+    let directory = target(below(parts), query.key.take(), query.key64.take())?.any_directory(BARE_POST)?;
     refuse_conditions(&parts.headers)?;
     let (call, body) = arrive(api, parts, body, query.timeout).await?;
     let attach = attach(api, query.ttl, query.lease, false)?;

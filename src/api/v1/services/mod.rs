@@ -53,21 +53,18 @@ pub(crate) fn verb_methods(path: &str) -> Option<&'static str> {
     Some(methods(split(instance).1))
 }
 
-fn methods(verb: Option<Verb>) -> &'static str {
+/// What is asked of an instance by the end of its path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum InstanceVerb {
+    Heartbeat,
+    Status,
+}
+
+fn methods(verb: Option<InstanceVerb>) -> &'static str {
     match verb {
-        Some(Verb::Heartbeat) => "POST",
-        Some(Verb::Status) => "PUT",
-        Some(
-            Verb::Increment
-            | Verb::Copy
-            | Verb::Move
-            | Verb::Rollback
-            | Verb::Keepalive
-            | Verb::Promote
-            | Verb::Observe
-            | Verb::Watch,
-        )
-        | None => INSTANCE_METHODS,
+        Some(InstanceVerb::Heartbeat) => "POST",
+        Some(InstanceVerb::Status) => "PUT",
+        None => INSTANCE_METHODS,
     }
 }
 
@@ -198,7 +195,7 @@ pub async fn register_instance(Extract(api): Extract<State>, request: Request) -
     let (parts, body) = request.into_parts();
     let result = match instance(parts.uri.path()) {
         Ok((name, None)) => write::register(&api, &parts, &name, body).await,
-        Ok((name, Some(Verb::Status))) => write::set_status(&api, &parts, &name, body).await,
+        Ok((name, Some(InstanceVerb::Status))) => write::set_status(&api, &parts, &name, body).await,
         Ok((_, Some(verb))) => Err(other_method(Some(verb))),
         Err(problem) => Err(problem),
     };
@@ -260,7 +257,7 @@ fn heartbeat() {}
 async fn post_instance(Extract(api): Extract<State>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let result = match instance(parts.uri.path()) {
-        Ok((name, Some(Verb::Heartbeat))) => write::heartbeat(&api, &parts, &name, body).await,
+        Ok((name, Some(InstanceVerb::Heartbeat))) => write::heartbeat(&api, &parts, &name, body).await,
         Ok((_, verb)) => Err(other_method(verb)),
         Err(problem) => Err(problem),
     };
@@ -268,35 +265,25 @@ async fn post_instance(Extract(api): Extract<State>, request: Request) -> Respon
 }
 
 /// A method that an instance, or a verb of it, does not take.
-fn other_method(verb: Option<Verb>) -> Problem {
+fn other_method(verb: Option<InstanceVerb>) -> Problem {
     let detail = match verb {
-        Some(Verb::Heartbeat) => ":heartbeat is a verb of POST",
-        Some(Verb::Status) => ":status is a verb of PUT",
-        Some(
-            Verb::Increment
-            | Verb::Copy
-            | Verb::Move
-            | Verb::Rollback
-            | Verb::Keepalive
-            | Verb::Promote
-            | Verb::Observe
-            | Verb::Watch,
-        )
-        | None => "POST keeps an instance alive by :heartbeat at the end of its path; PUT registers one",
+        Some(InstanceVerb::Heartbeat) => ":heartbeat is a verb of POST",
+        Some(InstanceVerb::Status) => ":status is a verb of PUT",
+        None => "POST keeps an instance alive by :heartbeat at the end of its path; PUT registers one",
     };
     let allow = HeaderValue::from_static(methods(verb));
     Problem::new(Code::MethodNotAllowed, detail).with_header(ALLOW, allow)
 }
 
 /// A raw segment without its verb, and the verb.
-fn split(raw: &str) -> (&str, Option<Verb>) {
-    let verbs = [Verb::Heartbeat, Verb::Status];
-    let found = verbs.into_iter().find_map(|verb| Some((verb.strip(raw)?, Some(verb))));
+fn split(raw: &str) -> (&str, Option<InstanceVerb>) {
+    let verbs = [(Verb::Heartbeat, InstanceVerb::Heartbeat), (Verb::Status, InstanceVerb::Status)];
+    let found = verbs.into_iter().find_map(|(word, verb)| Some((word.strip(raw)?, Some(verb))));
     found.unwrap_or((raw, None))
 }
 
 /// The instance that a raw path names, and the verb behind it.
-fn instance(path: &str) -> Result<(InstanceName, Option<Verb>), Problem> {
+fn instance(path: &str) -> Result<(InstanceName, Option<InstanceVerb>), Problem> {
     let (service, rest) = path.strip_prefix(SERVICES).and_then(|names| names.split_once('/')).unwrap_or_default();
     let (instance, verb) = split(rest);
     Ok((InstanceName { service: name(service, "service")?, instance: name(instance, "instance")? }, verb))
@@ -321,9 +308,12 @@ mod tests {
         let named = |path: &str| instance(path).map(|(name, verb)| (name.to_string(), verb)).unwrap();
         assert_eq!(named("/v1/services/web/a"), ("web/a".to_owned(), None));
         assert_eq!(named("/v1/services/my%20web/%C3%BC%2520"), ("my web/ü%20".to_owned(), None));
-        assert_eq!(named("/v1/services/web/a:heartbeat"), ("web/a".to_owned(), Some(Verb::Heartbeat)));
+        assert_eq!(named("/v1/services/web/a:heartbeat"), ("web/a".to_owned(), Some(InstanceVerb::Heartbeat)));
         assert_eq!(named("/v1/services/web/a%3Aheartbeat"), ("web/a:heartbeat".to_owned(), None));
-        assert_eq!(named("/v1/services/web/10.0.0.7:80:status"), ("web/10.0.0.7:80".to_owned(), Some(Verb::Status)));
+        assert_eq!(
+            named("/v1/services/web/10.0.0.7:80:status"),
+            ("web/10.0.0.7:80".to_owned(), Some(InstanceVerb::Status))
+        );
         assert_eq!(named("/v1/services/web:status/a"), ("web:status/a".to_owned(), None));
     }
 
