@@ -1,22 +1,22 @@
 //! Copying and moving: what is at a key, or everything in a directory, under another name, as one command at one revision.
 //!
 //! Key by key: what is written is what a put would write, so a key that was not there begins a new life. What is copied has no lease; what
-//! is moved keeps the one it has. A directory that is there already is no reason to refuse: where its marker is like the one that would
-//! be written, it stays as it is.
+//! is moved keeps the one it has. A directory that is there already is no reason to refuse: where nothing is lost by it, its marker stays as
+//! it is.
 //!
 //! [`plan`] finds out what that means without changing anything, over a view as well (a dry run).
 
-use std::cmp::Ordering;
-
-use super::plan::{Pages, PlanError, Stream};
+use super::plan::{Changes, Pages, PlanError, Stream};
 use super::tree::Removed;
 use super::work::{Stop, Work};
-use crate::model::{Action, CopyKeys, EventKind, Key, KeyRange, Operation, Outcome, Record, Refusal, limits};
+use crate::model::{
+    Action, CopyKeys, EventKind, Key, KeyRange, KeyValue, Operation, Outcome, RangeQuery, Record, Refusal, limits,
+};
 use crate::mvcc::{ReadError, Write};
 use crate::storage::Snapshot;
 
 /// What a copy writes.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CopyPlan {
     /// In order of key.
     pub writes: Vec<Copied>,
@@ -39,7 +39,7 @@ pub struct Copied {
 ///
 /// # Errors
 /// When there is nothing to copy, one of the two names lies within the other, a name would be too long, or the copy is beyond
-/// [`limits::MAX_COPY_KEYS`] or [`limits::MAX_COPY_BYTES`].
+/// [`limits::MAX_COPY_KEYS`] or [`limits::MAX_COPY_BYTES`], or replaces more than [`limits::MAX_DELETE_BYTES`].
 pub fn plan<P: Pages>(pages: &P, copy: &CopyKeys) -> Result<CopyPlan, PlanError> {
     let overlap = |one: &Key, other: &Key| {
         if copy.directory { one.as_bytes().starts_with(other.as_bytes()) } else { one == other }
@@ -47,45 +47,40 @@ pub fn plan<P: Pages>(pages: &P, copy: &CopyKeys) -> Result<CopyPlan, PlanError>
     if overlap(&copy.from, &copy.to) || overlap(&copy.to, &copy.from) {
         return Err(Refusal::CopyWithin.into());
     }
-    let mut plan = CopyPlan::default();
+    let mut changes = Changes::new(limits::MAX_COPY_KEYS, limits::MAX_COPY_BYTES);
     let mut from = Stream::new(pages, copy.range(&copy.from), None);
-    let mut there = Stream::new(pages, copy.range(&copy.to), None);
     if from.peek()?.is_none() {
         return Err(Refusal::KeyNotFound.into());
     }
-    while let Some(item) = from.next()? {
-        let to = copy.name(&item.key)?;
-        let present = present(&mut there, &to)?;
-        let is_same = |present: &Record| {
-            (&present.value, &present.content_type) == (&item.record.value, &item.record.content_type)
-        };
-        let stays = copy.directory && to == copy.to && present.as_ref().is_some_and(is_same);
-        if !stays {
-            plan.add(Copied { to, record: item.record, overwrites: present.is_some() });
+    while let Some(KeyValue { key, record }) = from.next()? {
+        let to = copy.name(&key)?;
+        // What is there is looked up one by one: there may be any number of others beside it.
+        let present = if changes.fits() { present(pages, &to)? } else { None };
+        if !(copy.directory && to == copy.to && present.as_ref().is_some_and(|present| copy.leaves(present, &record))) {
+            let bytes = to.as_bytes().len() + record.value.len();
+            changes.add(Copied { to, record, overwrites: present.is_some() }, bytes, present.as_ref());
         }
     }
-    let CopyPlan { keys, bytes, .. } = plan;
-    if keys > limits::MAX_COPY_KEYS || bytes > limits::MAX_COPY_BYTES {
-        return Err(Refusal::TooLarge { keys, bytes }.into());
-    }
-    Ok(plan)
+    let (writes, keys, bytes) = changes.finish()?;
+    Ok(CopyPlan { writes, keys, bytes })
 }
 
-/// The record at a key, in a stream from which those before it are dropped.
-fn present<P: Pages>(there: &mut Stream<'_, P>, key: &Key) -> Result<Option<Record>, ReadError> {
-    while let Some(item) = there.peek()? {
-        match item.key.cmp(key) {
-            Ordering::Less => there.next()?,
-            Ordering::Equal => return Ok(there.next()?.map(|item| item.record)),
-            Ordering::Greater => break,
-        };
-    }
-    Ok(None)
+/// The record at a key.
+fn present<P: Pages>(pages: &P, key: &Key) -> Result<Option<Record>, ReadError> {
+    let page = pages.page(&RangeQuery::all(KeyRange::single(key)), usize::MAX)?;
+    Ok(page.items.into_iter().next().map(|item| item.record))
 }
 
 impl CopyKeys {
     fn range(&self, key: &Key) -> KeyRange {
         if self.directory { KeyRange::prefix(key.bytes().clone()) } else { KeyRange::single(key) }
+    }
+
+    /// Whether nothing would be lost if a marker that is there stayed, in place of one that would be written.
+    fn leaves(&self, present: &Record, marker: &Record) -> bool {
+        let lease = marker.lease.filter(|_| self.remove);
+        (&present.value, &present.content_type) == (&marker.value, &marker.content_type)
+            && (lease.is_none() || present.lease == lease)
     }
 
     /// The name of what is at `key` once it is copied.
@@ -100,15 +95,6 @@ impl CopyKeys {
 }
 
 impl CopyPlan {
-    /// Beyond the bounds only the counts grow.
-    fn add(&mut self, copied: Copied) {
-        self.keys += 1;
-        self.bytes += (copied.to.as_bytes().len() + copied.record.value.len()) as u64;
-        if self.keys <= limits::MAX_COPY_KEYS && self.bytes <= limits::MAX_COPY_BYTES {
-            self.writes.push(copied);
-        }
-    }
-
     /// The keys that are there and would be replaced, in order.
     pub fn overwritten(&self) -> impl Iterator<Item = &Key> + Clone {
         self.writes.iter().filter(|copied| copied.overwrites).map(|copied| &copied.to)
@@ -131,7 +117,6 @@ impl<S: Snapshot> Work<'_, S> {
             self.put(to, Write { value, content_type, lease, anew: false }, &cause)?;
         }
         if copy.remove {
-            // After the writes: a lease of a key's own is not without a key in between.
             let cause = self.cause(operation, Action::Delete);
             if copy.directory {
                 self.remove_directory(&copy.from, EventKind::Delete, &cause, false, &mut Removed::default())?;

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use super::work::Stop;
-use crate::model::{KeyRange, KeyValue, RangeQuery, Refusal, Revision};
+use crate::model::{KeyRange, KeyValue, RangeQuery, Record, Refusal, Revision, limits};
 use crate::mvcc::{Overlay, Page, ReadError, View};
 use crate::storage::Snapshot;
 
@@ -50,6 +50,47 @@ impl From<PlanError> for Stop {
             PlanError::Read(error) => error.into(),
             PlanError::Refused(refusal) => refusal.into(),
         }
+    }
+}
+
+/// Changes as they are found. Beyond the bounds only the counts grow, so that they can be shown.
+pub(super) struct Changes<T> {
+    max_keys: u64,
+    max_bytes: u64,
+    found: Vec<T>,
+    keys: u64,
+    /// Of keys and values to be written.
+    bytes: u64,
+    /// Of values that make way. Events hold them, as those of a deletion do.
+    replaced: u64,
+}
+
+impl<T> Changes<T> {
+    pub(super) const fn new(max_keys: u64, max_bytes: u64) -> Self {
+        Self { max_keys, max_bytes, found: Vec::new(), keys: 0, bytes: 0, replaced: 0 }
+    }
+
+    /// Adds a change that writes so many bytes of key and value where this was, if anything.
+    pub(super) fn add(&mut self, change: T, bytes: usize, present: Option<&Record>) {
+        self.keys += 1;
+        self.bytes += bytes as u64;
+        self.replaced += present.map_or(0, |record| record.value.len()) as u64;
+        if self.fits() {
+            self.found.push(change);
+        }
+    }
+
+    pub(super) const fn fits(&self) -> bool {
+        self.keys <= self.max_keys && self.bytes <= self.max_bytes && self.replaced <= limits::MAX_DELETE_BYTES
+    }
+
+    /// The changes, how many they are, and the bytes that they write.
+    pub(super) fn finish(self) -> Result<(Vec<T>, u64, u64), Refusal> {
+        if self.fits() {
+            return Ok((self.found, self.keys, self.bytes));
+        }
+        let bytes = if self.replaced > limits::MAX_DELETE_BYTES { self.replaced } else { self.bytes };
+        Err(Refusal::TooLarge { keys: self.keys, bytes })
     }
 }
 

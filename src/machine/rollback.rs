@@ -11,14 +11,14 @@
 
 use std::cmp::Ordering;
 
-use super::plan::{Pages, PlanError, Stream};
+use super::plan::{Changes, Pages, PlanError, Stream};
 use super::work::{Stop, Work};
-use crate::model::{Action, ContentType, EventKind, Key, KeyValue, Operation, Outcome, Refusal, Rollback, limits};
+use crate::model::{Action, ContentType, EventKind, Key, KeyValue, Operation, Outcome, Rollback, limits};
 use crate::mvcc::Write;
 use crate::storage::Snapshot;
 
 /// What a rollback changes.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RollbackPlan {
     /// In order of key.
     pub changes: Vec<Restored>,
@@ -38,9 +38,9 @@ pub enum Restored {
 ///
 /// # Errors
 /// When the revision cannot be read, or the rollback is beyond [`limits::MAX_ROLLBACK_KEYS`] or
-/// [`limits::MAX_ROLLBACK_BYTES`].
+/// [`limits::MAX_ROLLBACK_BYTES`], or takes away more than [`limits::MAX_DELETE_BYTES`].
 pub fn plan<P: Pages>(pages: &P, rollback: &Rollback) -> Result<RollbackPlan, PlanError> {
-    let mut plan = RollbackPlan::default();
+    let mut changes = Changes::new(limits::MAX_ROLLBACK_KEYS, limits::MAX_ROLLBACK_BYTES);
     let mut then = Stream::new(pages, rollback.range.clone(), Some(rollback.to));
     let mut now = Stream::new(pages, rollback.range.clone(), None);
     loop {
@@ -52,19 +52,20 @@ pub fn plan<P: Pages>(pages: &P, rollback: &Rollback) -> Result<RollbackPlan, Pl
         };
         let old = if order.is_le() { then.next()? } else { None };
         let new = if order.is_ge() { now.next()? } else { None };
-        if let Some(change) = difference(old, new) {
-            plan.add(change);
+        if let Some(change) = difference(old, new.as_ref()) {
+            let bytes = match &change {
+                Restored::Put { key, value, .. } => key.as_bytes().len() + value.len(),
+                Restored::Delete { .. } => 0,
+            };
+            changes.add(change, bytes, new.as_ref().map(|now| &now.record));
         }
     }
-    let RollbackPlan { keys, bytes, .. } = plan;
-    if keys > limits::MAX_ROLLBACK_KEYS || bytes > limits::MAX_ROLLBACK_BYTES {
-        return Err(Refusal::TooLarge { keys, bytes }.into());
-    }
-    Ok(plan)
+    let (changes, keys, bytes) = changes.finish()?;
+    Ok(RollbackPlan { changes, keys, bytes })
 }
 
 /// What one key needs to be as it was.
-fn difference(then: Option<KeyValue>, now: Option<KeyValue>) -> Option<Restored> {
+fn difference(then: Option<KeyValue>, now: Option<&KeyValue>) -> Option<Restored> {
     match (then, now) {
         (Some(then), Some(now))
             if then.record.value == now.record.value && then.record.content_type == now.record.content_type =>
@@ -75,22 +76,8 @@ fn difference(then: Option<KeyValue>, now: Option<KeyValue>) -> Option<Restored>
             let created = now.is_none();
             Some(Restored::Put { key, value: record.value, content_type: record.content_type, created })
         }
-        (None, Some(now)) => Some(Restored::Delete { key: now.key }),
+        (None, Some(now)) => Some(Restored::Delete { key: now.key.clone() }),
         (None, None) => None,
-    }
-}
-
-impl RollbackPlan {
-    /// Beyond the bounds only the counts grow.
-    fn add(&mut self, change: Restored) {
-        self.keys += 1;
-        self.bytes += match &change {
-            Restored::Put { key, value, .. } => (key.as_bytes().len() + value.len()) as u64,
-            Restored::Delete { .. } => 0,
-        };
-        if self.keys <= limits::MAX_ROLLBACK_KEYS && self.bytes <= limits::MAX_ROLLBACK_BYTES {
-            self.changes.push(change);
-        }
     }
 }
 

@@ -428,8 +428,11 @@ impl Draft<'_> {
             let name = [to.as_bytes(), &key.as_bytes()[from.as_bytes().len()..]].concat();
             let name = Key::new(name).expect("a name");
             let present = self.keys.get(&name);
-            let is_same =
-                |present: &Record| present.value == record.value && present.content_type == record.content_type;
+            let lease = record.lease.filter(|_| *remove);
+            let is_same = |present: &Record| {
+                (&present.value, &present.content_type) == (&record.value, &record.content_type)
+                    && (lease.is_none() || present.lease == lease)
+            };
             if !(*directory && name == *to && present.is_some_and(is_same)) {
                 writes.push((name, record.clone(), present.is_some()));
             }

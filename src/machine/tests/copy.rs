@@ -126,6 +126,11 @@ fn a_directory_that_is_there_is_no_hindrance_and_the_value_of_its_marker_is_not_
     assert_eq!(bed.ok(mv("/a/", "/b/")), copied(1, 0));
     assert_eq!((bed.record("/b/").unwrap().version, bed.lease_ids()), (1, vec![9]));
     assert_eq!(bed.record("/a/"), None);
+    // What would end with its directory is not left to live for ever.
+    bed.ok(make_directory("/d/", own(10), Condition::default()));
+    assert_eq!(bed.refused(mv("/d/", "/b/")), Refusal::KeysExist { key: key("/b/"), keys: 1 });
+    bed.ok(Command::Copy(CopyKeys { overwrite: true, remove: true, ..asked("/d/", "/b/") }));
+    assert_eq!((bed.lease_ids(), bed.lease_keys(10)), (vec![10], vec!["/b/".to_owned()]));
     bed.ok(put("/c/", "said"));
     assert_eq!(bed.refused(mv("/c/", "/b/")), Refusal::KeysExist { key: key("/b/"), keys: 1 });
 }
@@ -179,6 +184,24 @@ fn a_copy_beyond_its_bounds_is_refused_with_the_counts() {
     let value = "v".repeat(1024 * 1024);
     (0..17).for_each(|number| drop(bed.ok(put(&format!("/l/{number}"), &value))));
     assert!(matches!(bed.refused(copy("/l/", "/m/")), Refusal::TooLarge { keys: 17, .. }));
+}
+
+#[test]
+fn neither_a_copy_nor_a_rollback_takes_the_place_of_more_than_one_revision_holds() {
+    let mut bed = Bed::new();
+    let value = "v".repeat(1024 * 1024);
+    let count = limits::MAX_DELETE_BYTES / (1024 * 1024) + 1;
+    bed.ok(put("/small", "s"));
+    let before = bed.revision();
+    for number in 0..count {
+        bed.ok(put(&format!("/a/{number:03}"), "s"));
+        bed.ok(put(&format!("/b/{number:03}"), &value));
+    }
+    let bytes = count * 1024 * 1024;
+    assert_eq!(bed.refused(overwriting(asked("/a/", "/b/"))), Refusal::TooLarge { keys: count, bytes });
+    assert_eq!(bed.refused(rollback("/b/", before)), Refusal::TooLarge { keys: count, bytes });
+    bed.ok(delete_key("/a/000"));
+    assert_eq!(bed.ok(overwriting(asked("/a/", "/b/"))), copied(count - 1, count - 1));
 }
 
 #[test]
