@@ -262,6 +262,33 @@ fn what_all_hold_is_bounded_and_those_lag_that_have_waited_the_longest() {
 }
 
 #[test]
+fn what_readers_held_beyond_the_bound_is_no_reason_to_hold_more_once_they_have_let_it_go() {
+    let together = 40_000;
+    let mut hub = Hub::new(Revision(1), Limits { events: 1000, bytes: 1_000_000, together });
+    let (reader, _) = hub.register(Filter::new(KeyRange::prefix("")), Revision(1));
+    let (mut kept, mut revisions) = (Vec::new(), 2..);
+    for revision in revisions.by_ref() {
+        hub.publish(Revision(revision), &[put(revision, "/a")]);
+        match hub.take(reader, ALL) {
+            Delivery::Lagging { .. } => break,
+            delivery => kept.push(delivery),
+        }
+    }
+    assert!(hub.held_bytes() > together * 3 / 4, "what it has taken is not let go");
+    hub.cancel(reader);
+    while hub.held_bytes() > together * 5 / 8 {
+        kept.pop();
+    }
+    let (_slow, _) = hub.register(Filter::new(KeyRange::prefix("")), hub.revision());
+    let mut pinned = None;
+    for revision in revisions.take(300) {
+        hub.publish(Revision(revision), &[put(revision, "/a")]);
+        let pinned = *pinned.get_or_insert(hub.held_bytes());
+        assert!(hub.held_bytes() <= pinned + together / 2, "{} at {revision}", hub.held_bytes());
+    }
+}
+
+#[test]
 fn what_was_begun_is_given_to_its_end_before_a_watcher_is_told_that_it_lags() {
     let mut hub = Hub::new(Revision(1), Limits { events: 1000, bytes: 1_000_000, together: 4000 });
     let (id, _) = hub.register(Filter::new(KeyRange::prefix("")), Revision(1));

@@ -141,9 +141,7 @@ impl Hub {
     /// Lets those lag that have waited the longest, once all hold too much. They are awake already.
     fn let_go(&mut self) {
         let (held, half) = (self.held_bytes(), self.limits.together / 2);
-        if held <= half {
-            self.stuck = 0;
-        }
+        self.stuck = self.stuck.min(held.saturating_sub(half));
         if held <= self.limits.together.saturating_add(self.stuck) {
             return;
         }
