@@ -30,14 +30,18 @@ impl<S: Snapshot> Work<'_, S> {
     pub(super) fn txn(&mut self, txn: Txn) -> Result<Outcome, Stop> {
         Touched::of_txn(&txn)?;
         let mut plan = Plan::default();
-        self.plan(&txn, &mut plan)?;
-        self.read_past(&txn, &mut plan.succeeded.clone().into_iter(), &mut plan.past)?;
+        let mut reads = Vec::new();
+        self.plan(&txn, &mut plan, &mut reads)?;
+        for query in reads {
+            plan.past.push_back(self.overlay.range(query)?);
+        }
         let (succeeded, results) = self.carry_out(txn, &mut plan)?;
         Ok(Outcome::Txn { succeeded, results })
     }
 
-    /// Makes the comparisons and checks the writes of the branch taken. As in etcd, these are refused before any read is.
-    fn plan(&mut self, txn: &Txn, plan: &mut Plan) -> Result<(), Stop> {
+    /// Makes the comparisons and checks the writes of the branch taken; gives its reads of the past. As in etcd, all writes are refused
+    /// before any read is.
+    fn plan<'t>(&mut self, txn: &'t Txn, plan: &mut Plan, reads: &mut Vec<&'t RangeQuery>) -> Result<(), Stop> {
         let mut succeeded = true;
         for compare in &txn.compares {
             succeeded = succeeded && self.compare(compare)?;
@@ -47,25 +51,9 @@ impl<S: Snapshot> Work<'_, S> {
             match op {
                 Op::Put(put) => self.check_put(put, plan)?,
                 Op::Delete(delete) => self.check_deletable(&delete.target)?,
+                Op::Get(query) if query.revision.is_some() => reads.push(query),
                 Op::Get(_) => {}
-                Op::Txn(inner) => self.plan(inner, plan)?,
-            }
-        }
-        Ok(())
-    }
-
-    /// Makes the reads of the past in the branches taken.
-    fn read_past(
-        &mut self,
-        txn: &Txn,
-        succeeded: &mut impl Iterator<Item = bool>,
-        past: &mut VecDeque<RangeResult>,
-    ) -> Result<(), Stop> {
-        for op in if succeeded.next().unwrap_or_default() { &txn.then } else { &txn.otherwise } {
-            match op {
-                Op::Get(query) if query.revision.is_some() => past.push_back(self.overlay.range(query)?),
-                Op::Put(_) | Op::Delete(_) | Op::Get(_) => {}
-                Op::Txn(inner) => self.read_past(inner, succeeded, past)?,
+                Op::Txn(inner) => self.plan(inner, plan, reads)?,
             }
         }
         Ok(())

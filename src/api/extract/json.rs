@@ -2,15 +2,13 @@
 
 use std::borrow::Cow;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::{URL_SAFE, URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use serde::de::{DeserializeOwned, Error as _, IgnoredAny};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::duration;
-use super::query::{LEASE_ID, MEMBER_ID, lease_id, member_id};
+use super::query::{Kind as _, LEASE_ID, Literal64, MEMBER_ID, lease_id, member_id};
 use crate::api::problem::Problem;
 use crate::model::limits::MAX_JSON_DEPTH;
 use crate::model::{Key, LeaseId, MemberId, Ttl};
@@ -145,18 +143,13 @@ impl<'de> Deserialize<'de> for Count {
 /// # Errors
 /// When there is none or both, it is empty, or not base64url.
 pub fn key(name: &str, text: Option<String>, base64: Option<String>) -> Result<Key, Problem> {
-    let bytes = match (text, base64) {
-        (Some(text), None) => Bytes::from(text),
-        (None, Some(base64)) => URL_SAFE_NO_PAD
-            .decode(&base64)
-            .or_else(|_| URL_SAFE.decode(&base64))
-            .map(Bytes::from)
-            .map_err(|_| Problem::invalid(format!("`{name}64` is not base64url")))?,
-        (None, None) | (Some(_), Some(_)) => {
-            return Err(Problem::invalid(format!("give either `{name}` or `{name}64`")));
-        }
-    };
-    Key::new(bytes).ok_or_else(|| Problem::invalid("a key has at least one byte"))
+    match (text, base64) {
+        (Some(text), None) => Key::new(text).ok_or_else(|| Problem::invalid("a key has at least one byte")),
+        (None, Some(base64)) => Literal64::read(&base64)
+            .map(|Literal64(key)| key)
+            .map_err(|takes| Problem::invalid(format!("`{name}64` takes {takes}"))),
+        (None, None) | (Some(_), Some(_)) => Err(Problem::invalid(format!("give either `{name}` or `{name}64`"))),
+    }
 }
 
 #[cfg(test)]
