@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use thiserror::Error;
+use tokio::task::JoinError;
 
 use super::registry::InstanceName;
 use crate::consensus::ChangeRefusal;
@@ -79,6 +80,11 @@ impl Error {
     /// A refusal computed by a read.
     pub(super) fn refused(refusal: Refusal, revision: Revision) -> Self {
         Self::Refused { refusal: Box::new(refusal), revision }
+    }
+
+    /// A read on a thread that may block, whose end nobody heard of.
+    pub(super) fn cut_off(error: &JoinError) -> Self {
+        Self::Storage(format!("a read was cut off: {error}").into())
     }
 
     /// What a read of the store came to, at a revision.

@@ -366,7 +366,7 @@ impl Reader {
         let view = self.view().clone();
         match tokio::task::spawn_blocking(move || read(&view)).await {
             Ok(result) => result.map_err(|error| self.failed(error)),
-            Err(error) => Err(Error::Storage(format!("a read was cut off: {error}").into())),
+            Err(error) => Err(Error::cut_off(&error)),
         }
     }
 }

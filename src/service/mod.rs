@@ -25,6 +25,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Instant;
 
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 pub use cluster::{Cluster, Role, Traffic};
@@ -39,6 +40,7 @@ pub use tree::{ByKind, NodeCounts, NodeWatch, NodeWatchRequest, ShownNode, Tally
 pub use watch::{OnCompacted, Start, WatchEvents, WatchItem, WatchRequest, WatchStream};
 pub use watches::{Told, Watches};
 
+use crate::model::limits::MAX_WATCH_READS;
 use crate::model::{ClusterId, Command, Idempotency, Index, LeaseId, MemberId, Outcome, Reply, Revision, Term};
 use crate::node::{NodeHandle, Room};
 use crate::observe::{Metrics, Settled};
@@ -112,6 +114,8 @@ struct Inner {
     /// For those who wait in queues here.
     lines: queue::Lines,
     renewals: queue::Renewals,
+    /// For those who read pieces for watches.
+    watch_reads: Arc<Semaphore>,
     /// What came of requests for nodes.
     nodes: tree::Counts,
     hashing: auth::Hashing,
@@ -135,6 +139,7 @@ impl Service {
             name,
             lines: queue::Lines::default(),
             renewals: queue::Renewals::default(),
+            watch_reads: Arc::new(Semaphore::new(MAX_WATCH_READS)),
             nodes: tree::Counts::default(),
             hashing: auth::Hashing::default(),
         }))

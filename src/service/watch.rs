@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use tokio::sync::OwnedSemaphorePermit;
-use tokio::task::spawn_blocking;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::{JoinError, spawn_blocking};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::{CancellationToken, PollSemaphore};
 use tokio_util::task::AbortOnDropHandle;
@@ -166,7 +166,9 @@ pub struct WatchStream {
     patience: Patience,
     phase: Phase,
     /// A piece of a state or of history that is being read.
-    reading: Option<AbortOnDropHandle<Read>>,
+    reading: Option<Reading>,
+    /// Shared by all streams of the member: so many read at once.
+    reads: Arc<Semaphore>,
     /// What it takes to read; `None` where nobody else reads in turn.
     may_read: Option<PollSemaphore>,
     /// Decided but not yet given out.
@@ -191,30 +193,38 @@ enum Patience {
 /// after that as history still has it. A reader that stands still does not keep what was superseded from being freed.
 #[derive(Debug)]
 struct HeldState {
-    revision: Revision,
-    kept: Arc<Mutex<Option<Arc<Published>>>>,
+    kept: Kept,
     /// Lets go of it in time.
     _patience: AbortOnDropHandle<()>,
+}
+
+/// The state while it is kept, and its revision.
+#[derive(Debug, Clone)]
+struct Kept {
+    revision: Revision,
+    state: Arc<Mutex<Option<Arc<Published>>>>,
 }
 
 impl HeldState {
     /// Keeps a state for [`STATE_PATIENCE`].
     fn keep(state: Arc<Published>) -> Self {
         let revision = state.revision();
-        let kept = Arc::new(Mutex::new(Some(state)));
-        let held = Arc::downgrade(&kept);
+        let kept = Kept { revision, state: Arc::new(Mutex::new(Some(state))) };
+        let held = Arc::downgrade(&kept.state);
         let patience = tokio::spawn(async move {
             tokio::time::sleep(STATE_PATIENCE).await;
-            if let Some(kept) = held.upgrade() {
-                *kept.lock() = None;
+            if let Some(state) = held.upgrade() {
+                *state.lock() = None;
             }
         });
-        Self { revision, kept, _patience: AbortOnDropHandle::new(patience) }
+        Self { kept, _patience: AbortOnDropHandle::new(patience) }
     }
+}
 
+impl Kept {
     /// Where the state can be read, and the past revision to read it at; `None` for the present.
     fn place(&self, node: &NodeHandle) -> (Arc<Published>, Option<Revision>) {
-        match self.kept.lock().clone() {
+        match self.state.lock().clone() {
             Some(kept) => (kept, None),
             None => (node.latest(), Some(self.revision)),
         }
@@ -244,6 +254,8 @@ struct Read {
     /// Others read once this is given out.
     _permit: Option<OwnedSemaphorePermit>,
 }
+
+type Reading = AbortOnDropHandle<Result<Read, JoinError>>;
 
 #[derive(Debug)]
 enum PieceRead {
@@ -308,6 +320,7 @@ impl Service {
             patience: Patience::UntilCaughtUp,
             phase: Phase::Live,
             reading: None,
+            reads: self.0.watch_reads.clone(),
             may_read: None,
             ready: VecDeque::new(),
             caught_up: false,
@@ -427,47 +440,65 @@ impl WatchStream {
         let Some(reading) = &mut self.reading else { return Poll::Ready(()) };
         let read = ready!(Pin::new(reading).poll(context));
         self.reading = None;
-        match read {
+        match read.flatten() {
             Ok(Read { piece: PieceRead::State(page), .. }) => self.give_state(page),
             Ok(Read { piece: PieceRead::Replay { replay, state }, .. }) => self.give_past(replay, state),
             Err(error) => {
-                let error = Error::Storage(format!("a read was cut off: {error}").into());
-                self.end(WatchItem::Failed(error));
+                self.end(WatchItem::Failed(Error::cut_off(&error)));
             }
         }
         Poll::Ready(())
     }
 
     /// Begins to read the next piece, where there is one to read.
-    fn read(&self, permit: Option<OwnedSemaphorePermit>) -> Option<AbortOnDropHandle<Read>> {
-        let filter = self.filter.clone();
-        let reading = match &self.phase {
+    fn read(&self, permit: Option<OwnedSemaphorePermit>) -> Option<Reading> {
+        let (filter, node) = (self.filter.clone(), self.node.clone());
+        match &self.phase {
             Phase::State { state, from } => {
-                let (place, at) = state.place(&self.node);
-                let (directory, from) = (self.children_of.clone(), from.clone());
-                spawn_blocking(move || {
-                    let page = state_page(&place.view, at, &filter, directory.as_ref(), from);
-                    Read { piece: PieceRead::State(page), _permit: permit }
-                })
+                let (state, directory, from) = (state.kept.clone(), self.children_of.clone(), from.clone());
+                Some(self.in_time(permit, move || {
+                    let (place, at) = state.place(&node);
+                    PieceRead::State(state_page(&place.view, at, &filter, directory.as_ref(), from))
+                }))
             }
             Phase::Replay { after } => {
-                let (place, after) = (self.node.latest(), *after);
-                spawn_blocking(move || {
+                let after = *after;
+                Some(self.in_time(permit, move || {
+                    let place = node.latest();
                     let mut replay = place.view.events(&filter.range(), after, REPLAY);
                     if let Ok(replay) = &mut replay {
                         replay.events.retain(|event| filter.accepts(event));
                     }
-                    Read { piece: PieceRead::Replay { replay, state: place.revision() }, _permit: permit }
-                })
+                    PieceRead::Replay { replay, state: place.revision() }
+                }))
             }
-            Phase::Live | Phase::Ended => return None,
-        };
-        Some(AbortOnDropHandle::new(reading))
+            Phase::Live | Phase::Ended => None,
+        }
+    }
+
+    /// Reads on a thread that may block, once no more do so than may. By a task: whoever comes to read does so though nobody looks
+    /// at the stream, and keeps nobody from it.
+    fn in_time(
+        &self,
+        permit: Option<OwnedSemaphorePermit>,
+        read: impl FnOnce() -> PieceRead + Send + 'static,
+    ) -> Reading {
+        let reads = self.reads.clone();
+        AbortOnDropHandle::new(tokio::spawn(async move {
+            // An error would say that it is closed, which nobody does.
+            let turn = reads.acquire_owned().await;
+            let reading = move || {
+                let piece = read();
+                drop(turn);
+                Read { piece, _permit: permit }
+            };
+            spawn_blocking(reading).await
+        }))
     }
 
     fn give_state(&mut self, page: Result<(Vec<KeyValue>, Option<Bytes>), ReadError>) {
         let Phase::State { state, from } = &mut self.phase else { return };
-        let revision = state.revision;
+        let revision = state.kept.revision;
         match page {
             Ok((items, rest)) => {
                 let done = rest.is_none();

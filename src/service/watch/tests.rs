@@ -6,6 +6,8 @@ use tokio::sync::Semaphore;
 
 use super::*;
 use crate::model::Command;
+use crate::model::limits::MAX_WATCH_READS;
+use crate::service::Consistency;
 use crate::service::alone::{Alone, call};
 
 /// A value of which a few make a piece of history.
@@ -111,7 +113,7 @@ async fn a_state_that_is_read_slowly_is_let_go_and_is_the_same_to_the_end() {
         assert_eq!(plain.len(), count);
         let slow = async |watch: &WatchStream| {
             let Phase::State { state, .. } = &watch.phase else { panic!("all was one page") };
-            *state.kept.lock() = None;
+            *state.kept.state.lock() = None;
             assert!(!alone.keeps_latest().await);
             alone.set(&format!("d/k{:04}", count - 1), "new").await;
         };
@@ -128,7 +130,7 @@ async fn a_state_that_is_compacted_before_it_was_read_ends_the_watch() {
     let mut watch = alone.watch(Start::Initial, OnCompacted::End).await;
     assert!(matches!(watch.next().await, Some(WatchItem::State(_))));
     let Phase::State { state, .. } = &watch.phase else { panic!("all was one page") };
-    *state.kept.lock() = None;
+    *state.kept.state.lock() = None;
     let last = alone.set("a", "v").await;
     alone.write(Command::Compact(last)).await;
     let ended = watch.next().await;
@@ -181,6 +183,32 @@ fn history_and_states_are_read_on_threads_that_may_block_and_in_turn_where_strea
         occupied.await.unwrap().unwrap();
         assert_eq!(revisions(got(&mut comes).await), [2]);
     });
+}
+
+#[tokio::test]
+async fn so_many_pieces_are_read_at_once_and_other_reads_do_not_wait_for_them() {
+    let alone = Alone::start();
+    alone.set("a", "v").await;
+    let reads = &alone.service.0.watch_reads;
+    let all = reads.clone().acquire_many_owned(u32::try_from(MAX_WATCH_READS).unwrap()).await.unwrap();
+    let mut watch = alone.watch(Start::After(Revision::FIRST), OnCompacted::End).await;
+    assert!(look(&mut watch).is_pending());
+    let reader = alone.service.reader(&call(), Consistency::Serializable).await.unwrap();
+    reader.digest().await.unwrap();
+    assert!(look(&mut watch).is_pending() && watch.reading.as_ref().is_some_and(|reading| !reading.is_finished()));
+    drop(all);
+    assert_eq!(revisions(got(&mut watch).await), [2]);
+    // One that has read and is not looked at keeps nobody from it.
+    let mut slow = alone.watch(Start::After(Revision::FIRST), OnCompacted::End).await;
+    assert!(look(&mut slow).is_pending());
+    let mut others = Vec::new();
+    for _ in 0..=MAX_WATCH_READS {
+        others.push(alone.watch(Start::After(Revision::FIRST), OnCompacted::End).await);
+    }
+    assert!(others.iter_mut().all(|other| look(other).is_pending()));
+    for other in &mut others {
+        assert_eq!(revisions(got(other).await), [2]);
+    }
 }
 
 #[tokio::test]
