@@ -32,7 +32,7 @@ export function openDialog({ title, content, actions, wide = false, onOpen }) {
         result = await run(left.signal);
         if (result !== undefined) dialog.close();
       } catch (error) {
-        // One that was left says nothing any more.
+        // One that was left has no place for it: then it is told as what no page has shown.
         if (error.code === undefined || left.signal.aborted) throw error;
         fill(problem, told(error)).hidden = false;
       } finally {

@@ -142,7 +142,8 @@ async function preview(directory, { changes, same }) {
   const fresh = changes.filter((change) => change.isNew).length;
   const line = ({ name, isNew }) => el("li", {}, el("span", { "aria-hidden": "true" }, isNew ? "+ " : "~ "), show(name), el("span", { class: "unseen" }, ` ${t(isNew ? "import.new" : "import.changed")}`));
   const rest = changes.length > NAMED && el("li", { class: "muted" }, t("remove.more", { count: changes.length - NAMED }));
-  // Each transaction has a key of its own: one whose answer was lost is asked for again, and not done twice.
+  // Each transaction has a key of its own: one whose answer was lost is asked for again, and not done twice,
+  // unless the dialog was left.
   const tries = steps.map(freshAttempt);
   let made = 0;
   const written = () => steps.slice(0, made).reduce((sum, step) => sum + step.length, 0);
@@ -155,7 +156,7 @@ async function preview(directory, { changes, same }) {
       const body = `{"if":[${step.map(({ when }) => when)}],"then":[${step.map(({ put }) => put)}]}`;
       const headers = { "Content-Type": JSON_TYPE, "Idempotency-Key": tries[made] };
       const { succeeded } = await json("POST", "/v1/txn", { body, headers }).catch((problem) => {
-        throw Object.assign(problem, { isUnsure: false });
+        throw Object.assign(problem, { isUnsure: problem.isUnsure && left.aborted });
       });
       if (!succeeded) throw Object.assign(new Error(), { code: "changed", detail: t("import.stopped", { count: written() }) });
       made += 1;

@@ -102,11 +102,20 @@ export async function openMove(name, { literal } = {}) {
       attempt = { asked, key: freshAttempt() };
     }
     try {
-      return { ...(await copy(name, to, { verb, overwrite, literal, attempt: attempt.key })), verb, to };
+      const done = { ...(await copy(name, to, { verb, overwrite, literal, attempt: attempt.key })), verb, to };
+      if (left.aborted) tellDone(done);
+      return done;
     } catch (problem) {
       if (problem.status >= 400 && problem.status < 500) attempt = undefined;
-      throw Object.assign(problem, { isUnsure: false });
+      // Nobody asks again once the dialog was left.
+      throw Object.assign(problem, { isUnsure: problem.isUnsure && left.aborted });
     }
+  };
+  const hrefOfDone = ({ to }) => hrefOfName(to, {}, literal && to.endsWith("/"));
+  const tellDone = (done) => {
+    const facts = { count: done.keys, overwritten: done.overwritten, revision: String(done.revision) };
+    if (done.verb === "move") return notify(t("move.moved", facts));
+    return notify(t("move.copied", facts), { link: { href: hrefOfDone(done), text: t("create.open") } });
   };
   const content = [
     el("p", {}, el("code", {}, show(name))),
@@ -126,9 +135,6 @@ export async function openMove(name, { literal } = {}) {
   later.cancel();
   asking.abort();
   if (done === undefined) return;
-  const href = hrefOfName(done.to, {}, literal && done.to.endsWith("/"));
-  const facts = { count: done.keys, overwritten: done.overwritten, revision: String(done.revision) };
-  if (done.verb === "copy") return notify(t("move.copied", facts), { link: { href, text: t("create.open") } });
-  notify(t("move.moved", facts));
-  route.go(href);
+  tellDone(done);
+  if (done.verb === "move") route.go(hrefOfDone(done));
 }
