@@ -3,7 +3,7 @@
 import { json } from "../core/api.js";
 import { debounce, el, fill } from "../core/dom.js";
 import { live } from "../core/live.js";
-import { ofBase64Url, ofText, show } from "../core/name.js";
+import { namesOf, show } from "../core/name.js";
 import { poll } from "../core/poll.js";
 import { hrefOf, hrefOfName, route } from "../core/route.js";
 import { countdown, t, told } from "../core/text.js";
@@ -27,8 +27,6 @@ const attempt = (answer) =>
       return [null, problem];
     },
   );
-
-const keysOf = (lease) => [...lease.keys.map(ofText), ...(lease.keys64 ?? []).map(ofBase64Url)];
 
 class LeasesPage extends HTMLElement {
   #rows = el("vardr-rows", { role: "grid", class: "table leases", "aria-label": t("nav.leases") });
@@ -136,7 +134,7 @@ class LeasesPage extends HTMLElement {
   // Shows the keys of a lease; ending it deletes them, which is why they are shown first.
   async #open(id) {
     const lease = await json("GET", `/v1/leases/${id}`);
-    const names = keysOf(lease);
+    const names = namesOf(lease, "keys");
     const links = names.slice(0, NAMED).map((name) => el("li", {}, el("a", { href: hrefOfName(name, {}, name.endsWith("/")) }, show(name))));
     const rest = names.length > NAMED && el("li", { class: "muted" }, t("remove.more", { count: names.length - NAMED }));
     const list = el("ul", { class: "names", tabindex: 0, "aria-label": t("leases.keys") }, links, rest);

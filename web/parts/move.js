@@ -50,7 +50,7 @@ export async function openMove(name, { literal } = {}) {
     try {
       const found = await copy(name, wanted(), { verb: "copy", dryRun: true, literal, signal });
       if (signal.aborted) return undefined;
-      plan = { ...found, there: namesOf(found, "overwritten") };
+      plan = { ...found, there: namesOf(found, "overwrittenKeys") };
       return draw(before);
     } catch (problem) {
       if (signal.aborted) return undefined;
@@ -73,7 +73,7 @@ export async function openMove(name, { literal } = {}) {
     const { keys: count, there } = plan;
     fill(counts, there.length === 0 ? t("move.counts", { count }) : t("move.countsThere", { count, there: there.length }));
     const isThere = new Set(there);
-    const all = [...there, ...namesOf(plan, "written").filter((key) => !isThere.has(key))];
+    const all = [...there, ...namesOf(plan, "writtenKeys").filter((key) => !isThere.has(key))];
     const lines = all.slice(0, NAMED).map((key) => line(key, isThere.has(key)));
     fill(names, lines, all.length > NAMED && el("li", { class: "muted" }, t("remove.more", { count: all.length - NAMED })));
     if (isSame(before?.there, there)) return;

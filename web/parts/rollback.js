@@ -25,7 +25,7 @@ export async function openRollback(name, { to, literal } = {}) {
       if (revision.valueAsNumber !== wanted) return;
       previewed = wanted;
       const line = (kind) => (key) => el("li", { class: kind }, el("span", { "aria-hidden": "true" }, kind === "new" ? "↺ " : "− "), show(key), el("span", { class: "unseen" }, ` ${t(`rollback.${kind}`)}`));
-      const lines = [...namesOf(plan, "restored").map(line("new")), ...namesOf(plan, "deleted").map(line("gone"))];
+      const lines = [...namesOf(plan, "restoredKeys").map(line("new")), ...namesOf(plan, "deletedKeys").map(line("gone"))];
       fill(names, lines.slice(0, NAMED), lines.length > NAMED && el("li", { class: "muted" }, t("remove.more", { count: lines.length - NAMED })));
       fill(counts, lines.length === 0 ? t("rollback.nothing") : t("rollback.counts", { restored: plan.restored, deleted: plan.deleted }));
     } catch (problem) {
