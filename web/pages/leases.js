@@ -7,7 +7,7 @@ import { namesOf, show } from "../core/name.js";
 import { poll } from "../core/poll.js";
 import { hrefOf, hrefOfName, route } from "../core/route.js";
 import { countdown, t, told } from "../core/text.js";
-import { openDialog } from "../parts/dialog.js";
+import { firstLines, openDialog } from "../parts/dialog.js";
 import { notify } from "../parts/notice.js";
 import "../parts/rows.js";
 import { plainTable } from "../parts/table.js";
@@ -135,9 +135,8 @@ class LeasesPage extends HTMLElement {
   async #open(id) {
     const lease = await json("GET", `/v1/leases/${id}`);
     const names = namesOf(lease, "keys");
-    const links = names.slice(0, NAMED).map((name) => el("li", {}, el("a", { href: hrefOfName(name, {}, name.endsWith("/")) }, show(name))));
-    const rest = names.length > NAMED && el("li", { class: "muted" }, t("remove.more", { count: names.length - NAMED }));
-    const list = el("ul", { class: "names", tabindex: 0, "aria-label": t("leases.keys") }, links, rest);
+    const line = (name) => el("li", {}, el("a", { href: hrefOfName(name, {}, name.endsWith("/")) }, show(name)));
+    const list = el("ul", { class: "names", tabindex: 0, "aria-label": t("leases.keys") }, firstLines(names, NAMED, line));
     const content = [el("p", {}, el("code", {}, id)), el("p", { class: "muted" }, t("leases.with", { count: names.length })), list];
     const run = async () => (await json("DELETE", `/v1/leases/${id}`)).deleted;
     const opened = openDialog({

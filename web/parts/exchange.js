@@ -7,7 +7,7 @@ import { el } from "../core/dom.js";
 import { JsonError, parseJson, prettyJson } from "../core/json.js";
 import { last, ofBase64Url, ofText, show, textOf, toBase64Url } from "../core/name.js";
 import { t, told } from "../core/text.js";
-import { openDialog } from "./dialog.js";
+import { changeLine, firstLines, openDialog } from "./dialog.js";
 import { notify } from "./notice.js";
 import { save, upload } from "./transfer.js";
 
@@ -140,8 +140,7 @@ export function importInto(directory) {
 async function preview(directory, { changes, same }) {
   const steps = transactions(changes);
   const fresh = changes.filter((change) => change.isNew).length;
-  const line = ({ name, isNew }) => el("li", {}, el("span", { "aria-hidden": "true" }, isNew ? "+ " : "~ "), show(name), el("span", { class: "unseen" }, ` ${t(isNew ? "import.new" : "import.changed")}`));
-  const rest = changes.length > NAMED && el("li", { class: "muted" }, t("remove.more", { count: changes.length - NAMED }));
+  const line = ({ name, isNew }) => changeLine(name, isNew ? { sign: "+", word: t("import.new") } : { sign: "~", word: t("import.changed") });
   // Each transaction has a key of its own: one whose answer was lost is asked for again, and not done twice,
   // unless the dialog was left.
   const tries = steps.map(freshAttempt);
@@ -169,7 +168,7 @@ async function preview(directory, { changes, same }) {
   const content = [
     el("p", {}, el("code", {}, show(directory))),
     el("p", {}, t("import.counts", { fresh, changed: changes.length - fresh, same })),
-    el("ul", { class: "names", tabindex: 0, "aria-label": t("rollback.preview") }, changes.slice(0, NAMED).map(line), rest),
+    el("ul", { class: "names", tabindex: 0, "aria-label": t("rollback.preview") }, firstLines(changes, NAMED, line)),
     changes.length > 0 && el("p", { class: "muted" }, t("import.steps", { count: steps.length })),
     progress,
   ];

@@ -5,7 +5,7 @@ import { debounce, el, fill } from "../core/dom.js";
 import { isDirectory, namesOf, ofSpelling, ofText, parent, show, spell, textOf } from "../core/name.js";
 import { hrefOfName, route } from "../core/route.js";
 import { t, told } from "../core/text.js";
-import { field, openDialog } from "./dialog.js";
+import { changeLine, field, firstLines, openDialog } from "./dialog.js";
 import { notify } from "./notice.js";
 
 // How many of the keys that are written are named, and how long one has to stop typing for a preview, in milliseconds.
@@ -13,11 +13,6 @@ const NAMED = 500;
 const PAUSE_MS = 150;
 
 const isSame = (one, other) => JSON.stringify(one) === JSON.stringify(other);
-
-function line(key, isThere) {
-  const word = t(isThere ? "move.there" : "import.new");
-  return el("li", { class: isThere ? "gone" : "new" }, el("span", { "aria-hidden": "true" }, isThere ? "~ " : "+ "), show(key), el("span", { class: "unseen" }, ` ${word}`));
-}
 
 export async function openMove(name, { literal } = {}) {
   const ofDirectory = isDirectory(name) && !literal;
@@ -74,8 +69,8 @@ export async function openMove(name, { literal } = {}) {
     fill(counts, there.length === 0 ? t("move.counts", { count }) : t("move.countsThere", { count, there: there.length }));
     const isThere = new Set(there);
     const all = [...there, ...namesOf(plan, "writtenKeys").filter((key) => !isThere.has(key))];
-    const lines = all.slice(0, NAMED).map((key) => line(key, isThere.has(key)));
-    fill(names, lines, all.length > NAMED && el("li", { class: "muted" }, t("remove.more", { count: all.length - NAMED })));
+    const how = (key) => (isThere.has(key) ? { sign: "~", word: t("move.there"), kind: "gone" } : { sign: "+", word: t("import.new"), kind: "new" });
+    fill(names, firstLines(all, NAMED, (key) => changeLine(key, how(key))));
     if (isSame(before?.there, there)) return;
     fill(consent, there.length > 0 && el("label", { class: "tick" }, el("input", { type: "checkbox", required: true }), t("move.overwrite")));
   };
