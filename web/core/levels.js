@@ -5,7 +5,7 @@
 
 import { firstOf, list } from "./api.js";
 import { live } from "./live.js";
-import { ofBase64Url, ofItem, ofText, parent } from "./name.js";
+import { namesOf, ofItem, parent } from "./name.js";
 
 const FIRST_PAGE = 500;
 const NEXT_PAGE = 2000;
@@ -86,8 +86,7 @@ class Level extends EventTarget {
   }
 
   #take(page, isFirst) {
-    const directories = [...page.directories.map(ofText), ...(page.directories64 ?? []).map(ofBase64Url)];
-    const entries = [...page.items.map((item) => keyEntry(item, ofItem(item))), ...directories.map(directoryEntry)];
+    const entries = [...page.items.map((item) => keyEntry(item, ofItem(item))), ...namesOf(page, "directories").map(directoryEntry)];
     entries.sort((a, b) => (a.name < b.name ? -1 : 1));
     if (isFirst) [this.entries, this.revision] = [entries, page.revision];
     else this.entries.push(...entries);

@@ -29,8 +29,8 @@ export const ofBase64Url = (text) => atob(text.replaceAll("-", "+").replaceAll("
 // The name of a key as `/v1` tells it.
 export const ofItem = (item) => (item.key === undefined ? ofBase64Url(item.key64) : ofText(item.key));
 
-// The names that an answer tells of under a word (`written`), as it does in two lists: those that are UTF-8, and the others.
-export const namesOf = (answer, word) => [...answer[`${word}Keys`].map(ofText), ...(answer[`${word}Keys64`] ?? []).map(ofBase64Url)];
+// The names in a list of an answer (`writtenKeys`): those that are UTF-8 stand in it, the others in a second one (`writtenKeys64`).
+export const namesOf = (answer, list) => [...answer[list].map(ofText), ...(answer[`${list}64`] ?? []).map(ofBase64Url)];
 
 const hex = (character) => `\\x${character.charCodeAt(0).toString(16).padStart(2, "0")}`;
 

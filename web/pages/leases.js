@@ -3,11 +3,11 @@
 import { json } from "../core/api.js";
 import { debounce, el, fill } from "../core/dom.js";
 import { live } from "../core/live.js";
-import { ofBase64Url, ofText, show } from "../core/name.js";
+import { namesOf, show } from "../core/name.js";
 import { poll } from "../core/poll.js";
 import { hrefOf, hrefOfName, route } from "../core/route.js";
 import { countdown, t, told } from "../core/text.js";
-import { openDialog } from "../parts/dialog.js";
+import { firstLines, openDialog } from "../parts/dialog.js";
 import { notify } from "../parts/notice.js";
 import "../parts/rows.js";
 import { plainTable } from "../parts/table.js";
@@ -27,8 +27,6 @@ const attempt = (answer) =>
       return [null, problem];
     },
   );
-
-const keysOf = (lease) => [...lease.keys.map(ofText), ...(lease.keys64 ?? []).map(ofBase64Url)];
 
 class LeasesPage extends HTMLElement {
   #rows = el("vardr-rows", { role: "grid", class: "table leases", "aria-label": t("nav.leases") });
@@ -136,10 +134,9 @@ class LeasesPage extends HTMLElement {
   // Shows the keys of a lease; ending it deletes them, which is why they are shown first.
   async #open(id) {
     const lease = await json("GET", `/v1/leases/${id}`);
-    const names = keysOf(lease);
-    const links = names.slice(0, NAMED).map((name) => el("li", {}, el("a", { href: hrefOfName(name, {}, name.endsWith("/")) }, show(name))));
-    const rest = names.length > NAMED && el("li", { class: "muted" }, t("remove.more", { count: names.length - NAMED }));
-    const list = el("ul", { class: "names", tabindex: 0, "aria-label": t("leases.keys") }, links, rest);
+    const names = namesOf(lease, "keys");
+    const line = (name) => el("li", {}, el("a", { href: hrefOfName(name, {}, name.endsWith("/")) }, show(name)));
+    const list = el("ul", { class: "names", tabindex: 0, "aria-label": t("leases.keys") }, firstLines(names, NAMED, line));
     const content = [el("p", {}, el("code", {}, id)), el("p", { class: "muted" }, t("leases.with", { count: names.length })), list];
     const run = async () => (await json("DELETE", `/v1/leases/${id}`)).deleted;
     const opened = openDialog({

@@ -1,6 +1,8 @@
-// Dialogs: a form in a <dialog>, whose end is a promise. Escape and a click beside it end it with nothing done.
+// Dialogs: a form in a <dialog>, whose end is a promise. Escape and a click beside it end it with nothing done. And what stands in them: fields,
+// lists of keys.
 
 import { button, el, fill, freshId } from "../core/dom.js";
+import { show } from "../core/name.js";
 import { t, told } from "../core/text.js";
 
 // Opens a dialog. `content` are its nodes; `actions` are `{ label, run, kind }`: `run` may throw a problem, which is shown
@@ -32,7 +34,7 @@ export function openDialog({ title, content, actions, wide = false, onOpen }) {
         result = await run(left.signal);
         if (result !== undefined) dialog.close();
       } catch (error) {
-        // One that was left says nothing any more.
+        // One that was left has no place for it: then it is told as what no page has shown.
         if (error.code === undefined || left.signal.aborted) throw error;
         fill(problem, told(error)).hidden = false;
       } finally {
@@ -58,6 +60,17 @@ export function field(label, input, hint) {
   if (!hint) return el("div", { class: "field" }, el("label", { for: id }, label), input);
   input.setAttribute("aria-describedby", `${id}-hint`);
   return el("div", { class: "field" }, el("label", { for: id }, label), input, el("small", { id: `${id}-hint` }, hint));
+}
+
+// The lines of a list: the first `most` of its items, and how many more there are of `total`.
+export const firstLines = (items, most, line, total = items.length) => [
+  items.slice(0, most).map(line),
+  total > most && el("li", { class: "muted" }, t("remove.more", { count: total - most })),
+];
+
+// The line of a key that would change: a sign that says how, and a word that says it to those who do not see.
+export function changeLine(key, { sign, word, kind }) {
+  return el("li", { class: kind }, el("span", { "aria-hidden": "true" }, `${sign} `), show(key), el("span", { class: "unseen" }, ` ${word}`));
 }
 
 // A span of time, as the server reads it.

@@ -24,6 +24,8 @@ class ValueEditor extends HTMLElement {
   #save = button([t("editor.save"), el("kbd", { "aria-hidden": "true" }, "⌃S")], () => this.#store(), { class: "primary" });
   // What the change began from.
   #began = { bytes: NOTHING, contentType: "" };
+  // The type that was last taken over from the key: another one in the field was typed here.
+  #followed = "";
   #isBusy = false;
   #guard = { isDirty: () => this.#isDirty(), mayLeave: () => this.#mayLeave() };
 
@@ -52,6 +54,7 @@ class ValueEditor extends HTMLElement {
 
   #begin() {
     this.#began = { bytes: this.base?.bytes ?? NOTHING, contentType: this.base?.contentType ?? "" };
+    this.#followed = this.#began.contentType;
   }
 
   disconnectedCallback() {
@@ -189,7 +192,7 @@ class ValueEditor extends HTMLElement {
       throw problem;
     });
     // A type that nobody changed here is the one that somebody gave it there.
-    if (theirs !== null && this.#type.value.trim() === this.#began.contentType) this.#type.value = theirs.contentType ?? "";
+    if (theirs !== null && this.#type.value.trim() === this.#followed) this.#type.value = this.#followed = theirs.contentType ?? "";
     // An answer that was lost on its way, and what it told of is done.
     if (theirs !== null && this.#isAs(theirs, mine)) return this.#done();
     const overwrite = () => this.#put(mine, theirs?.modRevision ?? null).then(() => "mine");

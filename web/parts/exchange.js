@@ -7,7 +7,7 @@ import { el } from "../core/dom.js";
 import { JsonError, parseJson, prettyJson } from "../core/json.js";
 import { last, ofBase64Url, ofText, show, textOf, toBase64Url } from "../core/name.js";
 import { t, told } from "../core/text.js";
-import { openDialog } from "./dialog.js";
+import { changeLine, firstLines, openDialog } from "./dialog.js";
 import { notify } from "./notice.js";
 import { save, upload } from "./transfer.js";
 
@@ -140,9 +140,9 @@ export function importInto(directory) {
 async function preview(directory, { changes, same }) {
   const steps = transactions(changes);
   const fresh = changes.filter((change) => change.isNew).length;
-  const line = ({ name, isNew }) => el("li", {}, el("span", { "aria-hidden": "true" }, isNew ? "+ " : "~ "), show(name), el("span", { class: "unseen" }, ` ${t(isNew ? "import.new" : "import.changed")}`));
-  const rest = changes.length > NAMED && el("li", { class: "muted" }, t("remove.more", { count: changes.length - NAMED }));
-  // Each transaction has a key of its own: one whose answer was lost is asked for again, and not done twice.
+  const line = ({ name, isNew }) => changeLine(name, isNew ? { sign: "+", word: t("import.new") } : { sign: "~", word: t("import.changed") });
+  // Each transaction has a key of its own: one whose answer was lost is asked for again, and not done twice,
+  // unless the dialog was left.
   const tries = steps.map(freshAttempt);
   let made = 0;
   const written = () => steps.slice(0, made).reduce((sum, step) => sum + step.length, 0);
@@ -155,7 +155,7 @@ async function preview(directory, { changes, same }) {
       const body = `{"if":[${step.map(({ when }) => when)}],"then":[${step.map(({ put }) => put)}]}`;
       const headers = { "Content-Type": JSON_TYPE, "Idempotency-Key": tries[made] };
       const { succeeded } = await json("POST", "/v1/txn", { body, headers }).catch((problem) => {
-        throw Object.assign(problem, { isUnsure: false });
+        throw Object.assign(problem, { isUnsure: problem.isUnsure && left.aborted });
       });
       if (!succeeded) throw Object.assign(new Error(), { code: "changed", detail: t("import.stopped", { count: written() }) });
       made += 1;
@@ -168,7 +168,7 @@ async function preview(directory, { changes, same }) {
   const content = [
     el("p", {}, el("code", {}, show(directory))),
     el("p", {}, t("import.counts", { fresh, changed: changes.length - fresh, same })),
-    el("ul", { class: "names", tabindex: 0, "aria-label": t("rollback.preview") }, changes.slice(0, NAMED).map(line), rest),
+    el("ul", { class: "names", tabindex: 0, "aria-label": t("rollback.preview") }, firstLines(changes, NAMED, line)),
     changes.length > 0 && el("p", { class: "muted" }, t("import.steps", { count: steps.length })),
     progress,
   ];

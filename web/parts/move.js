@@ -5,7 +5,7 @@ import { debounce, el, fill } from "../core/dom.js";
 import { isDirectory, namesOf, ofSpelling, ofText, parent, show, spell, textOf } from "../core/name.js";
 import { hrefOfName, route } from "../core/route.js";
 import { t, told } from "../core/text.js";
-import { field, openDialog } from "./dialog.js";
+import { changeLine, field, firstLines, openDialog } from "./dialog.js";
 import { notify } from "./notice.js";
 
 // How many of the keys that are written are named, and how long one has to stop typing for a preview, in milliseconds.
@@ -13,11 +13,6 @@ const NAMED = 500;
 const PAUSE_MS = 150;
 
 const isSame = (one, other) => JSON.stringify(one) === JSON.stringify(other);
-
-function line(key, isThere) {
-  const word = t(isThere ? "move.there" : "import.new");
-  return el("li", { class: isThere ? "gone" : "new" }, el("span", { "aria-hidden": "true" }, isThere ? "~ " : "+ "), show(key), el("span", { class: "unseen" }, ` ${word}`));
-}
 
 export async function openMove(name, { literal } = {}) {
   const ofDirectory = isDirectory(name) && !literal;
@@ -50,7 +45,7 @@ export async function openMove(name, { literal } = {}) {
     try {
       const found = await copy(name, wanted(), { verb: "copy", dryRun: true, literal, signal });
       if (signal.aborted) return undefined;
-      plan = { ...found, there: namesOf(found, "overwritten") };
+      plan = { ...found, there: namesOf(found, "overwrittenKeys") };
       return draw(before);
     } catch (problem) {
       if (signal.aborted) return undefined;
@@ -73,9 +68,9 @@ export async function openMove(name, { literal } = {}) {
     const { keys: count, there } = plan;
     fill(counts, there.length === 0 ? t("move.counts", { count }) : t("move.countsThere", { count, there: there.length }));
     const isThere = new Set(there);
-    const all = [...there, ...namesOf(plan, "written").filter((key) => !isThere.has(key))];
-    const lines = all.slice(0, NAMED).map((key) => line(key, isThere.has(key)));
-    fill(names, lines, all.length > NAMED && el("li", { class: "muted" }, t("remove.more", { count: all.length - NAMED })));
+    const all = [...there, ...namesOf(plan, "writtenKeys").filter((key) => !isThere.has(key))];
+    const how = (key) => (isThere.has(key) ? { sign: "~", word: t("move.there"), kind: "gone" } : { sign: "+", word: t("import.new"), kind: "new" });
+    fill(names, firstLines(all, NAMED, (key) => changeLine(key, how(key))));
     if (isSame(before?.there, there)) return;
     fill(consent, there.length > 0 && el("label", { class: "tick" }, el("input", { type: "checkbox", required: true }), t("move.overwrite")));
   };
@@ -102,11 +97,20 @@ export async function openMove(name, { literal } = {}) {
       attempt = { asked, key: freshAttempt() };
     }
     try {
-      return { ...(await copy(name, to, { verb, overwrite, literal, attempt: attempt.key })), verb, to };
+      const done = { ...(await copy(name, to, { verb, overwrite, literal, attempt: attempt.key })), verb, to };
+      if (left.aborted) tellDone(done);
+      return done;
     } catch (problem) {
       if (problem.status >= 400 && problem.status < 500) attempt = undefined;
-      throw Object.assign(problem, { isUnsure: false });
+      // Nobody asks again once the dialog was left.
+      throw Object.assign(problem, { isUnsure: problem.isUnsure && left.aborted });
     }
+  };
+  const hrefOfDone = ({ to }) => hrefOfName(to, {}, literal && to.endsWith("/"));
+  const tellDone = (done) => {
+    const facts = { count: done.keys, overwritten: done.overwritten, revision: String(done.revision) };
+    if (done.verb === "move") return notify(t("move.moved", facts));
+    return notify(t("move.copied", facts), { link: { href: hrefOfDone(done), text: t("create.open") } });
   };
   const content = [
     el("p", {}, el("code", {}, show(name))),
@@ -126,9 +130,6 @@ export async function openMove(name, { literal } = {}) {
   later.cancel();
   asking.abort();
   if (done === undefined) return;
-  const href = hrefOfName(done.to, {}, literal && done.to.endsWith("/"));
-  const facts = { count: done.keys, overwritten: done.overwritten, revision: String(done.revision) };
-  if (done.verb === "copy") return notify(t("move.copied", facts), { link: { href, text: t("create.open") } });
-  notify(t("move.moved", facts));
-  route.go(href);
+  tellDone(done);
+  if (done.verb === "move") route.go(hrefOfDone(done));
 }

@@ -5,7 +5,7 @@ import { el, fill } from "../core/dom.js";
 import { ofItem, parent, show } from "../core/name.js";
 import { hrefOfName, route } from "../core/route.js";
 import { size, t, told } from "../core/text.js";
-import { openDialog } from "./dialog.js";
+import { firstLines, openDialog } from "./dialog.js";
 import { notify } from "./notice.js";
 
 // How many of the keys that will go are named.
@@ -35,7 +35,7 @@ export async function removeDirectory(name) {
       const page = await list(name, { recursive: true, keysOnly: true, limit: NAMED });
       const total = page.count ?? (await list(name, { recursive: true, countOnly: true })).count;
       fill(count, total === 0 ? t("remove.empty") : t("remove.below", { count: total }));
-      fill(names, page.items.map((item) => el("li", {}, show(ofItem(item)))), total > NAMED && el("li", { class: "muted" }, t("remove.more", { count: total - NAMED })));
+      fill(names, firstLines(page.items, NAMED, (item) => el("li", {}, show(ofItem(item))), total));
     } catch (problem) {
       fill(count, told(problem));
     }

@@ -4,7 +4,7 @@ import { rollback } from "../core/api.js";
 import { el, fill } from "../core/dom.js";
 import { isDirectory, namesOf, show } from "../core/name.js";
 import { t, told } from "../core/text.js";
-import { field, openDialog } from "./dialog.js";
+import { changeLine, field, firstLines, openDialog } from "./dialog.js";
 import { notify } from "./notice.js";
 
 const NAMED = 500;
@@ -24,10 +24,11 @@ export async function openRollback(name, { to, literal } = {}) {
       const plan = await rollback(name, wanted, { dryRun: true, literal });
       if (revision.valueAsNumber !== wanted) return;
       previewed = wanted;
-      const line = (kind) => (key) => el("li", { class: kind }, el("span", { "aria-hidden": "true" }, kind === "new" ? "↺ " : "− "), show(key), el("span", { class: "unseen" }, ` ${t(`rollback.${kind}`)}`));
-      const lines = [...namesOf(plan, "restored").map(line("new")), ...namesOf(plan, "deleted").map(line("gone"))];
-      fill(names, lines.slice(0, NAMED), lines.length > NAMED && el("li", { class: "muted" }, t("remove.more", { count: lines.length - NAMED })));
-      fill(counts, lines.length === 0 ? t("rollback.nothing") : t("rollback.counts", { restored: plan.restored, deleted: plan.deleted }));
+      const all = (list, kind) => namesOf(plan, list).map((key) => ({ key, kind }));
+      const changes = [...all("restoredKeys", "new"), ...all("deletedKeys", "gone")];
+      const line = ({ key, kind }) => changeLine(key, { sign: kind === "new" ? "↺" : "−", word: t(`rollback.${kind}`), kind });
+      fill(names, firstLines(changes, NAMED, line));
+      fill(counts, changes.length === 0 ? t("rollback.nothing") : t("rollback.counts", { restored: plan.restored, deleted: plan.deleted }));
     } catch (problem) {
       if (revision.valueAsNumber !== wanted) return;
       fill(counts, told(problem));

@@ -2,7 +2,7 @@
 
 import { debounce, el, fill, freshId, icon } from "../core/dom.js";
 import { list } from "../core/api.js";
-import { last, ofBase64Url, ofItem, ofText, parent, show, textOf } from "../core/name.js";
+import { last, namesOf, ofItem, ofText, parent, show, textOf } from "../core/name.js";
 import { hrefOf, hrefOfName, route } from "../core/route.js";
 import { t } from "../core/text.js";
 
@@ -56,8 +56,7 @@ class Search extends HTMLElement {
     const query = { prefix: textOf(name.slice(directory.length)), limit: OFFERED, keysOnly: true };
     try {
       const page = await list(directory, query, signal);
-      const directories = [...page.directories.map(ofText), ...(page.directories64 ?? []).map(ofBase64Url)];
-      this.#names = [...directories, ...page.items.map(ofItem)].sort().slice(0, OFFERED);
+      this.#names = [...namesOf(page, "directories"), ...page.items.map(ofItem)].sort().slice(0, OFFERED);
     } catch {
       if (signal.aborted) return;
       // What is not there has nothing to offer; what else is wrong shows where it matters.

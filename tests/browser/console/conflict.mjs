@@ -1,6 +1,6 @@
 // Two people edit one key: the second sees both values and chooses, and nothing is overwritten unseen.
 
-import { answer, assert, flow, put, until, value } from "./frame.mjs";
+import { answer, api, assert, flow, put, until, value } from "./frame.mjs";
 
 const edit = async (page, text) => {
   await page.getByRole("button", { name: "Edit" }).click();
@@ -54,6 +54,32 @@ await flow(async ({ visit, expect }) => {
   await second.locator("dialog", { hasText: "The key was deleted" }).waitFor();
   await answer(second, "Leave it deleted");
   await second.getByText("There is no such key.").waitFor();
+
+  // A type that nobody typed here stays that of the others, also where a conflict was left; one that was typed stays.
+  const theirs = (text, type) => api("PUT", "/v1/keys/app/typed", text, { "Content-Type": type });
+  const types = () => second.locator("dialog .three .type").allTextContents();
+  await theirs("one", "text/plain");
+  await second.goto(new URL("/console/keys/app/typed", second.url()).href);
+  await second.locator("value-view pre", { hasText: "one" }).waitFor();
+  await edit(second, "mine");
+  await theirs("two", "text/html");
+  await save(second);
+  await second.locator("dialog .three").waitFor();
+  assert.deepEqual(await types(), ["text/plain", "text/html", "text/html"]);
+  await second.keyboard.press("Escape");
+  await theirs("three", "text/csv");
+  await save(second);
+  await second.locator("dialog .three").waitFor();
+  assert.deepEqual(await types(), ["text/plain", "text/csv", "text/csv"]);
+  await second.keyboard.press("Escape");
+  await second.getByLabel("Media type").fill("text/html");
+  await theirs("four", "text/markdown");
+  await save(second);
+  await second.locator("dialog .three").waitFor();
+  assert.deepEqual(await types(), ["text/plain", "text/markdown", "text/html"]);
+  await answer(second, "Replace revision");
+  await until("mine is saved", async () => (await value("/app/typed")) === "mine");
+  assert.equal((await api("GET", "/v1/keys/app/typed")).contentType, "text/html");
 
   // Of a long text the beginning is shown, with no character cut in two; what is merged and saved is all of it.
   const long = (...lines) => lines.concat(Array.from({ length: 3000 }, (_, at) => `第${at}行：配置服务将此键的值保存为文本，直到有人更改它𠮷𠮷`)).join("\n");

@@ -65,8 +65,8 @@ export async function please(what) {
   return line;
 }
 
-// Keeps the answer to the next request that fits: gives a promise of that it is here, and a function that lets it go and comes back
-// once the page has heard it.
+// Keeps the answer to the next request that fits: gives a promise of that it is here, and a function that lets it go, or loses it, and
+// comes back once the page has heard it.
 export async function hold(page, isWanted, method = "GET") {
   let [arrive, letGo, finish] = [];
   const arrived = new Promise((resolve, reject) => {
@@ -81,13 +81,13 @@ export async function hold(page, isWanted, method = "GET") {
     isHeld = true;
     const response = await route.fetch();
     arrive();
-    await gate;
+    const isLost = await gate;
     // Who does not ask any more hears nothing.
-    await route.fulfill({ response }).catch(() => {});
+    await (isLost ? route.abort() : route.fulfill({ response })).catch(() => {});
     return finish();
   });
-  const release = async () => {
-    letGo();
+  const release = async ({ isLost = false } = {}) => {
+    letGo(isLost);
     await finished;
     // What is asked for later is answered later.
     await page.evaluate(() => fetch("/v1/status").then((response) => response.text()));

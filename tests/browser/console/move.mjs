@@ -137,6 +137,40 @@ async function ofLateAnswers(page) {
   assert.equal((await api("GET", "/v1/keys/mv/late/")).revision, revision);
 }
 
+// Who leaves while it is under way is told what has become of it, and stays where they are.
+async function ofThoseWhoLeave(page) {
+  await put("/mv/left/key", "1");
+  await page.goto(`${base}/console/keys/mv/left/key`);
+  const leave = async (button, to, options) => {
+    await page.locator("value-view pre", { hasText: "1" }).waitFor();
+    await rename(page, to);
+    await page.locator("dialog").getByText("1 key will be written:").waitFor();
+    const held = await hold(page, of(`/v1/keys/mv/left/key:${button.toLowerCase()}`), "POST");
+    await answer(page, button);
+    await held.arrived;
+    await page.keyboard.press("Escape");
+    await isGone(page);
+    assert.equal(await page.locator(".notice").count(), 0);
+    await held.release(options);
+  };
+  await leave("Copy", "/mv/left/copy");
+  const copied = await api("GET", "/v1/keys/mv/left/copy");
+  await page.getByText(`1 key copied as revision ${copied.modRevision}, 0 overwritten.`).waitFor();
+  await page.reload();
+  await leave("Move", "/mv/left/moved");
+  const moved = await api("GET", "/v1/keys/mv/left/moved");
+  await page.getByText(`1 key moved as revision ${moved.modRevision}, 0 overwritten.`).waitFor();
+  await page.getByText("There is no such key.").waitFor();
+  await page.locator("key-view h1", { hasText: "key" }).waitFor();
+
+  // Where the answer is lost as well, nobody asks again, and it may have been done.
+  await put("/mv/left/key", "1");
+  await page.reload();
+  await leave("Move", "/mv/left/unsure", { isLost: true });
+  await page.locator(".notice.bad", { hasText: "may or may not have been made" }).waitFor();
+  assert.equal(await value("/mv/left/unsure"), "1");
+}
+
 async function ofOddNames(page) {
   const binary = Buffer.from([...Buffer.from("/mv/odd/\\"), 0xff, 0x41]);
   for (const key of ["/mv/odd/%2F", binary]) await api("PUT", `/v1/keys?key64=${base64url(key)}`, "odd");
@@ -177,5 +211,6 @@ await flow(async ({ visit, expect }) => {
   await ofAKey(page);
   await ofADirectory(page, other);
   await ofLateAnswers(page);
+  await ofThoseWhoLeave(page);
   await ofOddNames(page);
 });

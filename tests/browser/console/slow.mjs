@@ -171,6 +171,12 @@ async function ofLists(visit) {
   await page.getByText("641 in all").waitFor();
   assert.equal(await failed.count(), 0);
 
+  // The first of those that would be deleted are named, the others counted.
+  await page.getByRole("button", { name: "Delete…" }).click();
+  await page.locator("dialog").getByText("641 keys will be deleted:").waitFor();
+  assert.deepEqual((await page.locator("dialog .names li").allTextContents()).slice(199), ["/many/0198", "and 441 more"]);
+  await page.keyboard.press("Escape");
+
   // A list that is cut off.
   await refuse(page, of("/v1/keys/many/"), { status: 200, contentType: "application/json", body: '{"items":[{"key":"/many' });
   await page.reload();
