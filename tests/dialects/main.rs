@@ -32,6 +32,7 @@ use support::Server;
 use support::coverage::Coverage;
 use support::etcd::{Etcd, fast_directory, free_port};
 use support::seeds::{self, number};
+use support::volume::not_run;
 use tempfile::TempDir;
 
 /// Requests of the longest sequence that a planted bug may be shrunk to.
@@ -116,6 +117,9 @@ impl Bench {
 
 #[test]
 fn requests_are_answered_as_etcd_answers_them() {
+    if let Some(why) = Etcd::hindrance() {
+        return not_run(why);
+    }
     let bench = Bench::start(LANES);
     let (start, requests) = (number("DIALECT_START", 1), number("DIALECT_REQUESTS", REQUESTS));
     let coverage = all_must_agree(&bench.pairs(), start, requests);
@@ -134,6 +138,9 @@ fn requests_are_answered_as_etcd_answers_them() {
 
 #[test]
 fn seeds_that_failed_once_agree() {
+    if let Some(why) = Etcd::hindrance() {
+        return not_run(why);
+    }
     let bench = Bench::start(1);
     let seeds = seeds::listed(include_str!("regressions/seeds"));
     let failures: Vec<_> = seeds.into_iter().filter_map(|seed| must_agree(&bench.pairs()[0], seed).1).collect();
@@ -142,6 +149,9 @@ fn seeds_that_failed_once_agree() {
 
 #[test]
 fn planted_bugs_are_found_and_made_small() {
+    if let Some(why) = Etcd::hindrance() {
+        return not_run(why);
+    }
     let bench = Bench::start(1);
     let sound = &bench.pairs()[0];
     for bug in Bug::ALL {
@@ -159,6 +169,9 @@ fn planted_bugs_are_found_and_made_small() {
 /// The comparison allows nothing that etcd itself would not need, and what it shows is the same every time.
 #[test]
 fn etcd_agrees_with_itself() {
+    if let Some(why) = Etcd::hindrance() {
+        return not_run(why);
+    }
     let members: Vec<_> = (0..2 * LANES).map(|_| reference()).collect();
     let pairs: Vec<_> = members.chunks(2).map(|two| Pair::new(&two[0].address(), &two[1].address())).collect();
     let requests = number("DIALECT_REQUESTS", 2_000);

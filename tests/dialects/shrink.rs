@@ -29,7 +29,9 @@ fn simpler(request: &Request) -> Vec<Request> {
 
 #[cfg(test)]
 mod tests {
-    use crate::support::shrink::shrink;
+    use std::cell::Cell;
+
+    use crate::support::shrink::{TRIES, shrink};
 
     #[test]
     fn what_shows_the_difference_stays_and_all_else_goes() {
@@ -40,5 +42,18 @@ mod tests {
         assert_eq!((smallest.iter().sum::<u32>(), smallest.len()), (50, played));
         assert!(played <= 2, "{smallest:?}");
         assert!(shrink(&[1, 2], play, simpler).is_none());
+    }
+
+    #[test]
+    fn no_more_is_played_than_there_are_tries_where_nothing_can_go() {
+        let sequence = [100_usize; 40];
+        let played = Cell::new(0);
+        let play = |steps: &[usize]| {
+            played.set(played.get() + 1);
+            (steps == sequence).then_some(())
+        };
+        let simpler = |step: &usize| (0..*step).collect();
+        assert_eq!(shrink(&sequence, play, simpler).unwrap().0, sequence);
+        assert_eq!(played.get(), TRIES);
     }
 }

@@ -16,8 +16,10 @@ use crate::Bench;
 use crate::answer::{Answer, Window};
 use crate::chance::Chance;
 use crate::pair::Pair;
+use crate::support::etcd::Etcd;
 use crate::support::http::{Client, Response};
 use crate::support::seeds::{ENOUGH, number};
+use crate::support::volume::not_run;
 
 /// Requests of a run.
 const REQUESTS: u64 = 4_000;
@@ -354,6 +356,9 @@ fn report(seed: u64, (lines, [left, right]): &(Vec<String>, [String; 2])) -> Str
 
 #[test]
 fn users_and_roles_are_answered_as_etcd_answers_them() {
+    if let Some(why) = Etcd::hindrance() {
+        return not_run(why);
+    }
     let bench = Bench::start(LANES);
     let start = number("DIALECT_START", 1);
     let requests = number("DIALECT_REQUESTS", REQUESTS).min(REQUESTS);
@@ -404,6 +409,9 @@ fn users_and_roles_are_answered_as_etcd_answers_them() {
 /// The comparison looks at what is stored: a user that only one of the two has is seen, and shown by one request.
 #[test]
 fn a_user_that_only_one_of_them_has_is_found() {
+    if let Some(why) = Etcd::hindrance() {
+        return not_run(why);
+    }
     let bench = Bench::start(1);
     let pair = &bench.pairs()[0];
     let ask = |method, body: &str| Ask { body: body.to_owned(), ..Ask::new(method, "user", "/users/only".to_owned()) };

@@ -21,18 +21,25 @@ pub(crate) struct Coverage {
     pub(crate) requests: u64,
     pub(crate) sequences: u64,
     hits: BTreeMap<Combination, u64>,
+    /// How many sequences hit each.
+    spread: BTreeMap<Combination, u64>,
 }
 
 impl Coverage {
     /// Adds a sequence.
     pub(crate) fn add(&mut self, hits: &[Hit]) {
         self.sequences += 1;
+        let mut seen = BTreeSet::new();
         for hit in hits {
             self.requests += 1;
             for option in &hit.options {
                 let combination = (hit.method.clone(), option.clone(), hit.outcome.clone());
-                *self.hits.entry(combination).or_default() += 1;
+                *self.hits.entry(combination.clone()).or_default() += 1;
+                seen.insert(combination);
             }
+        }
+        for combination in seen {
+            *self.spread.entry(combination).or_default() += 1;
         }
     }
 
@@ -41,6 +48,9 @@ impl Coverage {
         self.sequences += other.sequences;
         for (combination, hits) in other.hits {
             *self.hits.entry(combination).or_default() += hits;
+        }
+        for (combination, sequences) in other.spread {
+            *self.spread.entry(combination).or_default() += sequences;
         }
     }
 
@@ -57,10 +67,11 @@ impl Coverage {
         self.hits.keys().filter(|combination| !possible.contains(combination)).map(line).collect()
     }
 
-    /// The lines of `possible` with what this run adds to them, which it has to hit so often.
+    /// The lines of `possible` with what this run adds to them, which so many of its sequences have to hit.
     pub(crate) fn lines(&self, possible: &str, least: u64) -> String {
-        let hit = self.hits.iter().filter(|(_, hits)| **hits >= least).map(|(combination, _)| combination.clone());
-        let all: BTreeSet<_> = read(possible).into_iter().chain(hit).collect();
+        let spread = self.spread.iter().filter(|(_, sequences)| **sequences >= least);
+        let all: BTreeSet<_> =
+            read(possible).into_iter().chain(spread.map(|(combination, _)| combination.clone())).collect();
         all.iter().map(|combination| line(combination) + "\n").collect()
     }
 

@@ -1,7 +1,7 @@
 //! Makes a sequence on which two servers disagree as small as it gets: fewer steps, then simpler ones.
 
 /// How many sequences are played for it at most.
-const TRIES: usize = 400;
+pub(crate) const TRIES: usize = 400;
 
 /// The smallest sequence found that still shows a difference, and how it was played last; `None` when the sequence does not show
 /// one any more. `play` gives nothing where the servers agree, `simpler` the steps that are simpler than one by one thing.
@@ -11,18 +11,17 @@ pub(crate) fn shrink<S: Clone, P>(
     simpler: impl Fn(&S) -> Vec<S>,
 ) -> Option<(Vec<S>, P)> {
     let mut smallest = (sequence.to_vec(), play(sequence)?);
-    let mut tries = 0;
-    'again: while tries < TRIES {
-        for candidate in candidates(&smallest.0, &simpler) {
+    let mut tries = 1;
+    'again: loop {
+        for candidate in candidates(&smallest.0, &simpler).into_iter().take(TRIES - tries) {
             tries += 1;
             if let Some(played) = play(&candidate) {
                 smallest = (candidate, played);
                 continue 'again;
             }
         }
-        break;
+        return Some(smallest);
     }
-    Some(smallest)
 }
 
 /// Sequences that are simpler by one thing; those that are simpler by more come first.

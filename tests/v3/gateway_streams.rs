@@ -102,17 +102,37 @@ struct Heard {
     events: Events,
 }
 
-/// Events by their revisions, those of one in no order.
-#[derive(Debug, Default, PartialEq)]
-struct Events(BTreeMap<i64, Vec<String>>);
+/// What a watch is told of, by revision; those of one are in no order.
+#[derive(Debug, Default, Clone, PartialEq)]
+pub(crate) struct Events(pub(crate) BTreeMap<i64, Vec<String>>);
 
 impl Events {
-    fn add(&mut self, event: &Value) {
-        let revision = event["kv"]["mod_revision"].as_str().unwrap().parse().unwrap();
+    /// Adds an event of this revision, told of by an answer that was made at `now`. What is wrong with it, where it comes after a later
+    /// one, or before its time.
+    pub(crate) fn add(&mut self, now: i64, revision: i64, event: String) -> Result<(), String> {
+        let last = self.0.last_key_value().map_or(revision, |(last, _)| *last);
+        if revision < last {
+            return Err(format!("told of {revision} after {last}"));
+        }
+        if now < revision {
+            return Err(format!("told of {revision} at {now}"));
+        }
         let told = self.0.entry(revision).or_default();
-        told.push(event.to_string());
+        told.push(event);
         told.sort();
+        Ok(())
     }
+}
+
+#[test]
+fn what_is_told_after_a_later_revision_or_before_its_time_is_noticed() {
+    let told = |events: &[(i64, i64)]| {
+        let mut heard = Events::default();
+        events.iter().try_for_each(|(now, revision)| heard.add(*now, *revision, String::new()))
+    };
+    assert_eq!(told(&[(8, 8), (9, 9), (9, 9), (12, 10), (12, 12)]), Ok(()));
+    assert_eq!(told(&[(9, 9), (9, 8)]), Err("told of 8 after 9".to_owned()));
+    assert_eq!(told(&[(9, 8), (8, 9)]), Err("told of 9 at 8".to_owned()));
 }
 
 fn post_all(client: &Client, requests: &[(&str, &str)]) {
@@ -136,8 +156,11 @@ fn play(client: &Client, script: &Script) -> BTreeMap<String, Heard> {
             return heard.others.push(line);
         };
         *events = events.checked_sub(told.len()).unwrap_or_else(|| panic!("{}: more events: {line}", script.name));
+        let number = |value: &Value| value.as_str().unwrap().parse().unwrap();
+        let now = number(&value["result"]["header"]["revision"]);
         for event in told {
-            heard.events.add(event);
+            let added = heard.events.add(now, number(&event["kv"]["mod_revision"]), event.to_string());
+            added.unwrap_or_else(|why| panic!("{}: {why}: {line}", script.name));
         }
     };
     // The first line comes before anything else happens, where there is one.

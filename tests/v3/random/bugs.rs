@@ -5,6 +5,7 @@
 use tonic::{Code, Status};
 
 use super::call::{Call, Reply};
+use super::streams::Told;
 use crate::pb;
 use pb::range_request::SortTarget;
 use pb::watch_create_request::FilterType;
@@ -24,16 +25,19 @@ pub(crate) enum Bug {
     CompactedTakenForFuture,
     /// In JSON, a count is a number.
     CountAsNumber,
+    /// The header of what a watch is told of is that of a member that is behind.
+    HeaderBehind,
 }
 
 impl Bug {
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::PrevKvsCutShort,
         Self::MoreForgotten,
         Self::CreateTakenForMod,
         Self::NoPutIgnored,
         Self::CompactedTakenForFuture,
         Self::CountAsNumber,
+        Self::HeaderBehind,
     ];
 
     /// Bends what is asked.
@@ -50,6 +54,13 @@ impl Bug {
     pub(crate) fn watch(self, request: &mut pb::WatchCreateRequest) {
         if self == Self::NoPutIgnored {
             request.filters.retain(|filter| *filter != i32::from(FilterType::Noput));
+        }
+    }
+
+    /// Bends what a watch is told.
+    pub(crate) fn told(self, told: &mut Told) {
+        if self == Self::HeaderBehind {
+            told.revision -= 1;
         }
     }
 

@@ -18,13 +18,11 @@ use super::fields::Fields;
 use super::spell::{Spelling, spelled, spoilt};
 use super::step::Way;
 use super::visitors::{Number, Resolve};
-use crate::gateway::Told;
+use crate::gateway::{Told, left, timeless};
 use crate::gateway_streams::Lines;
 use crate::support::http::Client;
 use crate::{V3, pb};
 
-/// Beside how long the sequence took, in seconds, for what is left of a time to live.
-const TOLERANCE: i64 = 2;
 /// Leases that may end while a sequence is played, which are in no list that is compared.
 pub(crate) const SHORT: std::ops::Range<i64> = 900..1000;
 
@@ -92,12 +90,6 @@ impl Known {
         let chosen = self.chosen.iter().enumerate();
         chosen.fold(text.to_owned(), |text, (place, id)| text.replace(&id.to_string(), &format!("chosen{place:+}")))
     }
-
-    /// What is left of a time to live, as it was granted where it may be what is left of it.
-    fn left(&self, left: i64, granted: i64) -> i64 {
-        let passed = i64::try_from(self.begun.elapsed().as_secs()).unwrap() + TOLERANCE;
-        if (granted - passed..=granted).contains(&left) { granted } else { left }
-    }
 }
 
 /// What an error says, as one word.
@@ -157,7 +149,7 @@ impl Side {
             return Answer { text: format!("{told:?}"), outcome };
         }
         known.learn(call, number(&value["ID"]), number(&value["leader"]["rev"]));
-        if let Some(body) = bare_json(call, &value, known) {
+        if let Some(body) = bare_json(call, &told.body, known) {
             told.body = body;
         }
         Answer { text: known.placed(&format!("{told:?}")), outcome: succeeded_json(call, &value).to_owned() }
@@ -252,7 +244,7 @@ fn bare(reply: &mut Reply, known: &Known) {
     bare_header(reply.header());
     match reply {
         Reply::LeaseTimeToLive(answer) => {
-            answer.ttl = known.left(answer.ttl, answer.granted_ttl);
+            answer.ttl = left(answer.ttl, answer.granted_ttl, known.begun.elapsed());
             answer.keys.sort();
         }
         Reply::LeaseLeases(answer) => answer.leases.retain(|lease| !SHORT.contains(&lease.id)),
@@ -266,17 +258,10 @@ fn bare(reply: &mut Reply, known: &Known) {
 }
 
 /// The same of JSON; nothing where it is to stay as it was written.
-fn bare_json(call: &Call, value: &Value, known: &Known) -> Option<String> {
-    let mut value = value.clone();
+fn bare_json(call: &Call, body: &str, known: &Known) -> Option<String> {
+    let mut value: Value = serde_json::from_str(body).ok()?;
     match call {
-        Call::LeaseTimeToLive(_) => {
-            if let (Some(left), Some(granted)) = (number(&value["TTL"]), number(&value["grantedTTL"])) {
-                value["TTL"] = known.left(left, granted).to_string().into();
-            }
-            if let Some(keys) = value.get_mut("keys").and_then(Value::as_array_mut) {
-                keys.sort_by_key(Value::to_string);
-            }
-        }
+        Call::LeaseTimeToLive(_) => return Some(timeless(body, known.begun.elapsed())),
         Call::LeaseLeases(_) => {
             let is_long = |lease: &Value| number(&lease["ID"]).is_none_or(|id| !SHORT.contains(&id));
             if let Some(leases) = value.get_mut("leases").and_then(Value::as_array_mut) {

@@ -2,7 +2,8 @@
 //!
 //! What that is follows from what the reference tells an observer, a watch of all keys from the beginning of the sequence on. Both
 //! servers are waited for until each watch has had as many events as it should; nothing sleeps. How revisions are put into answers is
-//! left to a server, and so is the order within a revision.
+//! left to a server, and so is the order within a revision. A watch is told of one revision after the other, and no answer tells of
+//! more than its header knows.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -13,9 +14,10 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
+use super::bugs::Bug;
 use super::send::{Known, Side};
 use super::spell::{Spelling, spelled};
-use crate::gateway_streams::Lines;
+use crate::gateway_streams::{Events, Lines};
 use crate::pb;
 use crate::watch::Watching;
 use pb::watch_create_request::FilterType;
@@ -34,10 +36,12 @@ pub(crate) struct Change {
 
 /// An answer of a stream.
 #[derive(Debug, Default)]
-struct Told {
+pub(crate) struct Told {
     watch_id: i64,
     created: bool,
     canceled: bool,
+    /// What its header says.
+    pub(crate) revision: i64,
     /// Each event with its revision and its text.
     events: Vec<(i64, Change, String)>,
     /// All of it but for what is the server's own, where it has no events.
@@ -53,19 +57,19 @@ enum Source {
 #[derive(Debug, Default, Clone, PartialEq)]
 struct Heard {
     controls: Vec<String>,
-    events: BTreeMap<i64, Vec<String>>,
+    events: Events,
     is_canceled: bool,
 }
 
 impl Heard {
     fn count(&self) -> usize {
-        self.events.values().map(Vec::len).sum()
+        self.events.0.values().map(Vec::len).sum()
     }
 
     /// The same with the ids that the server chose replaced by their places, and each revision in an order of its own.
     fn placed(&self, known: &Known) -> Self {
         let mut placed = self.clone();
-        for events in placed.events.values_mut() {
+        for events in placed.events.0.values_mut() {
             for event in events.iter_mut() {
                 *event = known.placed(event);
             }
@@ -76,7 +80,7 @@ impl Heard {
 
     fn shown(&self) -> String {
         let mut shown = self.controls.join("; ");
-        for (revision, events) in &self.events {
+        for (revision, events) in &self.events.0 {
             let _ = write!(shown, "\n      {revision}: {}", events.join("\n        "));
         }
         shown
@@ -86,6 +90,7 @@ impl Heard {
 /// A stream at one server.
 struct Listener {
     source: Source,
+    bug: Option<Bug>,
     /// How long it listens for an answer.
     limit: Duration,
     heard: BTreeMap<i64, Heard>,
@@ -146,6 +151,7 @@ impl Told {
             (header.cluster_id, header.member_id, header.raft_term) = (0, 0, 0);
         }
         Self {
+            revision: answer.header.as_ref().map_or(0, |header| header.revision),
             watch_id: answer.watch_id,
             created: answer.created,
             canceled: answer.canceled,
@@ -157,13 +163,15 @@ impl Told {
     fn of_line(line: &str) -> Self {
         let value: Value = serde_json::from_str(line).unwrap_or_default();
         let result = &value["result"];
+        let number = |value: &Value| value.as_str().and_then(|number| number.parse().ok());
         let event = |event: &Value| {
             let key = STANDARD.decode(event["kv"]["key"].as_str()?).ok()?;
             let change = Change { key, is_put: event["type"] != "DELETE" };
-            Some((event["kv"]["mod_revision"].as_str()?.parse().ok()?, change, event.to_string()))
+            Some((number(&event["kv"]["mod_revision"])?, change, event.to_string()))
         };
         Self {
-            watch_id: result["watch_id"].as_str().and_then(|id| id.parse().ok()).unwrap_or_default(),
+            revision: number(&result["header"]["revision"]).unwrap_or_default(),
+            watch_id: number(&result["watch_id"]).unwrap_or_default(),
             created: result["created"] == true,
             canceled: result["canceled"] == true,
             events: result["events"].as_array().into_iter().flatten().filter_map(event).collect(),
@@ -173,17 +181,20 @@ impl Told {
 }
 
 impl Listener {
-    fn new(source: Source, limit: Duration) -> Self {
-        Self { source, limit, heard: BTreeMap::new(), history: History::new(), created: 0, progressed: 0 }
+    fn new(source: Source, bug: Option<Bug>, limit: Duration) -> Self {
+        Self { source, bug, limit, heard: BTreeMap::new(), history: History::new(), created: 0, progressed: 0 }
     }
 
     /// Takes in the next answer.
     fn hear(&mut self, runtime: &Runtime) -> Result<Told, String> {
-        let told = self.source.next(runtime, self.limit)?;
+        let mut told = self.source.next(runtime, self.limit)?;
+        if let Some(bug) = self.bug {
+            bug.told(&mut told);
+        }
         let heard = self.heard.entry(told.watch_id).or_default();
         for (revision, change, text) in &told.events {
             self.history.entry(*revision).or_default().push(change.clone());
-            heard.events.entry(*revision).or_default().push(text.clone());
+            heard.events.add(told.revision, *revision, text.clone())?;
         }
         if told.events.is_empty() {
             heard.controls.push(told.text.clone());
@@ -255,7 +266,7 @@ impl Stream {
     /// A stream over gRPC, of which nothing was asked yet.
     pub(crate) fn grpc(runtime: &Runtime, sides: [&Side; 2], limit: Duration) -> Self {
         let _inside = runtime.enter();
-        let listener = |side: &Side| Listener::new(Source::Grpc(Box::new(Watching::of(&side.v3))), limit);
+        let listener = |side: &Side| Listener::new(Source::Grpc(Box::new(Watching::of(&side.v3))), side.bug, limit);
         Self { sides: sides.map(listener), watches: BTreeMap::new() }
     }
 
@@ -277,7 +288,7 @@ impl Stream {
             let mut lines = Lines::open(&side.http, "/v3/watch", &spelled.unwrap_or_else(|| body(None)));
             let (status, _) = lines.head();
             lines.wait_for(limit);
-            (status, Listener::new(Source::Lines(lines), limit))
+            (status, Listener::new(Source::Lines(lines), side.bug, limit))
         };
         let [left, right] = [(sides[0], requests[0]), (sides[1], requests[1])].map(open);
         if left.0 != right.0 {
@@ -430,7 +441,7 @@ impl Stream {
         let is_put = |event: &String| {
             !event.contains("r#type: 1") && !event.contains("type: Delete") && !event.contains("\"DELETE\"")
         };
-        let events: Vec<_> = heard.events.values().flatten().collect();
+        let events: Vec<_> = heard.events.0.values().flatten().collect();
         let puts = events.iter().filter(|event| is_put(event)).count();
         match (heard.is_canceled, puts, events.len() - puts) {
             (true, 0, 0) => "compacted",
