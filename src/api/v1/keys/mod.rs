@@ -281,7 +281,7 @@ fn copy_key() {}
 /// Move a key or a directory
 ///
 /// As `:copy`, and deletes what was there at the same revision: nobody sees both or neither. What is moved keeps its lease and what is
-/// left of its time to live.
+/// left of its time to live; a directory with one counts as there where another has its name.
 #[utoipa::path(
     post, path = "/v1/keys/{key}:move", operation_id = "moveKey", tag = "keys",
     params(("key" = String, Path, description = "The key or directory, without its leading slash", example = "app/db"), CopyQuery),
