@@ -63,11 +63,12 @@ async fn launch(dir: &Path) -> Option<([Server; 2], [V3; 2])> {
 async fn a_member_that_has_lost_its_leader_ends_the_streams_of_those_who_want_one_and_refuses_them() {
     let dir = tempfile::tempdir().unwrap();
     let ([_one, mut other], [v3, _]) = two(dir.path()).await;
-    let create = pb::WatchRequest { request_union: Some(RequestUnion::CreateRequest(of("a", ""))) };
+    // Of a key that nobody writes: what the other member acknowledged, this one may apply after the watch began.
+    let create = pb::WatchRequest { request_union: Some(RequestUnion::CreateRequest(of("none", ""))) };
     let requests = || stream::iter([create.clone()]).chain(stream::pending());
     // It begins first: what ends the other would have ended it before.
     let mut wants_none = Watching::of(&v3);
-    assert!(wants_none.create(of("a", "")).await.created);
+    assert!(wants_none.create(of("none", "")).await.created);
     let mut wants = told(v3.watch().watch(led(requests())).await).unwrap();
     assert!(wants.next().await.unwrap().unwrap().created);
     assert_eq!(told(v3.kv().range(led(get("a"))).await).unwrap().kvs.len(), 1);
