@@ -249,8 +249,11 @@ impl Play<'_> {
 
     /// Opens a wait at both.
     fn open(&mut self, request: &Request) -> Option<()> {
-        // Only one that names where it begins hears of an expiry whether it was there in time or not.
-        if request.streams() || request.wait_index(&self.indices).is_none() {
+        // Only one that names where it begins hears of an expiry whether it was there in time or not; and of a hidden key only from the
+        // past, where etcd does not look whether it is hidden.
+        let is_hidden = |(path, _): &(String, u64)| path.replace("%2F", "/").replace("%2f", "/").contains("/_");
+        let names_its_beginning = !request.streams() && request.wait_index(&self.indices).is_some();
+        if !names_its_beginning || self.expiring.iter().any(is_hidden) {
             self.settle()?;
         }
         let is_timed = !self.expiring.is_empty();
