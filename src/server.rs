@@ -235,6 +235,8 @@ async fn accept(listener: TcpListener, face: Face, shutdown: Shutdown, tasks: Ta
 #[derive(Debug, Clone)]
 struct Protocols {
     http1: http1::Builder,
+    /// With the names of headers as Go writes them.
+    http1_capitals: http1::Builder,
     http2: http2::Builder<TokioExecutor>,
 }
 
@@ -246,24 +248,28 @@ impl Protocols {
             .header_read_timeout(HEADER_TIMEOUT)
             .max_headers(MAX_HEADERS)
             .max_buf_size(MAX_HEAD_BYTES)
-            // As most servers write them, and scripts that look for `X-Etcd-Index` expect.
-            .title_case_headers(true)
             // Answers are small: one piece costs the kernel less than two.
             .writev(false);
+        let mut http1_capitals = http1.clone();
+        http1_capitals.title_case_headers(true);
         let mut http2 = http2::Builder::new(TokioExecutor::new());
         http2
             .timer(TokioTimer::new())
             .keep_alive_interval(Duration::from_secs(30))
             .max_concurrent_streams(MAX_STREAMS)
             .max_header_list_size(u32::try_from(MAX_HEAD_BYTES).unwrap_or(u32::MAX));
-        Self { http1, http2 }
+        Self { http1, http1_capitals, http2 }
     }
 }
 
 /// What a client speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Protocol {
+    /// Beginning with `/v1`. Names of headers are written as HTTP/2 and most servers write them.
     Http1,
+    /// Beginning with anything else. Scripts that use etcd's dialects look for `X-Etcd-Index` as etcd writes it; to write it so costs a
+    /// tenth of a small answer.
+    Http1Capitals,
     /// Without negotiation, by its preface (RFC 9113, section 3.3).
     Http2,
 }
@@ -281,9 +287,10 @@ async fn serve(stream: TcpStream, face: Face, protocols: Arc<Protocols>, shutdow
         async { Ok::<_, Infallible>(answer.await) }
     });
     let ended = match protocol {
-        Protocol::Http1 => {
+        Protocol::Http1 | Protocol::Http1Capitals => {
+            let builder = if protocol == Protocol::Http1 { &protocols.http1 } else { &protocols.http1_capitals };
             let stream = TokioIo::new(stream);
-            let connection = pin!(protocols.http1.serve_connection(stream, service).with_upgrades());
+            let connection = pin!(builder.serve_connection(stream, service).with_upgrades());
             until_drained(connection, http1::UpgradeableConnection::graceful_shutdown, &shutdown).await
         }
         Protocol::Http2 => {
@@ -334,7 +341,7 @@ async fn protocol(stream: &TcpStream) -> Option<Protocol> {
             match so_far {
                 [] => return None,
                 HTTP2_PREFACE => return Some(Protocol::Http2),
-                other if !HTTP2_PREFACE.starts_with(other) => return Some(Protocol::Http1),
+                other if !HTTP2_PREFACE.starts_with(other) => return Some(http1(other)),
                 _ => {}
             }
             // There is something to read, so waiting for that would not wait.
@@ -342,6 +349,12 @@ async fn protocol(stream: &TcpStream) -> Option<Protocol> {
         }
     };
     tokio::time::timeout(HEADER_TIMEOUT, begun).await.unwrap_or(None)
+}
+
+/// Which of the two spellings of HTTP/1.1 a client gets that begins so.
+fn http1(start: &[u8]) -> Protocol {
+    let target = start.iter().position(|byte| *byte == b' ').and_then(|at| start.get(at + 1..));
+    if target.is_some_and(|target| target.starts_with(b"/v1/")) { Protocol::Http1 } else { Protocol::Http1Capitals }
 }
 
 /// Runs a server until it is told to stop (SIGTERM, SIGINT) or cannot go on.

@@ -4,6 +4,11 @@
 /// `\ufffd`.
 pub(crate) fn string(out: &mut Vec<u8>, bytes: &[u8]) {
     out.push(b'"');
+    if is_plain(bytes) {
+        out.extend_from_slice(bytes);
+        out.push(b'"');
+        return;
+    }
     for chunk in bytes.utf8_chunks() {
         escape(out, chunk.valid());
         for _ in chunk.invalid() {
@@ -11,6 +16,13 @@ pub(crate) fn string(out: &mut Vec<u8>, bytes: &[u8]) {
         }
     }
     out.push(b'"');
+}
+
+/// Whether the bytes stand in a string as they are; most do. No loop that ends early: this one looks at many bytes at once.
+fn is_plain(bytes: &[u8]) -> bool {
+    bytes.iter().fold(true, |plain, byte| {
+        plain & (0x20..0x80).contains(byte) & !matches!(byte, b'"' | b'\\' | b'<' | b'>' | b'&')
+    })
 }
 
 /// A decimal number.
@@ -96,6 +108,20 @@ mod tests {
             "\"\\u003cb\\u003e\\u0026'\\u2028\\u2029\u{2027}\""
         );
         assert_eq!(quoted(b"\xff\xfea\xe2\x80"), r#""\ufffd\ufffda\ufffd\ufffd""#);
+    }
+
+    #[test]
+    fn what_stands_as_it_is_is_what_escaping_leaves_alone() {
+        for byte in 0..=u8::MAX {
+            let mut escaped = Vec::new();
+            for chunk in [byte].utf8_chunks() {
+                escape(&mut escaped, chunk.valid());
+            }
+            // A byte beyond ASCII may be a part of what is left alone.
+            assert_eq!(is_plain(&[byte]), escaped == [byte], "{byte:#x}");
+        }
+        assert!(is_plain(&[b'x'; 100]));
+        assert!(!is_plain(&[[b'x'; 99].as_slice(), b"&"].concat()));
     }
 
     #[test]

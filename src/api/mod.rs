@@ -338,7 +338,11 @@ impl Answer {
     /// The strong entity tag of a key: its revision.
     #[must_use]
     pub fn with_revision_tag(self, revision: Revision) -> Self {
-        match HeaderValue::try_from(format!("\"{revision}\"")) {
+        let mut tag = Vec::with_capacity(24);
+        tag.push(b'"');
+        go_json::number(&mut tag, revision.get());
+        tag.push(b'"');
+        match HeaderValue::from_maybe_shared(Bytes::from(tag)) {
             Ok(tag) => self.with_header(ETAG, tag),
             Err(_) => self,
         }

@@ -64,6 +64,9 @@ impl Form {
 
 /// Go's `url.QueryUnescape`.
 fn unescape(text: &[u8]) -> Result<Vec<u8>, String> {
+    if !text.contains(&b'%') && !text.contains(&b'+') {
+        return Ok(text.to_vec());
+    }
     if let Some(escape) = bad_escape(text) {
         // Go quotes what it could not read.
         return Err(format!("invalid URL escape {:?}", String::from_utf8_lossy(escape)));
@@ -73,7 +76,7 @@ fn unescape(text: &[u8]) -> Result<Vec<u8>, String> {
     } else {
         text.into()
     };
-    Ok(percent_decode(&spaced).collect())
+    Ok(Cow::from(percent_decode(&spaced)).into_owned())
 }
 
 /// What the headers say of the body.
@@ -85,6 +88,10 @@ pub(super) fn kind(headers: &HeaderMap) -> (Kind, Result<(), &'static str>) {
     else {
         return (Kind::Other, Ok(()));
     };
+    // As nearly all say it.
+    if header == FORM.as_bytes() {
+        return (Kind::Form, Ok(()));
+    }
     let end = header.iter().position(|byte| *byte == b';').unwrap_or(header.len());
     let (base, parameters) = header.split_at_checked(end).unwrap_or((header, b""));
     let base = String::from_utf8_lossy(base).trim().to_ascii_lowercase();
