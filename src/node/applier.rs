@@ -185,8 +185,8 @@ impl Applier {
         let expired = events.filter(|event| event.kind == EventKind::Expire).count();
         self.shared.metrics.store.expired_keys.inc_by(expired as u64);
         let replies = std::mem::take(&mut applied.replies);
-        self.tell(self.shared.waiters.applied(&entries, replies));
-        self.shared.hub.publish(applied.revision, &applied.blocks);
+        let told = self.shared.waiters.applied(&entries, replies);
+        self.shared.hub.publish(|| self.tell(told), applied.revision, &applied.blocks);
         // Raft follows what became of the members before it hears that it was applied. A runner that is gone has stopped
         // already.
         for (index, accepted) in applied.membership.drain(..) {

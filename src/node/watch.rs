@@ -26,8 +26,12 @@ impl SharedHub {
         Self(Mutex::new(Inner { hub, wakers: HashMap::new() }))
     }
 
-    pub(super) fn publish(&self, revision: Revision, blocks: &[Arc<Block>]) {
-        self.wake(|hub| hub.publish(revision, blocks));
+    /// Publishes what was applied, once it is told to those who wait for it: who has heard, and looks at the hub then, finds it there.
+    pub(super) fn publish(&self, tell: impl FnOnce(), revision: Revision, blocks: &[Arc<Block>]) {
+        self.wake(|hub| {
+            tell();
+            hub.publish(revision, blocks)
+        });
     }
 
     /// Goes on at the revision of another state, which the watchers bring themselves up to.

@@ -9,12 +9,12 @@ use serde_json::Value;
 use vardr::api::v1::schema::LockObject;
 
 use crate::etcdctl::{Ctl, Version};
-use crate::finish::finish;
-use crate::support::Server;
+use crate::page;
 use crate::support::etcd::no_etcdctl;
+use crate::support::finish::finish;
 use crate::support::http::Client;
 use crate::support::volume::not_run;
-use crate::{page, programs};
+use crate::support::{Server, go};
 
 /// How often each of the two that contend for a lock takes it.
 const TIMES: u64 = 60;
@@ -37,7 +37,7 @@ fn of_one_lock(server: &Server) -> String {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("count"), "0").unwrap();
     let program = || {
-        let mut command = Command::new(programs::built("go"));
+        let mut command = Command::new(go::built("go"));
         command.arg(server.address()).arg("shared").arg(folder.path()).arg(TIMES.to_string());
         finish(&mut command).unwrap()
     };
@@ -91,10 +91,10 @@ fn of_one_revision(server: &Server, key: &str, put: impl FnOnce() -> u64) {
 
 #[test]
 fn what_one_dialect_does_is_the_same_to_the_others() {
-    if let Some(why) = programs::no_go().or_else(|| no_etcdctl().map(str::to_owned)) {
+    if let Some(why) = go::hindrance().or_else(|| no_etcdctl().map(str::to_owned)) {
         return not_run(&why);
     }
-    programs::go_build("go");
+    go::build("go");
     let server = Server::start();
     let url = server.url();
     let locked = of_one_lock(&server);

@@ -11,12 +11,12 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::both::{Both, Threes, at_both};
-use crate::finish::{finish, finish_told};
 use crate::said::{Known, Part, Step, ended, neutral, without_figures};
 use crate::support::etcd::{Etcd, no_etcdctl};
+use crate::support::finish::{finish, finish_told};
 use crate::support::volume::not_run;
-use crate::support::{until, words};
-use crate::{LIMIT, page, programs};
+use crate::support::{go, until, words};
+use crate::{LIMIT, page};
 
 /// What is known to differ from etcd 3.4, whichever version asks.
 const KNOWN: &[Known] = &[
@@ -62,7 +62,7 @@ const QUIET: Duration = Duration::from_millis(200);
 pub(crate) enum Version {
     /// Of Debian's package, 3.4.
     Debian,
-    /// Built by [`programs::go_build`] from its module.
+    /// Built by [`go::build`] from its module.
     Module,
 }
 
@@ -70,7 +70,7 @@ impl Version {
     fn program(self) -> PathBuf {
         match self {
             Self::Debian => PathBuf::from("etcdctl"),
-            Self::Module => programs::built("etcdctl"),
+            Self::Module => go::built("etcdctl"),
         }
     }
 
@@ -683,10 +683,10 @@ fn etcdctl_of_debian_does_as_with_etcd() {
 
 #[test]
 fn etcdctl_of_today_does_as_with_etcd() {
-    if let Some(why) = Etcd::hindrance().map(str::to_owned).or_else(programs::no_go) {
+    if let Some(why) = Etcd::hindrance().map(str::to_owned).or_else(go::hindrance) {
         return not_run(&why);
     }
-    programs::go_build("etcdctl");
+    go::build("etcdctl");
     let version = Version::Module;
     let from = format!("Version {}, the Go module `go.etcd.io/etcd/etcdctl/v3`.", version.number());
     all(version, "etcdctl", &from);

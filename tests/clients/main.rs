@@ -1,7 +1,7 @@
 //! Clients of etcd's v3 API that nobody here wrote, each run as a stranger would run it, against real etcd 3.4 and against Vardr, in
 //! the same run: what they print, and how they end, is compared line by line.
 //!
-//! `both.rs` starts the two servers, `finish.rs` runs a client to its end, `said.rs` takes out of a text what belongs to one of them and compares, `page.rs` holds
+//! `both.rs` starts the two servers, `said.rs` takes out of a text what belongs to one of them and compares, `page.rs` holds
 //! `docs/conformance.md` to what was seen. `etcdctl.rs` is etcd's command line client, in two versions; `programs.rs` are programs that
 //! use a library, each in a folder of its own; `crossing.rs` is what holds between the dialects.
 //!
@@ -12,7 +12,6 @@
 mod both;
 mod crossing;
 mod etcdctl;
-mod finish;
 mod page;
 mod programs;
 mod said;

@@ -5,16 +5,16 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::time::Duration;
 
 use crate::both::{Both, at_both};
-use crate::finish::finish;
-use crate::page;
 use crate::said::{Known, Part, Step, ended, neutral};
 use crate::support::etcd::Etcd;
+use crate::support::finish::{finish, finish_within};
+use crate::support::go;
 use crate::support::volume::not_run;
+use crate::{LIMIT, page};
 
-/// From which version on Go fetches others.
-const FETCHING_GO: &str = "1.21";
 /// The fewest features that a program shows.
 const FEWEST: usize = 5;
 
@@ -30,59 +30,6 @@ fn sources(name: &str) -> PathBuf {
 /// Where `scripts/tools` puts what they need.
 fn installed(name: &str) -> PathBuf {
     root().join("target/clients").join(name)
-}
-
-/// What [`go_build`] makes.
-pub(crate) fn built(name: &str) -> PathBuf {
-    installed("bin").join(name)
-}
-
-/// Why programs in Go cannot be built here, if they cannot; `scripts/tools` decides alike. From 1.21 on Go fetches the version that a
-/// module asks for, unless it is told to be the one that it is.
-pub(crate) fn no_go() -> Option<String> {
-    let env = |name: &str| {
-        let output = Command::new("go").args(["env", name]).output().ok()?;
-        Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
-    };
-    let Some(version) = env("GOVERSION") else { return Some("Go is not installed".to_owned()) };
-    let is_local = env("GOTOOLCHAIN").is_some_and(|toolchain| toolchain == "local");
-    let asked = if is_local { asked_of_go() } else { FETCHING_GO.to_owned() };
-    (numbers(&version) < numbers(&asked)).then(|| format!("{version} is older than {asked}"))
-}
-
-/// The version of Go that our modules ask for.
-fn asked_of_go() -> String {
-    let asked = ["etcdctl", "go"].map(|name| {
-        let module = std::fs::read_to_string(sources(name).join("go.mod")).unwrap();
-        module.lines().find_map(|line| line.strip_prefix("go ")).unwrap().to_owned()
-    });
-    asked.into_iter().max_by_key(|version| numbers(version)).unwrap()
-}
-
-/// The numbers of a version of Go, with its name before them or without.
-fn numbers(version: &str) -> Vec<u32> {
-    let version = version.split_once("go").map_or(version, |(_, version)| version);
-    let number = |part: &str| part.split(|char: char| !char.is_ascii_digit()).next()?.parse().ok();
-    version.split('.').map_while(number).collect()
-}
-
-/// Builds a folder of Go, with what its `go.sum` names and nothing else.
-pub(crate) fn go_build(name: &str) {
-    let output = Command::new("go")
-        .args(["build", "-mod=readonly", "-buildvcs=false", "-o"])
-        .arg(built(name))
-        .arg(".")
-        .current_dir(sources(name))
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-}
-
-/// The version of a module that a folder of Go requires.
-fn go_version(name: &str, module: &str) -> String {
-    let requires = std::fs::read_to_string(sources(name).join("go.mod")).unwrap();
-    let line = requires.lines().find_map(|line| line.trim().trim_start_matches("require ").strip_prefix(module));
-    line.unwrap().trim().trim_start_matches('v').to_owned()
 }
 
 /// What a program printed, by its headings. How it ended is the last thing said.
@@ -132,14 +79,14 @@ fn missing(path: &Path) -> Option<String> {
 
 #[test]
 fn a_program_in_go_does_as_with_etcd() {
-    if is_hindered(no_go) {
+    if is_hindered(go::hindrance) {
         return;
     }
-    go_build("go");
-    let version = go_version("go", "go.etcd.io/etcd/client/v3");
+    go::build("go");
+    let version = go::version("go", "go.etcd.io/etcd/client/v3");
     let from = format!("Version {version}, the Go module `go.etcd.io/etcd/client/v3`.");
     same("Go: client/v3", &from, &[], |address| {
-        let mut command = Command::new(built("go"));
+        let mut command = Command::new(go::built("go"));
         command.arg(address);
         command
     });
@@ -232,11 +179,22 @@ fn a_program_in_java_does_as_with_etcd() {
 
 #[test]
 fn versions_of_go_are_compared_by_their_numbers() {
+    let numbers = go::numbers;
     for (older, newer) in [("go1.9.7", "1.21"), ("go1.19.8", "1.21"), ("go1.25.9", "1.26.0"), ("", "1.21")] {
         assert!(numbers(older) < numbers(newer), "{older} {newer}");
     }
     for (newer, older) in [("go1.21.0", "1.21"), ("go1.26.8", "1.26.0"), ("devel go1.27-af1b X:none", "1.26.0")] {
         assert!(numbers(newer) >= numbers(older), "{newer} {older}");
     }
-    assert!(numbers(&asked_of_go()) >= numbers(FETCHING_GO));
+    assert!(numbers(&go::asked()) >= numbers(go::FETCHING));
+}
+
+#[test]
+fn a_command_that_goes_on_is_killed_with_what_it_started_and_one_that_ends_is_not() {
+    let run = |limit, script| {
+        let output = finish_within(limit, Command::new("sh").args(["-c", script]), "told\n").unwrap();
+        ended(&output)
+    };
+    assert_eq!(run(LIMIT, "cat; echo said >&2; exit 3"), "told\nsaid\nexit status: 3\n");
+    assert_eq!(run(Duration::from_millis(200), "echo begun; sleep 100 & wait"), "begun\nsignal: 9 (SIGKILL)\n");
 }

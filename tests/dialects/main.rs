@@ -28,12 +28,11 @@ mod users;
 use coverage::{HITS, POSSIBLE};
 use faulty::{Bug, Faulty};
 use pair::{Pair, Played};
-use support::Server;
+use support::bench::{Bench, Tested};
 use support::coverage::Coverage;
-use support::etcd::{Etcd, fast_directory, free_port};
+use support::etcd::{Etcd, free_port};
 use support::seeds::{self, number};
 use support::volume::not_run;
-use tempfile::TempDir;
 
 /// Requests of the longest sequence that a planted bug may be shrunk to.
 const SMALL: usize = 3;
@@ -83,36 +82,16 @@ fn all_must_agree(pairs: &[Pair], start: u64, requests: u64) -> Coverage {
     })
 }
 
-/// A member under test, with its data where etcd's is.
-struct Tested {
-    server: Server,
-    _data: TempDir,
+/// A member under test.
+fn tested() -> Tested {
+    // Programs ask a member where it is reached.
+    let address = format!("127.0.0.1:{}", free_port());
+    Tested::start(&address, &["--cors", ORIGIN, "--advertise-client-urls", &format!("http://{address}")])
 }
 
-impl Tested {
-    fn start() -> Self {
-        let data = fast_directory();
-        // Programs ask a member where it is reached.
-        let address = format!("127.0.0.1:{}", free_port());
-        let flags = ["--cors", ORIGIN, "--advertise-client-urls", &format!("http://{address}")];
-        let server = Server::try_start_at(&address, &data.path().join("vardr"), &flags);
-        Self { server: server.unwrap_or_else(|log| panic!("the server did not start:\n{log}")), _data: data }
-    }
-}
-
-/// So many of etcd's members, each with a member under test beside it.
-struct Bench {
-    servers: Vec<(Etcd, Tested)>,
-}
-
-impl Bench {
-    fn start(lanes: usize) -> Self {
-        Self { servers: (0..lanes).map(|_| (reference(), Tested::start())).collect() }
-    }
-
-    fn pairs(&self) -> Vec<Pair> {
-        self.servers.iter().map(|(etcd, tested)| Pair::new(&etcd.address(), tested.server.address())).collect()
-    }
+/// Servers of so many lanes.
+fn bench(lanes: usize) -> Bench {
+    Bench::start(lanes, reference, tested)
 }
 
 #[test]
@@ -120,9 +99,9 @@ fn requests_are_answered_as_etcd_answers_them() {
     if let Some(why) = Etcd::hindrance() {
         return not_run(why);
     }
-    let bench = Bench::start(LANES);
+    let bench = bench(LANES);
     let (start, requests) = (number("DIALECT_START", 1), number("DIALECT_REQUESTS", REQUESTS));
-    let coverage = all_must_agree(&bench.pairs(), start, requests);
+    let coverage = all_must_agree(&bench.pairs(Pair::new), start, requests);
     let (missed, unlisted) = (coverage.missed(POSSIBLE, HITS), coverage.unlisted(POSSIBLE));
     // A few requests, as when a seed is played again, cannot hit everything.
     if requests >= REQUESTS {
@@ -141,9 +120,10 @@ fn seeds_that_failed_once_agree() {
     if let Some(why) = Etcd::hindrance() {
         return not_run(why);
     }
-    let bench = Bench::start(1);
+    let bench = bench(1);
     let seeds = seeds::listed(include_str!("regressions/seeds"));
-    let failures: Vec<_> = seeds.into_iter().filter_map(|seed| must_agree(&bench.pairs()[0], seed).1).collect();
+    let failures: Vec<_> =
+        seeds.into_iter().filter_map(|seed| must_agree(&bench.pairs(Pair::new)[0], seed).1).collect();
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
@@ -152,8 +132,8 @@ fn planted_bugs_are_found_and_made_small() {
     if let Some(why) = Etcd::hindrance() {
         return not_run(why);
     }
-    let bench = Bench::start(1);
-    let sound = &bench.pairs()[0];
+    let bench = bench(1);
+    let sound = &bench.pairs(Pair::new)[0];
     for bug in Bug::ALL {
         let faulty = Faulty::start(bug, &sound.right);
         let pair = Pair::new(&sound.left, faulty.address());

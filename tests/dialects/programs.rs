@@ -14,10 +14,11 @@ use std::time::{Duration, Instant};
 
 use crate::pair::Pair;
 use crate::request::{Indices, Request, Text};
+use crate::support;
+use crate::support::bench::Bench;
 use crate::support::etcd::{Etcd, no_etcdctl};
 use crate::support::volume::not_run;
 use crate::support::{until_known, words};
-use crate::{Bench, support};
 
 /// How long a program may take to hear of a change.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -57,8 +58,8 @@ fn neutral(text: &str, address: &str) -> String {
 
 /// One of etcd's members and one under test, at the same index with nothing in them.
 fn bench() -> (Bench, Pair) {
-    let bench = Bench::start(1);
-    let pair = bench.pairs().pop().unwrap();
+    let bench = crate::bench(1);
+    let pair = bench.pairs(Pair::new).pop().unwrap();
     // A program asks a member where all are reached.
     for address in [&pair.left, &pair.right] {
         until_known(address);

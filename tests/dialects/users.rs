@@ -12,8 +12,8 @@ use std::time::SystemTime;
 
 use serde_json::{Map, Value, json};
 
-use crate::Bench;
 use crate::answer::{Answer, Window};
+use crate::bench;
 use crate::chance::Chance;
 use crate::pair::Pair;
 use crate::support::etcd::Etcd;
@@ -359,7 +359,7 @@ fn users_and_roles_are_answered_as_etcd_answers_them() {
     if let Some(why) = Etcd::hindrance() {
         return not_run(why);
     }
-    let bench = Bench::start(LANES);
+    let bench = bench(LANES);
     let start = number("DIALECT_START", 1);
     let requests = number("DIALECT_REQUESTS", REQUESTS).min(REQUESTS);
     let (next, sent, differing) = (AtomicU64::new(start), AtomicU64::new(0), AtomicU64::new(0));
@@ -381,7 +381,7 @@ fn users_and_roles_are_answered_as_etcd_answers_them() {
         (hits, failures)
     };
     let (mut hits, mut failures) = (BTreeMap::<String, u64>::new(), Vec::new());
-    let pairs = bench.pairs();
+    let pairs = bench.pairs(Pair::new);
     thread::scope(|scope| {
         let workers: Vec<_> = pairs.iter().map(|pair| scope.spawn(|| work(pair))).collect();
         for worker in workers {
@@ -412,8 +412,8 @@ fn a_user_that_only_one_of_them_has_is_found() {
     if let Some(why) = Etcd::hindrance() {
         return not_run(why);
     }
-    let bench = Bench::start(1);
-    let pair = &bench.pairs()[0];
+    let bench = bench(1);
+    let pair = &bench.pairs(Pair::new)[0];
     let ask = |method, body: &str| Ask { body: body.to_owned(), ..Ask::new(method, "user", "/users/only".to_owned()) };
     ask("PUT", r#"{"user":"only","password":"p"}"#).send(&pair.right).expect(201);
     let sequence: Vec<_> = sequence(1).into_iter().take(5).chain([ask("GET", "")]).collect();

@@ -1,6 +1,7 @@
-//! Real etcd beside Vardr: Debian's etcd 3.4, on ports that the system gives, with its data in a directory of its own.
+//! Real etcd beside Vardr: Debian's etcd 3.4, and 3.6 built from its module, on ports that the system gives, with its data in a directory
+//! of its own.
 //!
-//! Where it is not installed, what needs it says so by [`super::volume::not_run`].
+//! Where one is not installed, what needs it says so by [`super::volume::not_run`].
 
 use std::fs::{self, File};
 use std::net::{TcpListener, TcpStream};
@@ -12,40 +13,53 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use super::go;
 use super::http::Client;
 
-/// The version that Vardr is compared with.
+/// The version of Debian's that Vardr is compared with.
 const MINOR: &str = "3.4";
+/// The program that is built from the module of a later one.
+const LATER: &str = "etcd36";
 /// How long a member may take to answer, and to end.
 const LIMIT: Duration = Duration::from_secs(30);
 /// A port that was free may be taken by the time that it is used.
 const TRIES: usize = 5;
 
-/// A running member; killed when dropped.
-pub(crate) struct Etcd {
-    child: Child,
-    client: u16,
-    log: PathBuf,
-    _dir: TempDir,
+/// Which etcd.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Release {
+    /// Of Debian's package, 3.4, with the v2 API.
+    Debian,
+    /// Built from its module, 3.6.
+    Later,
 }
 
-impl Etcd {
-    /// Why there can be none on this machine.
-    pub(crate) fn hindrance() -> Option<&'static str> {
-        static FOUND: OnceLock<Option<String>> = OnceLock::new();
-        FOUND.get_or_init(no_etcd).as_deref()
+impl Release {
+    /// Why there can be none on this machine. A later one is built first.
+    pub(crate) fn hindrance(self) -> Option<&'static str> {
+        static FOUND: [OnceLock<Option<String>>; 2] = [OnceLock::new(), OnceLock::new()];
+        match self {
+            Self::Debian => FOUND[0].get_or_init(no_etcd),
+            Self::Later => FOUND[1].get_or_init(|| {
+                let hindrance = go::hindrance();
+                if hindrance.is_none() {
+                    go::build(LATER);
+                }
+                hindrance
+            }),
+        }
+        .as_deref()
     }
 
-    /// Starts a cluster of one with the v2 API, and waits until it answers.
-    pub(crate) fn start() -> Self {
-        Self::with_flags(&[])
-    }
-
-    /// The same with more flags.
-    pub(crate) fn with_flags(flags: &[&str]) -> Self {
-        let flags = [&["--enable-v2"], flags].concat();
+    /// Starts a cluster of one with these flags, and waits until it answers.
+    pub(crate) fn start(self, flags: &[&str]) -> Etcd {
+        let own: &[&str] = match self {
+            Self::Debian => &["--enable-v2"],
+            Self::Later => &[],
+        };
+        let flags = [own, flags].concat();
         for _ in 0..TRIES {
-            let mut etcd = Self::launch("etcd", free_port(), free_port(), &flags);
+            let mut etcd = self.launch("etcd", free_port(), free_port(), &flags);
             if etcd.answers() {
                 return etcd;
             }
@@ -54,12 +68,12 @@ impl Etcd {
     }
 
     /// Starts a member with these ports of 127.0.0.1 and more flags, and waits for nothing.
-    pub(crate) fn launch(name: &str, client: u16, peer: u16, flags: &[&str]) -> Self {
+    fn launch(self, name: &str, client: u16, peer: u16, flags: &[&str]) -> Etcd {
         let dir = fast_directory();
         let log = dir.path().join("log");
         let (client_url, peer_url) = (format!("http://127.0.0.1:{client}"), format!("http://127.0.0.1:{peer}"));
         let output = File::create(&log).unwrap();
-        let mut command = Command::new("etcd");
+        let mut command = Command::new(self.program());
         command.args(["--name", name, "--data-dir"]).arg(dir.path().join("data"));
         command.args(["--listen-client-urls", &client_url, "--advertise-client-urls", &client_url]);
         command.args(["--listen-peer-urls", &peer_url, "--initial-advertise-peer-urls", &peer_url]);
@@ -73,7 +87,44 @@ impl Etcd {
             .stderr(output)
             .spawn()
             .unwrap();
-        Self { child, client, log, _dir: dir }
+        Etcd { child, client, log, _dir: dir }
+    }
+
+    fn program(self) -> PathBuf {
+        match self {
+            Self::Debian => PathBuf::from("etcd"),
+            Self::Later => go::built(LATER),
+        }
+    }
+}
+
+/// A running member; killed when dropped.
+pub(crate) struct Etcd {
+    child: Child,
+    client: u16,
+    log: PathBuf,
+    _dir: TempDir,
+}
+
+impl Etcd {
+    /// Why there can be none of Debian's on this machine.
+    pub(crate) fn hindrance() -> Option<&'static str> {
+        Release::Debian.hindrance()
+    }
+
+    /// Starts a cluster of one of Debian's with the v2 API, and waits until it answers.
+    pub(crate) fn start() -> Self {
+        Self::with_flags(&[])
+    }
+
+    /// The same with more flags.
+    pub(crate) fn with_flags(flags: &[&str]) -> Self {
+        Release::Debian.start(flags)
+    }
+
+    /// Starts a member of Debian's with these ports of 127.0.0.1 and more flags, and waits for nothing.
+    pub(crate) fn launch(name: &str, client: u16, peer: u16, flags: &[&str]) -> Self {
+        Release::Debian.launch(name, client, peer, flags)
     }
 
     /// Whether the member comes to answer reads through its log; not where it ends before.

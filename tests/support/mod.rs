@@ -3,11 +3,17 @@
 //! Several test programs share this; each uses only a part.
 #![expect(dead_code, reason = "each test program uses its own part")]
 
+pub(crate) mod bench;
+
 pub(crate) mod coverage;
 
 pub(crate) mod etcd;
 
 pub(crate) mod examples;
+
+pub(crate) mod finish;
+
+pub(crate) mod go;
 
 pub(crate) mod sse;
 

@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use futures_util::{StreamExt as _, stream};
 use tonic::{Response, Status};
 
-use crate::support::etcd::Etcd;
+use crate::support::etcd::Release;
 use crate::support::volume::not_run;
 use crate::txn::{compare, op, op_delete, op_get, op_put, op_txn, then};
 use crate::{V3, between, bytes, delete, get, pb, put, start};
@@ -282,16 +282,15 @@ fn table() -> Vec<Asked> {
     table
 }
 
-#[tokio::test]
-async fn etcd_answers_a_table_of_requests_alike() {
-    if let Some(hindrance) = Etcd::hindrance() {
+/// Puts a table to an etcd and to Vardr, both new: all must be alike.
+async fn must_agree(release: Release, table: Vec<Asked>) {
+    if let Some(hindrance) = release.hindrance() {
         return not_run(hindrance);
     }
-    let etcd = tokio::task::spawn_blocking(Etcd::start).await.unwrap();
+    let etcd = tokio::task::spawn_blocking(move || release.start(&[])).await.unwrap();
     let (_server, vardr) = start();
     let real = V3::of(&etcd.url());
     let mut differences = Vec::new();
-    let table = table();
     for asked in &table {
         let (theirs, ours) = (asked.clone().of(&real).await, asked.clone().of(&vardr).await);
         if theirs != ours {
@@ -299,4 +298,14 @@ async fn etcd_answers_a_table_of_requests_alike() {
         }
     }
     assert!(differences.is_empty(), "{} of {}:\n{}", differences.len(), table.len(), differences.join("\n"));
+}
+
+#[tokio::test]
+async fn etcd_answers_a_table_of_requests_alike() {
+    must_agree(Release::Debian, table()).await;
+}
+
+#[tokio::test]
+async fn a_later_etcd_answers_a_table_of_requests_alike() {
+    must_agree(Release::Later, table()).await;
 }

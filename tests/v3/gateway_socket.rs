@@ -9,11 +9,11 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
-use crate::gateway::bare;
 use crate::support::Server;
 use crate::support::etcd::Etcd;
 use crate::support::http::Client;
 use crate::support::volume::not_run;
+use crate::told::bare;
 
 /// How long anything may take that must happen.
 const LIMIT: Duration = Duration::from_secs(20);

@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::gateway::bare;
 use crate::support::Server;
 use crate::support::etcd::Etcd;
 use crate::support::http::Client;
 use crate::support::volume::not_run;
+use crate::told::bare;
 
 /// An answer that comes in lines.
 pub(crate) struct Lines {

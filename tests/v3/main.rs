@@ -24,6 +24,7 @@ mod random;
 mod snapshot;
 #[path = "../support/mod.rs"]
 mod support;
+mod told;
 mod txn;
 mod watch;
 mod watched;

@@ -14,6 +14,8 @@ use crate::{LIMIT, V3, bytes, delete, pb, put, revision, start, told};
 use pb::watch_create_request::FilterType;
 use pb::watch_request::RequestUnion;
 
+/// Writes after each of which progress is asked for.
+const WRITES: usize = 500;
 /// Requests that wait to be sent on one stream.
 const WAITING: usize = 1024;
 
@@ -419,6 +421,19 @@ async fn progress_is_not_told_where_one_waits_for_the_future() {
     watching.ask_progress().await;
     let progress = watching.next().await;
     assert_eq!((progress.watch_id, revision(progress.header)), (-1, 4));
+}
+
+#[tokio::test]
+async fn progress_is_not_behind_a_write_that_was_acknowledged() {
+    let (_server, v3) = start();
+    let mut watching = Watching::of(&v3);
+    watching.create(of("none", "")).await;
+    for _ in 0..WRITES {
+        let written = v3.put("a", "1").await;
+        watching.ask_progress().await;
+        let progress = watching.next().await;
+        assert_eq!((progress.watch_id, revision(progress.header)), (-1, written));
+    }
 }
 
 /// A stream on which progress is told often, to two watches of which the second hears of nothing else: so of what is told

@@ -144,7 +144,7 @@ pub(super) async fn add_role(
     Ok(pb::AuthRoleAddResponse { header: Some(header_now(api)) })
 }
 
-/// What a role permits.
+/// What a role permits: as of etcd 3.5, the role `root` everything, whatever it was granted.
 pub(super) async fn role(
     api: &State,
     ask: &Ask,
@@ -152,7 +152,10 @@ pub(super) async fn role(
 ) -> Result<pb::AuthRoleGetResponse, Status> {
     let auth = auth(api, ask).await?;
     let role = auth.role(&request.role).ok_or(Known::RoleNotFound)?;
-    let perm = role.permissions.iter().map(|(range, access)| permission(range, *access)).collect();
+    let perm = match role.name.as_str() {
+        ROOT => vec![permission(&KeyRange::prefix(""), Access::ReadWrite)],
+        _ => role.permissions.iter().map(|(range, access)| permission(range, *access)).collect(),
+    };
     Ok(pb::AuthRoleGetResponse { header: Some(header_now(api)), perm })
 }
 

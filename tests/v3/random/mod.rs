@@ -6,13 +6,16 @@
 //! and so is what watches are told (`streams.rs`). What was hit is counted, and a sequence that shows a difference is made small and
 //! printed. Planted bugs bend what Vardr is asked or says (`bugs.rs`).
 //!
-//! `V3_CALLS` says how many calls, `V3_START` from which seed on. A sequence that showed a difference once is kept in
+//! The oracle is etcd 3.4, and in a shorter run 3.6 (`oracle.rs`).
+//!
+//! `V3_CALLS` says how many calls, `V3_START` from which seed on, `V3_LATER_CALLS` and `V3_LATER_START` the same beside 3.6. A sequence that showed a difference once is kept in
 //! `regressions`, as it was printed, and played every time.
 
 mod bugs;
 mod call;
 mod fields;
 mod generate;
+mod oracle;
 mod pair;
 mod send;
 mod spell;
@@ -22,12 +25,13 @@ mod visitors;
 
 use std::time::Duration;
 
-use crate::support::Server;
+use crate::support::bench::{Bench, Tested};
 use crate::support::coverage::Hit;
-use crate::support::etcd::{Etcd, fast_directory};
+use crate::support::etcd::{Etcd, Release};
 use crate::support::seeds::{self, number};
 use crate::support::shrink;
 use crate::support::volume::not_run;
+use crate::told::Reading;
 use bugs::Bug;
 use pair::{Pair, Played};
 use step::Step;
@@ -42,8 +46,12 @@ const SHRINKS: usize = 2;
 const START: u64 = 1;
 /// Calls of a run.
 const CALLS: u64 = 10_000;
+/// The same beside the later etcd.
+const LATER_CALLS: u64 = 2_000;
 /// Pairs of servers that work side by side.
 const LANES: usize = 4;
+/// The same beside the later etcd.
+const LATER_LANES: usize = 2;
 /// Steps of the longest sequence that a planted bug may be shrunk to.
 const SMALL: usize = 6;
 /// What etcd has shown to be possible, each of which a run has to hit.
@@ -53,39 +61,14 @@ const HITS: u64 = 1;
 /// How many sequences hit a combination in the run that makes it one that has to be hit: where a run ends is a matter of its lanes.
 const LISTED: u64 = 3;
 
-/// One of etcd's members. Its hashes of passwords take less time than they should.
-fn reference() -> Etcd {
-    Etcd::with_flags(&["--bcrypt-cost", "4", "--logger", "zap", "--log-level", "error"])
+/// Servers of so many lanes.
+fn bench(release: Release, lanes: usize) -> Bench {
+    Bench::start(lanes, || oracle::start(release), || Tested::start("127.0.0.1:0", &[]))
 }
 
-/// A member under test, with its data where etcd's is.
-struct Tested {
-    server: Server,
-    _data: tempfile::TempDir,
-}
-
-impl Tested {
-    fn start() -> Self {
-        let data = fast_directory();
-        let server = Server::try_start_in(&data.path().join("vardr"), &[]);
-        Self { server: server.unwrap_or_else(|log| panic!("the server did not start:\n{log}")), _data: data }
-    }
-}
-
-/// So many of etcd's members, each with a member under test beside it.
-struct Bench {
-    servers: Vec<(Etcd, Tested)>,
-}
-
-impl Bench {
-    fn start(lanes: usize) -> Self {
-        Self { servers: (0..lanes).map(|_| (reference(), Tested::start())).collect() }
-    }
-
-    fn pairs(&self) -> Vec<Pair> {
-        let pair = |(etcd, tested): &(Etcd, Tested)| Pair::new(&etcd.address(), tested.server.address(), false);
-        self.servers.iter().map(pair).collect()
-    }
+/// The pairs of a bench.
+fn pairs(bench: &Bench, release: Release) -> Vec<Pair> {
+    bench.pairs(|left, right| Pair::new(release, left, right, oracle::readings(release)))
 }
 
 /// The smallest sequence found that shows a difference where this one does, and still shows it where there is time to answer: while it
@@ -104,20 +87,21 @@ fn must_agree(pair: &Pair, seed: u64) -> (Vec<Hit>, Option<String>) {
     let sequence = generate::sequence(seed);
     let played = pair.play(&sequence, LIMIT);
     let failure = played.difference.is_some().then(|| match smallest(pair, &sequence) {
-        Some((_, smallest)) => report(seed, &smallest),
-        None => format!("not shown again by what was made of it; at first:\n{}", report(seed, &played)),
+        Some((_, smallest)) => report(pair.release, seed, &smallest),
+        None => format!("not shown again by what was made of it; at first:\n{}", report(pair.release, seed, &played)),
     });
     (played.hits, failure)
 }
 
 /// The sequence as it goes into `regressions`, and what both said at its end.
-fn report(seed: u64, played: &Played) -> String {
+fn report(release: Release, seed: u64, played: &Played) -> String {
     let Some([left, right]) = &played.difference else { return String::new() };
     let lines = played.lines.join("\n");
     format!(
         "# Seed {seed}, from revision {}\n{lines}\n  reference: {left}\n  tested:    {right}\n\
-         again: V3_START={seed} V3_CALLS=1 cargo test --test v3 sequences_are_answered\n",
-        played.base
+         again: {}\n",
+        played.base,
+        oracle::again(release, seed)
     )
 }
 
@@ -135,9 +119,9 @@ fn sequences_are_answered_as_etcd_answers_them() {
     if let Some(hindrance) = Etcd::hindrance() {
         return not_run(hindrance);
     }
-    let bench = Bench::start(LANES);
+    let bench = bench(Release::Debian, LANES);
     let (start, calls) = (number("V3_START", START), number("V3_CALLS", CALLS));
-    let coverage = seeds::all_must_agree(&bench.pairs(), start, calls, must_agree);
+    let coverage = seeds::all_must_agree(&pairs(&bench, Release::Debian), start, calls, must_agree);
     println!("combinations hit: {}", coverage.cells());
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         assert_eq!((start, calls), (START, CALLS), "what has to be hit is what a run from the first seed on hits");
@@ -152,14 +136,26 @@ fn sequences_are_answered_as_etcd_answers_them() {
     }
 }
 
+/// The same beside 3.6, whose other ways of saying things `oracle.rs` knows.
+#[test]
+fn sequences_are_answered_as_a_later_etcd_answers_them() {
+    if let Some(hindrance) = Release::Later.hindrance() {
+        return not_run(hindrance);
+    }
+    let bench = bench(Release::Later, LATER_LANES);
+    let (start, calls) = (number("V3_LATER_START", START), number("V3_LATER_CALLS", LATER_CALLS));
+    seeds::all_must_agree(&pairs(&bench, Release::Later), start, calls, must_agree);
+}
+
 #[test]
 fn sequences_that_differed_once_agree() {
     if let Some(hindrance) = Etcd::hindrance() {
         return not_run(hindrance);
     }
-    let bench = Bench::start(1);
-    let pair = &bench.pairs()[0];
-    let failures: Vec<_> = regressions().iter().map(|steps| report(0, &pair.play(steps, LIMIT))).collect();
+    let bench = bench(Release::Debian, 1);
+    let pair = &pairs(&bench, Release::Debian)[0];
+    let failures: Vec<_> =
+        regressions().iter().map(|steps| report(pair.release, 0, &pair.play(steps, LIMIT))).collect();
     assert!(failures.iter().all(String::is_empty), "{}", failures.join("\n"));
 }
 
@@ -168,8 +164,8 @@ fn planted_bugs_are_found_and_made_small() {
     if let Some(hindrance) = Etcd::hindrance() {
         return not_run(hindrance);
     }
-    let bench = Bench::start(1);
-    let pair = &mut bench.pairs()[0];
+    let bench = bench(Release::Debian, 1);
+    let pair = &mut pairs(&bench, Release::Debian)[0];
     for bug in Bug::ALL {
         pair.plant(Some(bug));
         let mut calls = 0;
@@ -184,7 +180,7 @@ fn planted_bugs_are_found_and_made_small() {
             assert!(calls < CALLS, "{bug:?} is not found in {CALLS} calls");
         };
         let (smallest, played) = smallest(pair, &sequence).expect("it shows again");
-        println!("{bug:?}, after {calls} calls: {}", report(seed, &played));
+        println!("{bug:?}, after {calls} calls: {}", report(pair.release, seed, &played));
         assert!(smallest.len() <= SMALL, "{bug:?} is shown by {} steps at best", smallest.len());
         pair.plant(None);
         assert!(pair.play(&smallest, LIMIT).difference.is_none(), "{bug:?} is not what was found");
@@ -197,7 +193,7 @@ fn etcd_agrees_with_itself() {
     if let Some(hindrance) = Etcd::hindrance() {
         return not_run(hindrance);
     }
-    let members = [reference(), reference()];
-    let pair = Pair::new(&members[0].address(), &members[1].address(), true);
+    let members = [(); 2].map(|()| oracle::start(Release::Debian));
+    let pair = Pair::new(Release::Debian, &members[0].address(), &members[1].address(), [Reading::Debian; 2]);
     seeds::all_must_agree(&[pair], number("V3_START", START), number("V3_CALLS", 1_000), must_agree);
 }

@@ -12,12 +12,15 @@ use tonic::Code;
 use super::bugs::Bug;
 use super::call::Call;
 use super::fields::Fields;
+use super::oracle;
 use super::send::{Answer, Known, Side};
 use super::step::{Step, Way};
 use super::streams::{Change, Difference, History, Stream, Watch};
 use super::visitors::{Options, Resolve};
 use crate::support::coverage::Hit;
+use crate::support::etcd::Release;
 use crate::support::http::Client;
+use crate::told::Reading;
 use crate::{V3, bytes, delete, get, pb, told};
 
 /// The key that is always there, behind all others that are readable.
@@ -28,6 +31,8 @@ const PAST: i64 = 20;
 /// The reference on the left, the one under test on the right.
 pub(crate) struct Pair {
     runtime: Runtime,
+    /// What the first of the two is.
+    pub(crate) release: Release,
     sides: [Side; 2],
 }
 
@@ -44,19 +49,19 @@ pub(crate) struct Played {
 }
 
 impl Pair {
-    /// Two servers by their addresses; whether the second is one of etcd's, too.
-    pub(crate) fn new(left: &str, right: &str, is_etcd: bool) -> Self {
+    /// Two servers by their addresses, of which the first is this etcd, and how what each says is read.
+    pub(crate) fn new(release: Release, left: &str, right: &str, [one, two]: [Reading; 2]) -> Self {
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
         let inside = runtime.enter();
-        let side = |address: &str, is_etcd| Side {
+        let side = |address: &str, reading| Side {
             v3: V3::of(&format!("http://{address}")),
             http: Client::new(address),
-            is_etcd,
+            reading,
             bug: None,
         };
-        let sides = [side(left, true), side(right, is_etcd)];
+        let sides = [side(left, one), side(right, two)];
         drop(inside);
-        Self { runtime, sides }
+        Self { runtime, release, sides }
     }
 
     /// Makes the server under test one with a bug, or without.
@@ -151,9 +156,9 @@ impl<'a> Play<'a> {
         };
         let watch = Watch::new(all.clone(), self.played.base, self.compacted, BTreeSet::new());
         self.observer.create(&self.pair.runtime, &[all.clone(), all], watch)?;
-        for step in steps {
+        for step in steps.iter().filter_map(|step| oracle::asked(self.pair.release, step)) {
             self.played.lines.push(step.shown());
-            self.step(step)?;
+            self.step(&step)?;
         }
         self.finish()
     }
@@ -185,7 +190,7 @@ impl<'a> Play<'a> {
                 let now = self.settle()?;
                 let (pair, known) = (self.pair, self.known.clone());
                 let stream = self.stream(*stream);
-                if !stream.is_begun(now) {
+                if !oracle::tells_progress(pair.release) || !stream.is_begun(now) {
                     return Ok(());
                 }
                 stream.progress(&pair.runtime)?;
@@ -331,7 +336,9 @@ impl<'a> Play<'a> {
             self.pair.runtime.block_on(side.v3.put(PADDING, "end"));
         }
         let now = self.settle()?;
-        for stream in self.streams.values_mut().filter(|stream| stream.is_grpc() && stream.is_begun(now)) {
+        let release = self.pair.release;
+        let asked = |stream: &&mut Stream| oracle::tells_progress(release) && stream.is_grpc() && stream.is_begun(now);
+        for stream in self.streams.values_mut().filter(asked) {
             stream.progress(&self.pair.runtime)?;
             stream.compare(&self.known)?;
         }

@@ -18,9 +18,9 @@ use super::fields::Fields;
 use super::spell::{Spelling, spelled, spoilt};
 use super::step::Way;
 use super::visitors::{Number, Resolve};
-use crate::gateway::{Told, left, timeless};
 use crate::gateway_streams::Lines;
 use crate::support::http::Client;
+use crate::told::{Reading, left, timeless};
 use crate::{V3, pb};
 
 /// Leases that may end while a sequence is played, which are in no list that is compared.
@@ -31,8 +31,8 @@ pub(crate) const SHORT: std::ops::Range<i64> = 900..1000;
 pub(crate) struct Side {
     pub(crate) v3: V3,
     pub(crate) http: Client,
-    /// Errors in JSON are those of 3.4, which are read as later ones have them.
-    pub(crate) is_etcd: bool,
+    /// How what it says in JSON is read.
+    pub(crate) reading: Reading,
     pub(crate) bug: Option<Bug>,
 }
 
@@ -137,7 +137,7 @@ impl Side {
 
     fn json(&self, call: &Call, body: &str, known: &mut Known) -> Answer {
         let answer = self.http.post(&format!("/v3{}", call.path()), body);
-        let mut told = if self.is_etcd { Told::of_etcd(&answer) } else { Told::of(&answer) };
+        let mut told = self.reading.answer(&answer);
         if let Some(bug) = self.bug {
             bug.body(&mut told.body);
         }
@@ -211,7 +211,7 @@ impl Side {
         let mut told = vec![lines.head().0.to_string()];
         // How it ends is not waited for: etcd's gateway leaves the stream open where it answers before it has seen the end of the body.
         for _ in requests {
-            told.push(crate::gateway::bare(&lines.try_next().ok()??));
+            told.push(self.reading.line(&lines.try_next().ok()??));
         }
         Some(told)
     }

@@ -19,6 +19,7 @@ use super::send::{Known, Side};
 use super::spell::{Spelling, spelled};
 use crate::gateway_streams::{Events, Lines};
 use crate::pb;
+use crate::told::Reading;
 use crate::watch::Watching;
 use pb::watch_create_request::FilterType;
 
@@ -50,7 +51,7 @@ pub(crate) struct Told {
 
 enum Source {
     Grpc(Box<Watching>),
-    Lines(Lines),
+    Lines(Lines, Reading),
 }
 
 /// What one watch was told.
@@ -131,8 +132,8 @@ impl Source {
                 Some(Err(status)) => Err(format!("{:?}: {}", status.code(), status.message())),
                 None => Err("no answer in time".to_owned()),
             },
-            Self::Lines(lines) => match lines.try_next() {
-                Ok(Some(line)) => Ok(Told::of_line(&line)),
+            Self::Lines(lines, reading) => match lines.try_next() {
+                Ok(Some(line)) => Ok(Told::of_line(&line, *reading)),
                 Ok(None) => Err("the stream has ended".to_owned()),
                 Err(error) => Err(error.to_string()),
             },
@@ -160,7 +161,7 @@ impl Told {
         }
     }
 
-    fn of_line(line: &str) -> Self {
+    fn of_line(line: &str, reading: Reading) -> Self {
         let value: Value = serde_json::from_str(line).unwrap_or_default();
         let result = &value["result"];
         let number = |value: &Value| value.as_str().and_then(|number| number.parse().ok());
@@ -175,7 +176,7 @@ impl Told {
             created: result["created"] == true,
             canceled: result["canceled"] == true,
             events: result["events"].as_array().into_iter().flatten().filter_map(event).collect(),
-            text: crate::gateway::bare(line),
+            text: reading.line(line),
         }
     }
 }
@@ -288,7 +289,7 @@ impl Stream {
             let mut lines = Lines::open(&side.http, "/v3/watch", &spelled.unwrap_or_else(|| body(None)));
             let (status, _) = lines.head();
             lines.wait_for(limit);
-            (status, Listener::new(Source::Lines(lines), side.bug, limit))
+            (status, Listener::new(Source::Lines(lines, side.reading), side.bug, limit))
         };
         let [left, right] = [(sides[0], requests[0]), (sides[1], requests[1])].map(open);
         if left.0 != right.0 {

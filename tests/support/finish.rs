@@ -20,10 +20,11 @@ pub(crate) fn finish(command: &mut Command) -> io::Result<Output> {
 /// Runs a command that is told something. One that goes on beyond the limit is killed, with all that it started, and has that as its
 /// ending.
 pub(crate) fn finish_told(command: &mut Command, told: &str) -> io::Result<Output> {
-    within(LIMIT, command, told)
+    finish_within(LIMIT, command, told)
 }
 
-fn within(limit: Duration, command: &mut Command, told: &str) -> io::Result<Output> {
+/// The same with a limit of the caller's.
+pub(crate) fn finish_within(limit: Duration, command: &mut Command, told: &str) -> io::Result<Output> {
     let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
     let mut child = command.spawn()?;
     let group = Pid::from_child(&child);
@@ -41,14 +42,4 @@ fn within(limit: Duration, command: &mut Command, told: &str) -> io::Result<Outp
         drop(done);
         output
     })
-}
-
-#[test]
-fn a_command_that_goes_on_is_killed_with_what_it_started_and_one_that_ends_is_not() {
-    let run = |limit, script| {
-        let output = within(limit, Command::new("sh").args(["-c", script]), "told\n").unwrap();
-        crate::said::ended(&output)
-    };
-    assert_eq!(run(LIMIT, "cat; echo said >&2; exit 3"), "told\nsaid\nexit status: 3\n");
-    assert_eq!(run(Duration::from_millis(200), "echo begun; sleep 100 & wait"), "begun\nsignal: 9 (SIGKILL)\n");
 }
