@@ -209,6 +209,11 @@ pub struct ProblemObject {
     pub actual_bytes: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit_bytes: Option<u64>,
+    /// Where in a body something is wrong, from 1, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub line: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub column: Option<u64>,
     /// With `too_large`: what the request would change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keys: Option<u64>,
