@@ -46,11 +46,11 @@ const YAML: &str = "application/yaml";
     post, path = "/v1/convert", operation_id = "convert", tag = "keys", params(ConvertQuery),
     request_body(content(
         (Value = "application/json", example = json!({"port": 5432, "tags": ["a"]})),
-        (String = "application/yaml", example = json!("port: 5432\ntags:\n- a\n")),
+        (Value = "application/yaml", example = json!({"port": 5432, "tags": ["a"]})),
     )),
     responses((status = 200, description = "The same document", content(
         (Value = "application/json", example = json!({"port": 5432, "tags": ["a"]})),
-        (String = "application/yaml", example = json!("port: 5432\ntags:\n- a\n")),
+        (Value = "application/yaml", example = json!({"port": 5432, "tags": ["a"]})),
     ))),
 )]
 pub async fn convert(Extract(api): Extract<State>, request: Request) -> Response {
