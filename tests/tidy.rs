@@ -102,7 +102,7 @@ const HOMES: &[(&str, &[&str])] = &[
         "serde_json",
         &["src/machine/", "src/cluster/discovery.rs", "src/service/registry/", "src/api/", "src/observe/", "src/cli/"],
     ),
-    ("serde_saphyr", &["src/cli/"]),
+    ("serde_saphyr", &["src/api/yaml.rs"]),
     ("sha1", &["src/node/"]),
     ("sha2", &["src/machine/"]),
     ("similar", &["src/api/"]),

@@ -15,6 +15,7 @@ pub mod problem;
 pub mod v1;
 pub mod v2;
 pub mod v3;
+pub mod yaml;
 
 use std::fmt;
 use std::pin::Pin;
@@ -30,11 +31,12 @@ use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE, ETAG};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
-
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower::ServiceExt as _;
 use utoipa_swagger_ui::SwaggerUi;
 
 use crate::model::Revision;
+use crate::model::limits::MAX_CONVERTING;
 use crate::observe::{Metrics, RouteMetrics};
 use crate::service::{Call, Service};
 use edge::Access;
@@ -99,6 +101,7 @@ struct Inner {
     metrics: Metrics,
     cluster: HeaderValue,
     member: HeaderValue,
+    converting: Arc<Semaphore>,
 }
 
 /// The whole HTTP face. Cheap to clone.
@@ -234,7 +237,8 @@ impl State {
         let header = service.header();
         let cluster = hexadecimal(header.cluster.get());
         let member = hexadecimal(header.member.get());
-        Self(Arc::new(Inner { service, settings, metrics, cluster, member }))
+        let converting = Arc::new(Semaphore::new(MAX_CONVERTING));
+        Self(Arc::new(Inner { service, settings, metrics, cluster, member, converting }))
     }
 
     #[must_use]
@@ -250,6 +254,12 @@ impl State {
     #[must_use]
     pub fn metrics(&self) -> &Metrics {
         &self.0.metrics
+    }
+
+    /// A place to convert a document at, once there is one.
+    async fn converting(&self) -> Option<OwnedSemaphorePermit> {
+        // Nobody closes it.
+        Arc::clone(&self.0.converting).acquire_owned().await.ok()
     }
 
     /// A call that is to be answered within the `timeout` of the request, or the default one.

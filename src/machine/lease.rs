@@ -210,6 +210,26 @@ pub fn attached<S: Snapshot>(snapshot: &S, id: LeaseId) -> impl Iterator<Item = 
     snapshot.scan_keys(Keyspace::Leases, from, to).map(read).collect::<Vec<_>>().into_iter()
 }
 
+/// Gives every attachment to `take`, in order of lease and key, as a moment of the store holds them, until it says `false`. Whether it
+/// never did.
+///
+/// # Errors
+/// When the store cannot be read, and those of `take`.
+pub fn each_attached<S: Snapshot, E: From<StorageError>>(
+    snapshot: &S,
+    mut take: impl FnMut(LeaseId, Bytes) -> Result<bool, E>,
+) -> Result<bool, E> {
+    let bounds = schema::every_attachment();
+    let (from, to) = schema::as_slices(&bounds);
+    for stored in snapshot.scan_keys(Keyspace::Leases, from, to) {
+        let (lease, key) = schema::attachment(&stored?)?;
+        if !take(lease, key)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 fn count_attached<S: Snapshot>(snapshot: &S, id: LeaseId) -> Result<u64, StorageError> {
     let bounds = schema::attachments(id);
     let (from, to) = schema::as_slices(&bounds);

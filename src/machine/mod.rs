@@ -36,7 +36,7 @@ use thiserror::Error;
 
 pub use copy::{Copied, CopyPlan, plan as plan_copy};
 pub use digest::{content as content_digest, keys as keys_digest};
-pub use lease::{LeaseChange, all as leases, attached, find as find_lease};
+pub use lease::{LeaseChange, all as leases, attached, each_attached, find as find_lease};
 pub use plan::{Pages, PlanError};
 pub use restore::Restore;
 pub use rollback::{Restored, RollbackPlan, plan as plan_rollback};

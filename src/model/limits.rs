@@ -21,6 +21,13 @@ pub const MAX_TXN_STEPS: usize = 1024;
 pub const MAX_TXN_DEPTH: usize = 8;
 /// How deep a JSON document nests: `400 invalid_argument`.
 pub const MAX_JSON_DEPTH: usize = 64;
+/// The bytes of a document that is converted between JSON and YAML: of its texts, aliases written out, `400 invalid_argument`; of what
+/// comes of it, `413 too_large`.
+pub const MAX_CONVERTED_BYTES: usize = 16 * 1024 * 1024;
+/// The values and names in such a document, aliases written out: `400 invalid_argument`. Each takes about 200 bytes meanwhile.
+pub const MAX_CONVERTED_VALUES: usize = 250_000;
+/// The documents that are converted at once: others wait, until their deadline.
+pub const MAX_CONVERTING: usize = 4;
 /// The largest value that a patch may make, in bytes: `413 too_large`.
 pub const MAX_PATCHED_BYTES: usize = DEFAULT_MAX_REQUEST_BYTES;
 /// The work that one patch may cause: a step is about ten bytes moved, copied or compared. `409 patch_conflict`.

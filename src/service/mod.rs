@@ -35,7 +35,9 @@ pub use health::{Check, Readiness};
 pub use kv::{Cursor, ListRequest, Listing, Reader};
 pub use lease::LeaseState;
 pub use maintenance::{Hash, KeysHash, Retention, SnapshotFile, SnapshotStream, Status};
-pub use queue::{Entered, Entry, Life, Observation, Observed, Place, Queue, QueueName};
+pub use queue::{
+    Entered, Entry, Life, Observation, Observed, Place, Queue, QueueName, QueueSummary, Queues, QueuesRequest,
+};
 pub use tree::{ByKind, NodeCounts, NodeWatch, NodeWatchRequest, ShownNode, Tally};
 pub use watch::{OnCompacted, Start, WatchEvents, WatchItem, WatchRequest, WatchStream};
 pub use watches::{Told, Watches};

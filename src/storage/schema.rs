@@ -238,12 +238,27 @@ pub fn attachments(id: LeaseId) -> Bounds {
     (Bound::Included(attached(id, &[])), Bound::Excluded(end))
 }
 
+/// The bounds in `leases` of the keys attached to any lease, in order of lease and key.
+#[must_use]
+pub fn every_attachment() -> Bounds {
+    every(ATTACHED)
+}
+
+/// The lease of an attachment, and its user key, sharing its bytes.
+///
+/// # Errors
+/// [`StorageError::Corrupt`] when it is the key of something else.
+pub fn attachment(stored: &Bytes) -> Result<(LeaseId, Bytes), StorageError> {
+    let found = number(stored, ATTACHED).map(|(lease, _)| (LeaseId(lease), stored.slice(9..)));
+    found.ok_or_else(|| misplaced("attachment"))
+}
+
 /// The user key of an attachment, sharing its bytes.
 ///
 /// # Errors
 /// [`StorageError::Corrupt`] when it is the key of something else.
 pub fn attached_key(stored: &Bytes) -> Result<Bytes, StorageError> {
-    number(stored, ATTACHED).map(|_| stored.slice(9..)).ok_or_else(|| misplaced("attachment"))
+    attachment(stored).map(|(_, key)| key)
 }
 
 /// Where the answer to an idempotency key of an author is kept in `meta`.

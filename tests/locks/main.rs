@@ -18,7 +18,8 @@ use support::http::{Client, Response};
 use support::sse::EventSource;
 use support::until;
 use vardr::api::v1::schema::{
-    CandidateObject, ElectionObject, LeaseObject, List, LockObject, LockQueue, ProblemObject,
+    CandidateObject, ElectionList, ElectionObject, LeaseObject, List, LockList, LockObject, LockQueue, LockSummary,
+    ProblemObject,
 };
 
 /// How long what has to happen may take.
@@ -279,6 +280,63 @@ fn the_keys_of_a_lock_are_those_of_etcds_client_and_others_do_not_count() {
         client.put(&format!("/v1/keys?key={other}"), "x").expect(201);
     }
     acquire(&client, "jobs", r#"{"wait":0}"#);
+}
+
+#[test]
+fn locks_and_elections_are_listed_by_their_queues_page_by_page() {
+    let (_server, client) = start();
+    let empty: LockList = client.get("/v1/locks").expect(200).shape();
+    assert_eq!((empty.items, empty.cursor), (Vec::new(), None));
+    let deploy = acquire(&client, "deploy", r#"{"owner":"first"}"#);
+    let slashes = acquire(&client, "%2Fa%2F", "");
+    let candidate: CandidateObject = client.post("/v1/elections/primary", r#"{"value":"a"}"#).expect(200).shape();
+    // Whoever waits is behind, also where its lease comes first; the queue of a name that is no text is one, too.
+    client.post("/v1/leases", r#"{"ttl":"30s","id":"1"}"#).expect(201);
+    client.put("/v1/keys?key=deploy/1&lease=1", "").expect(201);
+    client.put("/v1/keys?key64=_y8x&lease=1", "odd").expect(201);
+    for other in ["/config/1", "deploy/2", "deploy/01", "deploy/1/x", "/1"] {
+        client.put(&format!("/v1/keys?key={other}&lease=1"), "").expect(201);
+    }
+    let list: LockList = client.get("/v1/locks").expect(200).shape();
+    let name = |item: &LockSummary| item.name.clone().or(item.name64.clone()).unwrap();
+    let told: Vec<_> = list.items.iter().map(|item| (name(item), item.holder.holder.clone(), item.waiting)).collect();
+    let expected = [
+        ("/a/", &*slashes.holder, 0),
+        ("/config", "1", 0),
+        ("deploy", &*deploy.holder, 1),
+        ("primary", &*candidate.candidate, 0),
+        ("_w", "1", 0),
+    ];
+    assert_eq!(told, expected.map(|(name, holder, waiting)| (name.to_owned(), holder.to_owned(), waiting)));
+    assert_eq!(list.items[2].holder.fencing_token, queue(&client, "deploy").holder.unwrap().fencing_token);
+    assert_eq!((list.items[2].holder.owner.as_deref(), list.items[4].name64.is_some()), (Some("first"), true));
+    let elections: ElectionList = client.get("/v1/elections?prefix=pri").expect(200).shape();
+    assert_eq!((elections.items.len(), elections.items[0].leader.value.as_str()), (1, "a"));
+    let (mut paged, mut query) = (Vec::new(), String::new());
+    loop {
+        let page: LockList =
+            client.get(&format!("/v1/locks?limit=2&consistency=serializable{query}")).expect(200).shape();
+        paged.extend(page.items.iter().map(|item| (name(item), item.holder.holder.clone(), item.waiting)));
+        let Some(cursor) = page.cursor else { break };
+        client.get(&format!("/v1/locks?prefix=d&cursor={cursor}")).refused(400, "invalid_argument");
+        query = format!("&cursor={cursor}");
+    }
+    assert_eq!(paged, told);
+    release(&client, &deploy).expect(200);
+    let next: LockList = client.get("/v1/locks?prefix=deploy").expect(200).shape();
+    assert_eq!((next.items[0].holder.holder.as_str(), next.items[0].waiting), ("1", 0));
+    client.delete("/v1/leases/1").expect(200);
+    assert_eq!(client.get("/v1/locks").expect(200).shape::<LockList>().items.len(), 2);
+    let head = client.send("HEAD", "/v1/locks", &[], b"").expect(200);
+    assert!(head.body.is_empty() && head.header("vardr-revision").is_some());
+    for bad in ["limit=0", "limit=100001", "limit=x", "cursor=x", "owner=x"] {
+        client.get(&format!("/v1/locks?{bad}")).refused(400, "invalid_argument");
+    }
+    for path in ["/v1/locks", "/v1/elections"] {
+        client.post(path, "").refused(405, "method_not_allowed");
+        assert_eq!(client.send("OPTIONS", path, &[], b"").header("allow"), Some("GET,HEAD"));
+        client.get(&format!("{path}/")).refused(404, "not_found");
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! JSON from clients: well-formed, bounded in depth, and read into declared shapes that know all their members.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use serde::de::{DeserializeOwned, Error as _, IgnoredAny};
@@ -71,6 +72,56 @@ fn depth(text: &str) -> usize {
         }
     }
     deepest
+}
+
+/// What [`names`] finds.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Names {
+    /// The first name that stands a second time in its object, and where.
+    pub twice: Option<(usize, String)>,
+    /// The values and names, or a few more.
+    pub values: usize,
+}
+
+/// Goes through well-formed JSON without building it.
+#[must_use]
+pub fn names(text: &str) -> Names {
+    let mut found = Names { twice: None, values: 1 };
+    // For each array and object around: the names of an object so far, and whether another is next.
+    let mut around: Vec<Option<(BTreeSet<Cow<'_, str>>, bool)>> = Vec::new();
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        let from = text.len() - bytes.len() - 1;
+        match byte {
+            b'"' => {
+                skip_string(&mut bytes);
+                let Some(Some((names, is_name @ true))) = around.last_mut() else { continue };
+                *is_name = false;
+                found.values += 1;
+                let written = text.get(from..text.len() - bytes.len()).unwrap_or_default();
+                let name = match written.get(1..written.len().saturating_sub(1)) {
+                    Some(plain) if !plain.contains('\\') => Cow::Borrowed(plain),
+                    _ => Cow::Owned(serde_json::from_str(written).unwrap_or_default()),
+                };
+                if let Some(name) = names.replace(name) {
+                    found.twice = Some((from, name.into_owned()));
+                    return found;
+                }
+            }
+            b'{' => around.push(Some((BTreeSet::new(), true))),
+            b'[' => around.push(None),
+            b']' | b'}' => drop(around.pop()),
+            b',' => {
+                found.values += 1;
+                if let Some(Some((_, is_name))) = around.last_mut() {
+                    *is_name = true;
+                }
+            }
+            _ => {}
+        }
+        found.values += usize::from(matches!(byte, b'{' | b'['));
+    }
+    found
 }
 
 fn skip_string(bytes: &mut std::str::Bytes<'_>) {
@@ -174,6 +225,18 @@ mod tests {
         assert!(check(nested(MAX_JSON_DEPTH + 1).as_bytes()).is_err());
         assert!(check(nested(500_000).as_bytes()).is_err());
         assert_eq!(depth(r#"["[[[[", "\"[["]"#), 1);
+    }
+
+    #[test]
+    fn a_name_that_stands_twice_in_one_object_is_found() {
+        let twice = |text: &str| names(text).twice;
+        assert_eq!(twice(r#"{"a":1,"b":{"a":2},"c":[{"a":3},{"a":4}],"d":"a","e":["a","a"]}"#), None);
+        assert_eq!(twice(r#"{"a":1,"b":{},"a":2}"#), Some((14, "a".to_owned())));
+        assert_eq!(twice(r#"[{"a\"":{"x":[]},"\u0061\"":2}]"#), Some((17, "a\"".to_owned())));
+        assert_eq!(twice(r#"{"":[],"":{}}"#), Some((7, String::new())));
+        for (text, least) in [("1", 1), ("[]", 1), ("[1,2,3]", 4), (r#"{"a":[1,{}]}"#, 5)] {
+            assert!((least..least + 4).contains(&names(text).values), "{text}");
+        }
     }
 
     #[derive(Debug, Deserialize)]

@@ -16,6 +16,7 @@ use utoipa::openapi::schema::{ArrayBuilder, KnownFormat, ObjectBuilder, Schema, 
 
 use super::duration;
 use crate::api::problem::Problem;
+use crate::model::limits::{DEFAULT_PAGE, MAX_PAGE};
 use crate::model::{Key, LeaseId, MemberId, Revision, SortBy, Ttl};
 use crate::service::Consistency;
 
@@ -112,6 +113,18 @@ pub fn query<P: Parameters>(raw: Option<&str>) -> Result<P, Problem> {
         parameters.set(&name, text.as_deref())?;
     }
     Ok(parameters)
+}
+
+/// How much may be on a page of a list.
+///
+/// # Errors
+/// [`Code::InvalidArgument`](crate::api::problem::Code::InvalidArgument) for nothing, and for more than any page has.
+pub fn page_limit(asked: Option<u64>) -> Result<u64, Problem> {
+    let limit = asked.unwrap_or(DEFAULT_PAGE);
+    if limit == 0 || limit > MAX_PAGE {
+        return Err(Problem::invalid(format!("`limit` has to be from 1 to {MAX_PAGE}")));
+    }
+    Ok(limit)
 }
 
 /// Undoes the encoding of a query, where a plus sign stands for a blank (WHATWG URL, section 5.1).

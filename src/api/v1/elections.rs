@@ -12,10 +12,11 @@ use http::request::Parts;
 use serde::Deserialize;
 use utoipa::{OpenApi, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::format::{self, Object};
-use super::queue::{self, PlaceQuery, QueueQuery, Show, Terms};
-use super::schema::{CandidateObject, Deleted, ElectionObject};
+use super::queue::{self, PlaceQuery, QueueQuery, QueuesQuery, Show, Terms};
+use super::schema::{CandidateObject, Deleted, ElectionList, ElectionObject};
 use super::txn::DurationSchema;
 use super::watch::event_stream;
 use crate::api::extract::json::{self, Lease as LeaseMember, Span as SpanMember};
@@ -34,8 +35,9 @@ const VERBS: &[(Verb, &str, &str)] = &[(Verb::Keepalive, ":keepalive", "POST"), 
 struct Paths;
 
 pub(super) fn router() -> OpenApiRouter<State> {
+    let list = OpenApiRouter::new().routes(routes!(list_elections));
     let routes = get(get_election).post(campaign).put(proclaim).delete(resign);
-    OpenApiRouter::with_openapi(Paths::openapi()).route("/v1/elections/{*path}", routes)
+    OpenApiRouter::with_openapi(Paths::openapi()).route("/v1/elections/{*path}", routes).merge(list)
 }
 
 /// How to stand for election. All members can be left out.
@@ -95,6 +97,20 @@ pub async fn campaign(Extract(api): Extract<State>, request: Request) -> Respons
             Err(problem) => Err(problem),
         },
     };
+    api.finish(result)
+}
+
+/// List the elections
+///
+/// The elections that somebody leads, in order of name, with how many others stand. An election is known by its queue, keys with a
+/// lease that are named `{name}/{lease in hexadecimal}`, as in etcd's `concurrency` package; the queue of a lock is alike, so the
+/// locks are here, too. A page looks at every key with a lease.
+#[utoipa::path(
+    get, path = "/v1/elections", operation_id = "listElections", tag = "elections", params(QueuesQuery),
+    responses((status = 200, description = "The elections", body = ElectionList)),
+)]
+pub async fn list_elections(Extract(api): Extract<State>, request: Request) -> Response {
+    let result = queue::list(&api, &request.into_parts().0, Show::Election).await;
     api.finish(result)
 }
 

@@ -7,9 +7,10 @@ use http::request::Parts;
 use serde::Deserialize;
 use utoipa::{OpenApi, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
-use super::queue::{self, PlaceQuery, QueueQuery, Show, Terms};
-use super::schema::{Deleted, LockObject, LockQueue};
+use super::queue::{self, PlaceQuery, QueueQuery, QueuesQuery, Show, Terms};
+use super::schema::{Deleted, LockList, LockObject, LockQueue};
 use super::txn::DurationSchema;
 use crate::api::State;
 use crate::api::extract::Verb;
@@ -25,8 +26,9 @@ const VERBS: &[(Verb, &str, &str)] = &[(Verb::Keepalive, ":keepalive", "POST")];
 struct Paths;
 
 pub(super) fn router() -> OpenApiRouter<State> {
+    let list = OpenApiRouter::new().routes(routes!(list_locks));
     let routes = get(get_lock).post(acquire_lock).delete(release_lock);
-    OpenApiRouter::with_openapi(Paths::openapi()).route("/v1/locks/{*path}", routes)
+    OpenApiRouter::with_openapi(Paths::openapi()).route("/v1/locks/{*path}", routes).merge(list)
 }
 
 /// How a lock is asked for. All members can be left out.
@@ -79,6 +81,20 @@ pub async fn acquire_lock(Extract(api): Extract<State>, request: Request) -> Res
             Err(problem) => Err(problem),
         },
     };
+    api.finish(result)
+}
+
+/// List the locks
+///
+/// The locks that somebody holds, in order of name, with how many wait. A lock is known by its queue, keys with a lease that are
+/// named `{name}/{lease in hexadecimal}`, as in etcd's `concurrency` package; the queue of an election is alike, so the elections are
+/// here, too. A page looks at every key with a lease.
+#[utoipa::path(
+    get, path = "/v1/locks", operation_id = "listLocks", tag = "locks", params(QueuesQuery),
+    responses((status = 200, description = "The locks", body = LockList)),
+)]
+pub async fn list_locks(Extract(api): Extract<State>, request: Request) -> Response {
+    let result = queue::list(&api, &request.into_parts().0, Show::Lock).await;
     api.finish(result)
 }
 

@@ -1,6 +1,7 @@
 //! The native API, `/v1`: handlers, what they are documented as, and the routes that bind both together.
 
 pub mod cluster;
+pub mod convert;
 pub mod cursor;
 pub mod elections;
 pub mod format;
@@ -25,6 +26,7 @@ use super::{State, health};
 pub fn router() -> OpenApiRouter<State> {
     OpenApiRouter::with_openapi(openapi::head())
         .merge(keys::router())
+        .merge(convert::router())
         .merge(history::router())
         .merge(txn::router())
         .merge(leases::router())

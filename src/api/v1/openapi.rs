@@ -105,6 +105,8 @@ struct Shared {
 enum Kind {
     Read,
     Write,
+    /// It has a body, reads nothing and changes nothing.
+    Compute,
 }
 
 fn complete(path: &str, item: &mut PathItem, shared: &mut Shared) {
@@ -113,7 +115,8 @@ fn complete(path: &str, item: &mut PathItem, shared: &mut Shared) {
         item.head = Some(head_of(get));
     }
     for write in [&mut item.put, &mut item.post, &mut item.patch, &mut item.delete].into_iter().flatten() {
-        complete_operation(path, write, Kind::Write, shared);
+        let kind = if path == "/v1/convert" { Kind::Compute } else { Kind::Write };
+        complete_operation(path, write, kind, shared);
     }
 }
 
@@ -138,7 +141,7 @@ fn complete_operation(path: &str, operation: &mut Operation, kind: Kind, shared:
     let headers: &[&str] = match kind {
         Kind::Read if path.starts_with("/v1/services") && !follows => &["IfNoneMatch", "Prefer"],
         Kind::Read if reads_keys => &["IfNoneMatch", "IfMatch", "Prefer"],
-        Kind::Read => &[],
+        Kind::Read | Kind::Compute => &[],
         Kind::Write if has_conditions => &["ConditionIfMatch", "ConditionIfNoneMatch", "IdempotencyKey"],
         Kind::Write => &["IdempotencyKey"],
     };
@@ -289,6 +292,18 @@ fn head_of(get: &Operation) -> Operation {
 
 /// What an operation can be refused with, in order of status.
 fn codes(id: &str, kind: Kind, has_conditions: bool) -> Vec<Code> {
+    if kind == Kind::Compute {
+        return vec![
+            Code::InvalidArgument,
+            Code::PermissionDenied,
+            Code::RequestTimeout,
+            Code::TooLarge,
+            Code::UnsupportedMediaType,
+            Code::Internal,
+            Code::ShuttingDown,
+            Code::DeadlineExceeded,
+        ];
+    }
     let mut codes = vec![
         Code::InvalidArgument,
         Code::PermissionDenied,

@@ -6,24 +6,26 @@ use std::time::Duration;
 
 use axum::body::Body;
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use http::HeaderValue;
 use http::header::ALLOW;
 use http::request::Parts;
 use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
+use xxhash_rust::xxh3::xxh3_64;
 
+use super::cursor;
 use super::format::Object;
 use super::poll::MAX_WAIT;
 use crate::api::extract::json::{self, Lease, Span};
 use crate::api::extract::query::{
-    LEASE_ID, Span as SpanParameter, is_percent_encoded, lease_id, parameters, shortened,
+    LEASE_ID, Span as SpanParameter, is_percent_encoded, lease_id, page_limit, parameters, shortened,
 };
 use crate::api::extract::{Verb, body, query};
 use crate::api::problem::{Code, Problem};
 use crate::api::{Answer, State};
 use crate::model::{LeaseId, Revision, Ttl};
-use crate::service::{Consistency, Entered, Entry, Life, Place, QueueName};
+use crate::service::{Consistency, Entered, Entry, Life, Place, QueueName, QueuesRequest};
 
 /// How long a place lasts without being kept alive, when the request does not say.
 const DEFAULT_TTL: Ttl = Ttl::from_secs(30);
@@ -35,6 +37,22 @@ const DEFAULT_WAIT: Duration = Duration::from_secs(10);
 parameters! {
     /// What can be asked of looking at a lock or an election.
     pub struct QueueQuery {
+        /// `linearizable` (default) or `serializable`.
+        consistency: Consistency = "consistency", "serializable";
+        /// How long the request may take. Default 5 s, at most 10 min.
+        timeout: SpanParameter = "timeout", "5s";
+    }
+}
+
+parameters! {
+    /// What can be asked of the list of locks or of elections.
+    pub struct QueuesQuery {
+        /// Only those whose names begin so.
+        prefix: String = "prefix", "jobs";
+        /// At most this many on the page. Default 1000, at most 100000.
+        limit: u64 = "limit", 100;
+        /// Where the next page begins: the `cursor` of the page before, with the same query. Each page shows the present.
+        cursor: String = "cursor", "AAAAAAAAAAAAAAAAAAAAAA";
         /// `linearizable` (default) or `serializable`.
         consistency: Consistency = "consistency", "serializable";
         /// How long the request may take. Default 5 s, at most 10 min.
@@ -222,6 +240,39 @@ pub async fn look(api: &State, parts: &Parts, raw: &str, show: Show) -> Result<A
     object.string("name", &text(&name));
     object.raw(show.first(), &first(&name, found.places.first(), show));
     object.array("queue", found.places.iter().skip(1), |out, place| write_place(out, &name, place, show));
+    object.end();
+    Ok(Answer::json(found.revision, out))
+}
+
+/// Shows the queues that somebody is in.
+///
+/// # Errors
+/// Those of a read.
+pub async fn list(api: &State, parts: &Parts, show: Show) -> Result<Answer, Problem> {
+    let asked: QueuesQuery = query(parts.uri.query())?;
+    let prefix = asked.prefix.unwrap_or_default();
+    let limit = page_limit(asked.limit)?;
+    let shape = xxh3_64(format!("queues {prefix:?}").as_bytes());
+    let cursor = asked.cursor.as_ref().map(|text| cursor::read(text, shape)).transpose()?;
+    let call = api.call(asked.timeout)?;
+    let request = QueuesRequest { prefix: prefix.into(), limit, cursor };
+    let found = api.service().queues(&call, asked.consistency.unwrap_or_default(), request).await?;
+    let mut out = Vec::with_capacity(128 + 256 * found.items.len());
+    let mut object = Object::begin(&mut out);
+    object.number("revision", found.revision.get());
+    object.array("items", &found.items, |out, queue| {
+        let mut item = Object::begin(out);
+        match std::str::from_utf8(queue.name.as_bytes()) {
+            Ok(text) => item.string("name", text),
+            Err(_) => item.string("name64", &URL_SAFE_NO_PAD.encode(queue.name.as_bytes())),
+        }
+        write_place(item.member(show.first()), &queue.name, &queue.first, show);
+        item.number("waiting", queue.waiting);
+        item.end();
+    });
+    if let Some(cursor) = &found.cursor {
+        object.string("cursor", &cursor::write(cursor, shape));
+    }
     object.end();
     Ok(Answer::json(found.revision, out))
 }

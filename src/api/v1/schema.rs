@@ -209,6 +209,11 @@ pub struct ProblemObject {
     pub actual_bytes: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit_bytes: Option<u64>,
+    /// Where in a body something is wrong, from 1, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub line: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub column: Option<u64>,
     /// With `too_large`: what the request would change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keys: Option<u64>,
@@ -472,6 +477,36 @@ pub struct LockQueue {
     pub queue: Vec<LockObject>,
 }
 
+/// A page of locks.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(example = json!({"revision": 14, "items": [{"name": "jobs", "holder": {"name": "jobs", "holder": "694d8a1f3c2b",
+    "lease": "694d8a1f3c2b", "fencingToken": 12, "ttl": 27.4}, "waiting": 2}]}))]
+pub struct LockList {
+    /// The revision that the page shows.
+    pub revision: u64,
+    /// In order of name.
+    pub items: Vec<LockSummary>,
+    /// There is more: ask again with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
+}
+
+/// A lock that somebody holds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LockSummary {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The name in base64url, in place of `name`, when it is not UTF-8.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name64: Option<String>,
+    /// Who holds it.
+    pub holder: LockObject,
+    /// How many are in the queue behind.
+    pub waiting: u64,
+}
+
 /// A candidate of an election.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -506,6 +541,37 @@ pub struct ElectionObject {
     pub leader: Option<CandidateObject>,
     /// The other candidates, in order of arrival.
     pub queue: Vec<CandidateObject>,
+}
+
+/// A page of elections.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(example = json!({"revision": 14, "items": [{"name": "primary", "leader": {"name": "primary",
+    "candidate": "694d8a1f3c2b", "value": "10.0.0.7:5432", "encoding": "utf8", "lease": "694d8a1f3c2b", "fencingToken": 12,
+    "modRevision": 12, "ttl": 27.4}, "waiting": 2}]}))]
+pub struct ElectionList {
+    /// The revision that the page shows.
+    pub revision: u64,
+    /// In order of name.
+    pub items: Vec<ElectionSummary>,
+    /// There is more: ask again with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
+}
+
+/// An election that somebody leads.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ElectionSummary {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The name in base64url, in place of `name`, when it is not UTF-8.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name64: Option<String>,
+    /// Who leads.
+    pub leader: CandidateObject,
+    /// How many are in the queue behind.
+    pub waiting: u64,
 }
 
 /// What a compaction came to.

@@ -8,10 +8,10 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 use serde_json::{Map, Value};
 
 use super::Language;
+use crate::api::yaml::{self, Bounds};
 use crate::cli::exit::{Failure, Outcome};
 
 /// The member that stands for bytes that are not text: `{"$base64": "…"}`.
@@ -32,18 +32,7 @@ pub(crate) enum Leaf {
 pub(crate) fn parse(language: Language, text: &str) -> Result<Value, String> {
     match language {
         Language::Json => serde_json::from_str(text).map_err(|error| error.to_string()),
-        Language::Yaml => serde_saphyr::from_str_with_options(text, yaml()).map_err(|error| error.to_string()),
-    }
-}
-
-/// YAML 1.2, in doubt text: `no` is a country and `007` an agent. A file of the user's own may be as large as it is;
-/// what aliases may multiply stays bounded.
-fn yaml() -> serde_saphyr::Options {
-    serde_saphyr::options! {
-        budget: None,
-        strict_booleans: true,
-        leading_zero_numbers_as_strings: true,
-        underscored_numbers_as_strings: true,
+        Language::Yaml => yaml::read(text, Bounds::FILE).map_err(|error| error.to_string()),
     }
 }
 
@@ -54,7 +43,7 @@ pub(crate) fn render(language: Language, document: &Value) -> Result<String, Str
             let text = serde_json::to_string_pretty(document).map_err(|error| error.to_string())?;
             Ok(text + "\n")
         }
-        Language::Yaml => serde_saphyr::to_string(&Plain(document)).map_err(|error| error.to_string()),
+        Language::Yaml => yaml::write(document, usize::MAX).map_err(|error| error.to_string()),
     }
 }
 
@@ -191,45 +180,6 @@ impl Node {
         }
         object.extend(self.members.into_iter().map(|(name, node)| (name, node.into_value())));
         Value::Object(object)
-    }
-}
-
-/// A value as YAML writes it: `serde_json` hands out its numbers, kept as text, in a form of its own.
-struct Plain<'a>(&'a Value);
-
-impl Serialize for Plain<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self.0 {
-            Value::Null => serializer.serialize_unit(),
-            Value::Bool(value) => serializer.serialize_bool(*value),
-            Value::Number(number) => {
-                if let Some(value) = number.as_i64() {
-                    serializer.serialize_i64(value)
-                } else if let Some(value) = number.as_u64() {
-                    serializer.serialize_u64(value)
-                } else {
-                    match number.as_f64() {
-                        Some(value) => serializer.serialize_f64(value),
-                        None => serializer.serialize_str(&number.to_string()),
-                    }
-                }
-            }
-            Value::String(text) => serializer.serialize_str(text),
-            Value::Array(items) => {
-                let mut sequence = serializer.serialize_seq(Some(items.len()))?;
-                for item in items {
-                    sequence.serialize_element(&Plain(item))?;
-                }
-                sequence.end()
-            }
-            Value::Object(object) => {
-                let mut map = serializer.serialize_map(Some(object.len()))?;
-                for (name, value) in object {
-                    map.serialize_entry(name, &Plain(value))?;
-                }
-                map.end()
-            }
-        }
     }
 }
 

@@ -7,6 +7,7 @@
 //! together with those of others (`renewals`).
 
 mod ahead;
+mod list;
 mod renewals;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -17,6 +18,7 @@ use tokio::time::{sleep, sleep_until};
 
 use self::ahead::InLine;
 pub(super) use self::ahead::Lines;
+pub use self::list::{QueueSummary, Queues, QueuesRequest};
 pub(super) use self::renewals::Renewals;
 use self::renewals::{Keeping, every};
 use super::{

@@ -10,14 +10,13 @@ use utoipa::openapi::schema::{ObjectBuilder, SchemaType, Type};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use super::show;
-use crate::api::extract::query::{After, Kind, Span, Wait, parameters};
+use crate::api::extract::query::{After, Kind, Span, Wait, page_limit, parameters};
 use crate::api::extract::{Tags, query};
 use crate::api::problem::Problem;
 use crate::api::v1::cursor;
 use crate::api::v1::format::Object;
 use crate::api::v1::poll::{self, Hold, Look, Scope};
 use crate::api::{Answer, State};
-use crate::model::limits::{DEFAULT_PAGE, MAX_PAGE};
 use crate::model::{KeyRange, Revision};
 use crate::service::registry::{
     self, Instance, InstanceName, Instances, InstancesRequest, Name, Selection, Services, ServicesRequest, Status,
@@ -166,7 +165,7 @@ pub(super) async fn services(api: &State, parts: &Parts) -> Result<Answer, Probl
     let query: ServicesQuery = query(parts.uri.query())?;
     let cursor = query.cursor.as_ref().map(|text| cursor::read(text, SERVICES_SHAPE)).transpose()?;
     let hold = Hold::asked(&parts.headers, query.wait, query.after)?.filter(|_| cursor.is_none());
-    let subject = Subject::Services(ServicesRequest { revision: None, limit: limit(query.limit)?, cursor });
+    let subject = Subject::Services(ServicesRequest { revision: None, limit: page_limit(query.limit)?, cursor });
     poll::answer(api, ReadRequest::new(api, subject, query.consistency, query.timeout, parts)?, hold).await
 }
 
@@ -179,7 +178,7 @@ pub(super) async fn instances(api: &State, parts: &Parts, service: Name) -> Resu
     let selection = selection(query.tag, query.status);
     let cursor = query.cursor.as_ref().map(|text| cursor::read(text, shape(&service, &selection))).transpose()?;
     let hold = Hold::asked(&parts.headers, query.wait, query.after)?.filter(|_| cursor.is_none());
-    let limit = limit(query.limit)?;
+    let limit = page_limit(query.limit)?;
     let subject = Subject::Instances(InstancesRequest { service, selection, revision: None, limit, cursor });
     poll::answer(api, ReadRequest::new(api, subject, query.consistency, query.timeout, parts)?, hold).await
 }
@@ -194,14 +193,6 @@ pub(super) async fn instance(api: &State, parts: &Parts, name: InstanceName) -> 
     let hold = Hold::asked(&parts.headers, query.wait, query.after)?;
     let subject = Subject::Instance(name);
     poll::answer(api, ReadRequest::new(api, subject, query.consistency, query.timeout, parts)?, hold).await
-}
-
-fn limit(limit: Option<u64>) -> Result<u64, Problem> {
-    let limit = limit.unwrap_or(DEFAULT_PAGE);
-    if limit == 0 || limit > MAX_PAGE {
-        return Err(Problem::invalid(format!("`limit` has to be from 1 to {MAX_PAGE}")));
-    }
-    Ok(limit)
 }
 
 /// The shape of the list of services: there is but one.
