@@ -24,6 +24,7 @@ fn flow(name: &str, mut answer: impl FnMut(&str, &mut Server)) {
     let mut child = Command::new("node")
         .arg(script)
         .arg(server.url())
+        .env("VARDR", env!("CARGO_BIN_EXE_vardr"))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -136,6 +137,11 @@ fn services_leases_locks_and_members_are_shown_as_they_are() {
 #[test]
 fn a_directory_goes_out_as_a_document_and_comes_in_after_a_look() {
     by_itself("exchange");
+}
+
+#[test]
+fn a_folder_comes_in_and_goes_out_as_the_command_line_has_it() {
+    by_itself("folder");
 }
 
 #[test]

@@ -103,8 +103,8 @@ export async function read(name, { revision, signal, literal } = {}) {
 }
 
 // Writes a key. `match` is the revision that it has to be of, or null when it must not be there yet.
-export function put(name, bytes, { contentType, match, ttl, lease, keepLease, literal } = {}) {
-  const headers = {};
+export function put(name, bytes, { contentType, match, ttl, lease, keepLease, literal, attempt } = {}) {
+  const headers = attempt === undefined ? {} : { "Idempotency-Key": attempt };
   if (contentType) headers["Content-Type"] = contentType;
   if (match === null) headers["If-None-Match"] = "*";
   else if (match !== undefined) headers["If-Match"] = `"${match}"`;
@@ -135,6 +135,12 @@ export const history = (name, parameters, { literal, signal } = {}) => json("GET
 export function rollback(name, to, { dryRun = false, literal } = {}) {
   const url = address("/v1/history", name, { dryRun }, { verb: ":rollback", literal });
   return json("POST", url, { body: JSON.stringify({ to }), headers: { "Content-Type": "application/json" }, mayChange: !dryRun });
+}
+
+// The text of a document in another language: each `json` or `yaml`.
+export async function convert(document, from, to, signal) {
+  const headers = { "Content-Type": `application/${from}`, Accept: `application/${to}` };
+  return (await ask("POST", "/v1/convert", { body: document, headers, signal, as: "text", mayChange: false })).content;
 }
 
 // An idempotency key: what is asked for again with it is not done twice.

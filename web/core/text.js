@@ -15,7 +15,8 @@ function chosen() {
 }
 
 export const language = chosen();
-const { texts } = await import(`../text/${language}.js`);
+const { texts: families } = await import(`../text/${language}.js`);
+const texts = Object.fromEntries(Object.entries(families).flatMap(([family, words]) => Object.entries(words).map(([word, text]) => [`${family}.${word}`, text])));
 document.documentElement.lang = language === "zh" ? "zh-Hans" : "en";
 
 // Changes to the other language; the page is loaded anew at the place where it is.

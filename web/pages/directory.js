@@ -10,7 +10,6 @@ import "../parts/rows.js";
 
 // What is needed once somebody acts is loaded then.
 const create = () => import("../parts/create.js");
-const exchange = () => import("../parts/exchange.js");
 
 class DirectoryView extends HTMLElement {
   #name;
@@ -36,8 +35,8 @@ class DirectoryView extends HTMLElement {
       button([icon("plus"), t("create.key")], async () => (await create()).createKey(this.#name), { class: "primary" }),
       button(t("create.directory"), async () => (await create()).createDirectory(this.#name)),
       this.#name !== "" && button(t("create.append"), async () => (await create()).appendKey(this.#name)),
-      this.#name !== "" && button(t("import.action"), async () => (await exchange()).importInto(this.#name)),
-      this.#name !== "" && button(t("export.action"), async () => (await exchange()).exportDirectory(this.#name)),
+      this.#name !== "" && button(t("import.action"), async () => (await import("../parts/import.js")).importInto(this.#name)),
+      this.#name !== "" && button(t("export.action"), async () => (await import("../parts/export.js")).exportDirectory(this.#name)),
       this.#name !== "" && isSayable(this.#name) && button(t("rollback.action"), () => this.#rollback()),
       this.#name !== "/" && isSayable(this.#name) && button(t("move.action"), async () => (await import("../parts/move.js")).openMove(this.#name)),
       this.#name !== "" && this.#name !== "/" && button(t("remove.action"), () => this.#remove(), { class: "bad" }),

@@ -7,8 +7,8 @@ import { t, told } from "../core/text.js";
 
 // Opens a dialog. `content` are its nodes; `actions` are `{ label, run, kind }`: `run` may throw a problem, which is shown
 // and leaves the dialog open; what it gives ends the dialog. The promise is of that, or undefined. `run` is given a signal that tells
-// when the dialog was left meanwhile.
-export function openDialog({ title, content, actions, wide = false, onOpen }) {
+// when the dialog was left meanwhile. What it gives is told by `tell`, also then, with whether it was left.
+export function openDialog({ title, content, actions, wide = false, onOpen, tell }) {
   return new Promise((resolve) => {
     let result;
     const left = new AbortController();
@@ -32,7 +32,9 @@ export function openDialog({ title, content, actions, wide = false, onOpen }) {
       problem.hidden = true;
       try {
         result = await run(left.signal);
-        if (result !== undefined) dialog.close();
+        if (result === undefined) return;
+        tell?.(result, left.signal.aborted);
+        dialog.close();
       } catch (error) {
         // One that was left has no place for it: then it is told as what no page has shown.
         if (error.code === undefined || left.signal.aborted) throw error;

@@ -40,13 +40,20 @@ export function save(file, bytes) {
   setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
 }
 
-// Lets a person choose a file; gives its bytes.
-export function upload(take) {
-  const input = document.createElement("input");
-  input.type = "file";
-  input.addEventListener("change", async () => {
-    const [file] = input.files;
-    if (file) take(new Uint8Array(await file.arrayBuffer()));
+// Lets a person choose a file, or a folder: gives what is in it as `{ path, file }`, or undefined when they do not.
+export const choose = (isFolder) =>
+  new Promise((resolve) => {
+    const input = document.createElement("input");
+    Object.assign(input, { type: "file", webkitdirectory: isFolder });
+    // Chromium writes a backslash as a slash in the path, and keeps it in the name.
+    const inFolder = (file) => ({ path: file.webkitRelativePath.slice(0, -file.name.length).replace(/^[^/]*\//, "") + file.name, file });
+    input.addEventListener("change", () => resolve([...input.files].map((file) => (isFolder ? inFolder(file) : { file, isAlone: true }))));
+    input.addEventListener("cancel", () => resolve(undefined));
+    input.click();
   });
-  input.click();
+
+// Lets a person choose a file; gives its bytes.
+export async function upload(take) {
+  const [chosen] = (await choose(false)) ?? [];
+  if (chosen) take(new Uint8Array(await chosen.file.arrayBuffer()));
 }

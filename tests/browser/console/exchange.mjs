@@ -19,7 +19,8 @@ await flow(async ({ visit, expect }) => {
   await put("/x/deep", "beside a directory");
   const page = await visit("/console/keys/x/", { acceptDownloads: true });
   const saved = page.waitForEvent("download");
-  await page.getByRole("button", { name: "Export" }).click();
+  await page.getByRole("button", { name: "Export…" }).click();
+  await answer(page, "JSON");
   const download = await saved;
   assert.equal(download.suggestedFilename(), "x.json");
   const text = await readFile(await download.path(), "utf8");
@@ -36,6 +37,7 @@ await flow(async ({ visit, expect }) => {
     await writeFile(file, content);
     const chosen = page.waitForEvent("filechooser");
     await page.getByRole("button", { name: "Import…" }).click();
+    await answer(page, "Document…");
     await (await chosen).setFiles(file);
   };
   const count = async () => (await (await fetch(`${base}/v1/keys/y/?recursive=true&countOnly=true`)).json()).count;
@@ -90,9 +92,10 @@ await flow(async ({ visit, expect }) => {
   await api("PUT", `/v1/keys?key64=${Buffer.from("/e/marked/").toString("base64url")}`, "value");
   const other = await visit("/console/keys/e/", { acceptDownloads: true });
   const taken = other.waitForEvent("download");
-  await other.getByRole("button", { name: "Export" }).click();
+  await other.getByRole("button", { name: "Export…" }).click();
+  await answer(other, "JSON");
   assert.deepEqual(JSON.parse(await readFile(await (await taken).path(), "utf8")), { bytes: "", directory: {}, text: "" });
-  await other.locator(".notice.bad").waitFor();
+  await other.locator("dialog li", { hasText: "marked/: no document can say this name" }).waitFor();
 
   // More than one transaction takes, and documents that are none.
   await choose(JSON.stringify({ many: Object.fromEntries(Array.from({ length: 301 }, (_, at) => [`k${at}`, at])) }));
@@ -117,6 +120,7 @@ await flow(async ({ visit, expect }) => {
   assert.equal(await count(), 563);
   for (const [content, told] of [["[]", "not an object"], ['{"a":', "No valid JSON"], ['{"a":1,"a":2}', "names a key twice"]]) {
     await choose(content);
-    await page.locator(".notice.bad", { hasText: told }).waitFor();
+    await page.locator("dialog .problem", { hasText: told }).waitFor();
+    await page.keyboard.press("Escape");
   }
 });

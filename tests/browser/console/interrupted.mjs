@@ -20,6 +20,7 @@ await flow(async ({ visit, expect }) => {
   const page = await visit("/console/keys/i/");
   const chosen = page.waitForEvent("filechooser");
   await page.getByRole("button", { name: "Import…" }).click();
+  await answer(page, "Document…");
   await (await chosen).setFiles(file);
   await page.getByText(`In ${TRANSACTIONS} transactions.`).waitFor();
 
