@@ -20,9 +20,8 @@ pub(crate) fn string(out: &mut Vec<u8>, bytes: &[u8]) {
 
 /// Whether the bytes stand in a string as they are; most do. No loop that ends early: this one looks at many bytes at once.
 fn is_plain(bytes: &[u8]) -> bool {
-    bytes.iter().fold(true, |plain, byte| {
-        plain & (0x20..0x80).contains(byte) & !matches!(byte, b'"' | b'\\' | b'<' | b'>' | b'&')
-    })
+    let is_special = |byte| matches!(byte, 0..0x20 | b'"' | b'\\' | b'<' | b'>' | b'&' | 0x80..);
+    !bytes.iter().fold(false, |special, byte| special | is_special(*byte))
 }
 
 /// A decimal number.

@@ -118,7 +118,7 @@ pub fn string(out: &mut Vec<u8>, text: &str) {
 /// Whether a text stands in a string as it is (RFC 8259, section 7); most do. No loop that ends early: this one looks at many bytes at
 /// once.
 fn is_plain(text: &str) -> bool {
-    text.bytes().fold(true, |plain, byte| plain & (byte >= 0x20) & !matches!(byte, b'"' | b'\\'))
+    !text.bytes().fold(false, |special, byte| special | matches!(byte, 0..0x20 | b'"' | b'\\'))
 }
 
 /// A JSON number.
