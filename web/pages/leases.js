@@ -3,20 +3,23 @@
 import { json } from "../core/api.js";
 import { debounce, el, fill } from "../core/dom.js";
 import { live } from "../core/live.js";
-import { namesOf, show } from "../core/name.js";
+import { namesOf, ofBase64Url, ofText, show } from "../core/name.js";
 import { poll } from "../core/poll.js";
 import { hrefOf, hrefOfName, route } from "../core/route.js";
-import { countdown, t, told } from "../core/text.js";
+import { countdown, number, t, told } from "../core/text.js";
 import { firstLines, openDialog } from "../parts/dialog.js";
 import { notify } from "../parts/notice.js";
+import { pager } from "../parts/pager.js";
 import "../parts/rows.js";
-import { plainTable } from "../parts/table.js";
+import { left, plainTable, tick } from "../parts/table.js";
 
 const EVERY_MS = 4000;
 // After changes, once there are no more for so long.
 const SOON_MS = 250;
 // So many keys of a lease are named.
 const NAMED = 200;
+// So many locks stand on a page.
+const LOCKS = 50;
 
 // What an answer says and null, or null and why there is none.
 const attempt = (answer) =>
@@ -31,15 +34,19 @@ const attempt = (answer) =>
 class LeasesPage extends HTMLElement {
   #rows = el("vardr-rows", { role: "grid", class: "table leases", "aria-label": t("nav.leases") });
   #blank = el("div", { class: "blank", hidden: true });
-  #name = el("input", { type: "search", "aria-label": t("locks.name"), placeholder: t("locks.name"), spellcheck: "false" });
-  // The lock that was asked for last; another one may stand in the field already.
-  #asked = "";
+  #prefix = el("input", { type: "search", "aria-label": t("locks.prefix"), placeholder: t("locks.prefix"), spellcheck: "false" });
+  #locks = plainTable(t("locks.title"), ["lock", "owner", "holder", "token", "lease", "waiting"]);
+  #pages = pager(() => this.#lookAtLocks());
+  #none = el("p", { class: "muted", role: "status", hidden: true });
+  // The beginning of names that the list has, and the lock that is looked at.
+  #asked = { prefix: "", lock: "" };
   #lock = el("p", { class: "hint", role: "status", hidden: true });
   // Counts the looks at each: the answer to an earlier one is not shown.
-  #turns = { leases: 0, lock: 0 };
+  #turns = { leases: 0, locks: 0, lock: 0 };
   #queue = plainTable(t("locks.queue"), ["place", "owner", "holder", "token", "lease"]);
   #stop;
   #clock;
+  #narrow = debounce(SOON_MS, () => this.isConnected && route.go(this.#href({ prefix: this.#prefix.value }), { replace: true }));
   #onChanges = debounce(SOON_MS, () => this.isConnected && this.#look());
 
   connectedCallback() {
@@ -53,15 +60,16 @@ class LeasesPage extends HTMLElement {
       const lease = this.#rows.itemOf(event);
       if (lease) this.#open(lease.id);
     });
-    const form = el("form", { class: "toolbar thin" }, this.#name, el("button", {}, t("locks.look")));
-    form.addEventListener("submit", (event) => {
-      event.preventDefault();
-      route.go(hrefOf({ page: "leases", options: { lock: this.#name.value || undefined } }), { replace: true });
-    });
-    this.append(el("div", { class: "toolbar" }, el("h1", {}, t("nav.leases"))), this.#rows, this.#blank, el("h2", {}, t("locks.title")), form, this.#lock, this.#queue.table);
+    this.#prefix.addEventListener("input", this.#narrow);
+    const bar = el("div", { class: "toolbar thin" }, this.#prefix);
+    this.append(el("div", { class: "toolbar" }, el("h1", {}, t("nav.leases"))), this.#rows, this.#blank);
+    this.append(el("h2", {}, t("locks.title")), bar, this.#none, this.#locks.table, this.#pages.bar, this.#lock, this.#queue.table);
     live.addEventListener("changes", this.#onChanges);
     this.#stop = poll(EVERY_MS, () => this.#look());
-    this.#clock = setInterval(() => this.#rows.refresh(), 1000);
+    this.#clock = setInterval(() => {
+      this.#rows.refresh();
+      tick(this);
+    }, 1000);
   }
 
   disconnectedCallback() {
@@ -71,13 +79,40 @@ class LeasesPage extends HTMLElement {
   }
 
   show({ options }) {
-    this.#asked = options.lock ?? "";
-    this.#name.value = this.#asked;
+    const { lock = "", prefix = "" } = options;
+    if (this.#prefix !== document.activeElement) this.#prefix.value = prefix;
+    if (prefix !== this.#asked.prefix) this.#pages.reset();
+    this.#asked = { lock, prefix };
     this.#look();
   }
 
+  // The address of this page with another lock or beginning.
+  #href(changed) {
+    const options = Object.entries({ ...this.#asked, ...changed }).filter(([, value]) => value !== "");
+    return hrefOf({ page: "leases", options: Object.fromEntries(options) });
+  }
+
   #look() {
-    return Promise.all([this.#lookAtLeases(), this.#lookAtLock()]);
+    return Promise.all([this.#lookAtLeases(), this.#lookAtLocks(), this.#lookAtLock()]);
+  }
+
+  async #lookAtLocks() {
+    const turn = ++this.#turns.locks;
+    const words = { limit: LOCKS, prefix: this.#asked.prefix, cursor: this.#pages.cursor() ?? "" };
+    const query = new URLSearchParams(Object.entries(words).filter(([, value]) => value !== ""));
+    const [found, problem] = await attempt(json("GET", `/v1/locks?${query}`));
+    if (turn !== this.#turns.locks) return;
+    fill(this.#none, problem ? told(problem) : t("locks.none")).hidden = found?.items.length > 0;
+    if (problem) return;
+    this.#pages.show(found.cursor);
+    this.#locks.show(found.items.map((item) => this.#lockRow(item)));
+  }
+
+  #lockRow({ name, name64, holder, waiting }) {
+    const shown = show(name === undefined ? ofBase64Url(name64) : ofText(name));
+    // A path goes nowhere by these.
+    const link = name === undefined || name === "." || name === ".." ? shown : el("a", { href: this.#href({ lock: name }) }, shown);
+    return [link, holder.owner ?? "", el("code", {}, holder.holder), String(holder.fencingToken), left(holder.ttl), number(waiting)];
   }
 
   async #lookAtLeases() {
@@ -92,7 +127,7 @@ class LeasesPage extends HTMLElement {
 
   async #lookAtLock() {
     const turn = ++this.#turns.lock;
-    const name = this.#asked;
+    const name = this.#asked.lock;
     this.#lock.hidden = name === "";
     if (name === "") return this.#queue.show([]);
     // A path goes nowhere by these, and no lock is called so.
@@ -101,14 +136,14 @@ class LeasesPage extends HTMLElement {
     if (turn !== this.#turns.lock) return undefined;
     if (problem) return this.#refuse(told(problem));
     const { holder, queue } = found;
-    fill(this.#lock, holder === null ? t("locks.free") : t("locks.held", { count: queue.length }));
+    fill(this.#lock, el("code", {}, show(ofText(name))), " ", holder === null ? t("locks.free") : t("locks.held", { count: queue.length }));
     const places = [holder, ...queue].filter((place) => place !== null);
     const row = (place, at) => [
       t(at === 0 ? "locks.holds" : "locks.waits"),
       place.owner ?? "",
       el("code", {}, place.holder),
       String(place.fencingToken),
-      place.ttl === undefined ? "" : countdown(place.ttl),
+      left(place.ttl),
     ];
     return this.#queue.show(places.map(row));
   }

@@ -1,7 +1,13 @@
 // A table of a bounded number of rows, drawn whole. Columns are the ends of keys of the texts; long lists are in rows.js.
 
 import { el, fill } from "../core/dom.js";
-import { t } from "../core/text.js";
+import { countdown, t } from "../core/text.js";
+
+// What is left of a time to live in seconds, if there is one; `tick` counts it down in all that an element holds.
+export const left = (ttl) => (ttl === undefined ? "" : el("span", { "data-dies": Date.now() + ttl * 1000 }, countdown(ttl)));
+export function tick(element) {
+  for (const span of element.querySelectorAll("[data-dies]")) span.textContent = countdown((span.dataset.dies - Date.now()) / 1000);
+}
 
 // Gives the table, and a function that fills it: rows are lists of cells, each a node, a text or a list of these.
 export function plainTable(label, columns) {

@@ -1,13 +1,16 @@
-// A value to look at: as text, as JSON that folds, in hexadecimal, in base64.
+// A value to look at: as text, as JSON that folds, as YAML, in hexadecimal, in base64.
 
 import { FORMS, formOf, hexDump, textOfBytes, toBase64 } from "../core/codec.js";
+import { convert } from "../core/api.js";
 import { button, el, fill } from "../core/dom.js";
 import { parseJson } from "../core/json.js";
-import { size, t } from "../core/text.js";
+import { size, t, told } from "../core/text.js";
 import "./jsonview.js";
 
 // More than this is drawn only when it is asked for, in bytes.
 const AT_ONCE = 128 * 1024;
+// What a value is offered as. YAML is another writing of JSON, which the server knows.
+const WAYS = ["text", "json", "yaml", "hex", "base64"];
 
 class ValueView extends HTMLElement {
   #item;
@@ -32,7 +35,7 @@ class ValueView extends HTMLElement {
   #fits(form) {
     const text = textOfBytes(this.#item.bytes);
     if (form === "text") return text !== null;
-    return form !== "json" || (text !== null && FORMS.json.write(this.#item.bytes) !== null);
+    return (form !== "json" && form !== "yaml") || (text !== null && FORMS.json.write(this.#item.bytes) !== null);
   }
 
   #draw(whole = false) {
@@ -43,7 +46,7 @@ class ValueView extends HTMLElement {
     };
     const way = (form) =>
       button(t(`form.${form}`), () => choose(form), { "aria-pressed": String(form === this.#form), disabled: !this.#fits(form) });
-    fill(this.#forms, Object.keys(FORMS).map(way));
+    fill(this.#forms, WAYS.map(way));
     const { bytes } = this.#item;
     if (bytes.length === 0) return fill(this.#body, el("p", { class: "muted" }, t("value.empty")));
     if (this.#form === "json") {
@@ -51,6 +54,7 @@ class ValueView extends HTMLElement {
       view.node = parseJson(textOfBytes(bytes));
       return fill(this.#body, view);
     }
+    if (this.#form === "yaml") return this.#drawYaml(bytes);
     const isCut = !whole && bytes.length > AT_ONCE;
     const most = isCut ? AT_ONCE : bytes.length;
     const write = {
@@ -60,6 +64,15 @@ class ValueView extends HTMLElement {
     };
     const rest = isCut && button(t("value.whole", { size: size(bytes.length) }), () => this.#draw(true));
     return fill(this.#body, el("pre", {}, write[this.#form]()), rest);
+  }
+
+  async #drawYaml(bytes) {
+    fill(this.#body, el("p", { class: "muted" }, t("list.loading")));
+    const shown = await convert(bytes, "json", "yaml").then(
+      (text) => el("pre", {}, text),
+      (problem) => el("p", { class: "problem" }, told(problem)),
+    );
+    if (this.#form === "yaml" && this.#item.bytes === bytes) fill(this.#body, shown);
   }
 }
 

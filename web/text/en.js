@@ -14,10 +14,11 @@ export const texts = {
   },
   cluster: { here: "This member", members: "Members", nobody: "nobody", this: "this one" },
   column: {
-    address: "Address", change: "Change", granted: "Granted", holder: "Holder", id: "Lease", instance: "Instance", instances: "Instances",
-    kind: "Kind", lag: "Lag, entries", lease: "Time left", log: "Log", member: "Member", name: "Key", owner: "Owner", passing: "Passing",
-    place: "Place", release: "Release", revision: "Revision", role: "Role", room: "Room", service: "Service", size: "Size", state: "State",
-    store: "Store", tags: "Tags", time: "Time", token: "Fencing token", urls: "Client URLs", version: "Version", weight: "Weight",
+    address: "Address", change: "Change", granted: "Granted", 
+    holder: "Holder", id: "Lease", instance: "Instance", instances: "Instances", kind: "Kind", lag: "Lag, entries", lease: "Time left", lock: "Lock",
+    log: "Log", member: "Member", name: "Key", owner: "Owner", passing: "Passing", place: "Place", release: "Release", revision: "Revision",
+    role: "Role", room: "Room", service: "Service", size: "Size", state: "State", store: "Store", tags: "Tags", time: "Time",
+    token: "Fencing token", urls: "Client URLs", version: "Version", waiting: "Waiting", weight: "Weight",
   },
   conflict: {
     again: "Create it again with yours", before: "Before", cut: "Only the beginning is shown.", deleted: "Deleted", leave: "Leave it deleted",
@@ -52,7 +53,7 @@ export const texts = {
     twice: "The document names a key twice.", zip: "There are more than 65,535 files or 4 GiB, which is what a ZIP archive holds: use vardr export.",
   },
   editor: {
-    anyway: "Save it all the same", changed: "Somebody else has written revision {revision} meanwhile.", compare: "Compare",
+    changed: "Somebody else has written revision {revision} meanwhile.", compare: "Compare",
     discard: "Discard the changes", format: "Lay out", gone: "Somebody else has deleted the key meanwhile.", leave: "Leave without saving?",
     noType: "no media type", save: "Save", saved: "Saved as revision {revision}.", unsaved: "The changes to this value are not saved.",
   },
@@ -119,8 +120,8 @@ export const texts = {
     resting: "Resting", "resting.hint": "Nobody has looked at this page for a while; it goes on when somebody does",
   },
   locks: {
-    dots: "No lock is called . or ..", free: "Nobody holds this lock.", held: "The lock is held; {count} waiting.", holds: "holds", look: "Look",
-    name: "Name of a lock", queue: "Holder and queue", title: "Locks", waits: "waits",
+    dots: "No lock is called . or ..", free: "Nobody holds this lock.", held: "The lock is held; {count} waiting.", holds: "holds",
+    none: "Nobody holds a lock.", prefix: "Locks that begin with…", queue: "Holder and queue", title: "Locks", waits: "waits",
   },
   move: {
     action: "Move or copy…", copied: "{count} keys copied as revision {revision}, {overwritten} overwritten.",
@@ -144,6 +145,7 @@ export const texts = {
     outdated: "This page could not be loaded. The server may be out of reach, or newer than what is open here.", reload: "Load anew",
     unknown: "There is no such page.",
   },
+  pages: { back: "Previous", on: "Next" },
   problem: {
     unreachable: "The server cannot be reached.",
     unsure: "The server cannot be reached. The change may or may not have been made: look before you try again.",

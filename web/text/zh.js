@@ -8,9 +8,10 @@ export const texts = {
   chart: { latency: "请求平均耗时", most: "最高 {value}", perSecond: "{value} / 秒", requests: "请求", revisions: "修订", watchers: "监视" },
   cluster: { here: "此成员", members: "成员", nobody: "无", this: "当前" },
   column: {
-    address: "地址", change: "变更", granted: "授予", holder: "持有者", id: "租约", instance: "实例", instances: "实例数", kind: "类型", lag: "滞后条目", lease: "剩余时间",
-    log: "日志", member: "成员", name: "键", owner: "所有者", passing: "正常", place: "位置", release: "版本号", revision: "修订", role: "角色", room: "空间",
-    service: "服务", size: "大小", state: "状态", store: "存储", tags: "标签", time: "时间", token: "防护令牌", urls: "客户端地址", version: "版本", weight: "权重",
+    address: "地址", change: "变更", granted: "授予", holder: "持有者", id: "租约", instance: "实例",
+    instances: "实例数", kind: "类型", lag: "滞后条目", lease: "剩余时间", lock: "锁", log: "日志", member: "成员", name: "键", owner: "所有者", passing: "正常",
+    place: "位置", release: "版本号", revision: "修订", role: "角色", room: "空间", service: "服务", size: "大小", state: "状态", store: "存储",
+    tags: "标签", time: "时间", token: "防护令牌", urls: "客户端地址", version: "版本", waiting: "等待", weight: "权重",
   },
   conflict: {
     again: "用您的内容重新创建", before: "之前", cut: "仅显示开头部分。", deleted: "已删除", leave: "保持删除", merge: "合并并继续编辑", mergeMarked: "合并并继续编辑，标出 {count} 处冲突",
@@ -35,7 +36,7 @@ export const texts = {
     top: "文档顶层的成员 \"\" 没有对应的键。", twice: "文档重复命名了一个键。", zip: "文件多于 65,535 个或超过 4 GiB，ZIP 归档容纳不下：请使用 vardr export。",
   },
   editor: {
-    anyway: "仍然保存", changed: "期间有人写入了修订 {revision}。", compare: "比较", discard: "放弃更改", format: "排版", gone: "期间有人删除了这个键。", leave: "不保存就离开？",
+    changed: "期间有人写入了修订 {revision}。", compare: "比较", discard: "放弃更改", format: "排版", gone: "期间有人删除了这个键。", leave: "不保存就离开？",
     noType: "无媒体类型", save: "保存", saved: "已保存为修订 {revision}。", unsaved: "对此值的更改尚未保存。",
   },
   export: { action: "导出…", hint: "一个文档，或一个文件夹（每个键一个文件），打包为 ZIP 归档。", read: "已读取 {count} 个键…", title: "导出", zip: "文件夹 (ZIP)" },
@@ -83,8 +84,8 @@ export const texts = {
     "lost.hint": "无法连接服务器。显示的内容可能已过时；控制台会自动重试，按下此处可立即重试。", resting: "休眠", "resting.hint": "此页已有一段时间无人查看；再次查看时会继续",
   },
   locks: {
-    dots: "锁的名称不能是 . 或 ..", free: "没有人持有此锁。", held: "锁已被持有；{count} 个在等待。", holds: "持有", look: "查看", name: "锁的名称", queue: "持有者和队列", title: "锁",
-    waits: "等待",
+    dots: "锁的名称不能是 . 或 ..", free: "没有人持有此锁。", held: "锁已被持有；{count} 个在等待。", holds: "持有", none: "没有被持有的锁。", prefix: "名称开头为…的锁", queue: "持有者和队列",
+    title: "锁", waits: "等待",
   },
   move: {
     action: "移动或复制…", copied: "已复制 {count} 个键，修订 {revision}，覆盖 {overwritten} 个。", copy: "复制", counts: "将写入 {count} 个键：",
@@ -98,6 +99,7 @@ export const texts = {
     revoke: "随租约消失", rollback: "回滚", transaction: "事务",
   },
   page: { outdated: "无法载入此页。服务器可能无法连接，或比这里打开的版本更新。", reload: "重新载入", unknown: "没有这个页面。" },
+  pages: { back: "上一页", on: "下一页" },
   problem: { unreachable: "无法连接服务器。", unsure: "无法连接服务器。更改可能已生效，也可能没有：重试之前请先查看。" },
   remove: {
     action: "删除…", all: "全部删除", below: "将删除 {count} 个键：", changed: "这个键在显示之后已被更改。请先再看一遍。", directory: "删除目录", done: "已删除 {count} 个键。",

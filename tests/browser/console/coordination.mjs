@@ -34,15 +34,36 @@ await flow(async ({ visit }) => {
   // A lock that is held, and somebody who waits for it.
   await api("POST", "/v1/locks/jobs", '{"ttl":"10m","owner":"first"}', JSON_TYPE);
   const waiting = fetch(`${base}/v1/locks/jobs?timeout=60s`, { method: "POST", body: '{"ttl":"10m","owner":"second","wait":"60s"}', headers: JSON_TYPE });
-  await page.getByPlaceholder("Name of a lock").fill("jobs");
-  await page.getByRole("button", { name: "Look" }).click();
+  await api("POST", "/v1/locks/other", '{"ttl":"10m"}', JSON_TYPE);
+  const listed = (word) => page.getByRole("region", { name: "Locks" }).locator(`.${word}`).allTextContents();
+  await until("the locks are listed", async () => (await listed("lock")).join() === "Lock,jobs,other");
+  await until("one waits", async () => (await listed("waiting")).join() === "Waiting,1,0");
+  assert.deepEqual(await listed("owner"), ["Owner", "first", ""]);
+  await page.getByPlaceholder("Locks that begin with…").fill("jo");
+  await until("those that begin so", async () => (await listed("lock")).join() === "Lock,jobs");
+  await page.getByRole("link", { name: "jobs", exact: true }).click();
   await page.getByText("The lock is held; 1 waiting.").waitFor();
-  const shown = await cells(page);
+  const places = () => page.getByRole("region", { name: "Holder and queue" }).locator("td").allTextContents();
+  await until("who holds it and who waits", async () => (await places()).length === 10);
+  const shown = await places();
   assert.deepEqual([shown[0], shown[1], shown[5], shown[6]], ["holds", "first", "waits", "second"]);
   const { holder } = (await api("GET", "/v1/locks/jobs")).holder;
   await api("DELETE", `/v1/locks/jobs/${holder}`);
   assert.equal((await waiting).status, 200);
-  await until("the next one holds it", async () => (await cells(page))[1] === "second");
+  await until("the next one holds it", async () => (await places())[1] === "second");
+
+  // More locks than stand on a page.
+  for (let at = 100; at < 160; at += 1) await api("POST", `/v1/locks/many-${at}`, '{"ttl":"10m"}', JSON_TYPE);
+  await page.goto(`${base}/console/leases?prefix=many`);
+  const firstOf = (name) => until(`the page of ${name}`, async () => (await listed("lock"))[1] === name);
+  await firstOf("many-100");
+  assert.equal((await listed("lock")).length, 51);
+  await page.getByRole("button", { name: "Next" }).click();
+  await firstOf("many-150");
+  assert.equal((await listed("lock")).length, 11);
+  assert(await page.getByRole("button", { name: "Next" }).isDisabled());
+  await page.getByRole("button", { name: "Previous" }).click();
+  await firstOf("many-100");
 
   await page.goto(`${base}/console/cluster`);
   await until("the member is there", async () => (await cells(page)).includes("leader"));

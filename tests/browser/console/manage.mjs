@@ -103,6 +103,18 @@ await flow(async ({ visit, expect }) => {
   const copied = `curl '${base}/v1/keys/m/json?raw=true'`;
   await until("it is copied", async () => (await page.evaluate(() => navigator.clipboard.readText())) === copied);
 
+  // JSON is shown as YAML, too, with all digits of its numbers and nothing that would be read as something else.
+  await api("PUT", "/v1/keys/m/json", '{"on":"no","n":12345678901234567890,"list":[1]}', { "Content-Type": "application/json" });
+  await page.getByRole("button", { name: "YAML" }).click();
+  const yaml = '"on": "no"\n"n": 12345678901234567890\nlist:\n- 1\n';
+  await until("it is shown as YAML", async () => (await page.locator("value-view pre").textContent({ timeout: 1000 }).catch(() => "")) === yaml);
+  // What follows it on the page is shown so as well, and what is no JSON as what it is.
+  await api("PUT", "/v1/keys/m/json", "[true]", { "Content-Type": "application/json" });
+  await until("what is new, too", async () => (await page.locator("value-view pre").textContent({ timeout: 1000 }).catch(() => "")) === "- true\n");
+  await api("PUT", "/v1/keys/m/json", "no json");
+  await until("a text is a text", async () => (await page.locator("value-view pre").textContent({ timeout: 1000 }).catch(() => "")) === "no json");
+  assert(await page.getByRole("button", { name: "YAML" }).isDisabled());
+
   // Deleting shows what will go.
   await page.getByRole("button", { name: "Delete…" }).click();
   await page.locator("dialog code", { hasText: "/m/json" }).waitFor();

@@ -9,8 +9,8 @@ import { readdir, readFile } from "node:fs/promises";
 const OF_THE_CONSOLE = {
   "chart.*": ["latency", "requests", "revisions", "watchers"],
   "column.*": [
-    ...["address", "change", "granted", "holder", "id", "instance", "instances", "kind", "lag", "lease", "log", "member", "name", "owner", "passing", "place"],
-    ...["release", "revision", "role", "room", "service", "size", "state", "store", "tags", "time", "token", "urls", "version", "weight"],
+    ...["address", "change", "granted", "holder", "id", "instance", "instances", "kind", "lag", "lease", "lock", "log", "member", "name", "owner", "passing", "place"],
+    ...["release", "revision", "role", "room", "service", "size", "state", "store", "tags", "time", "token", "urls", "version", "waiting", "weight"],
   ],
   "conflict.*": ["before", "now", "yours"],
   "document.*": ["itself", "large", "object", "top", "twice", "zip"],
