@@ -4,12 +4,14 @@
 //! attached to leases, in one pass that keeps no more than a page.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::time::Instant;
 
 use bytes::Bytes;
 
 use super::{Place, QueueName};
 use crate::machine;
+use crate::model::limits::MAX_PAGE_BYTES;
 use crate::model::{Key, KeyValue, LeaseId, Revision};
 use crate::mvcc::ReadError;
 use crate::node::StoreView;
@@ -23,7 +25,7 @@ const STEP: usize = 256;
 pub struct QueuesRequest {
     /// What their names begin with.
     pub prefix: Bytes,
-    /// At most this many, of which one at least.
+    /// At most this many, of which one at least; fewer where their first places reach [`MAX_PAGE_BYTES`].
     pub limit: u64,
     /// Behind this one's position, which is a name. Its revision does not count: every page shows the present.
     pub cursor: Option<Cursor>,
@@ -49,12 +51,6 @@ pub struct QueueSummary {
     pub waiting: u64,
 }
 
-/// What is known of a queue in the middle of a pass.
-struct Seen {
-    first: KeyValue,
-    places: u64,
-}
-
 impl Service {
     /// A page of the queues that somebody is in, in order of name.
     ///
@@ -63,15 +59,10 @@ impl Service {
     pub async fn queues(&self, call: &Call, consistency: Consistency, request: QueuesRequest) -> Result<Queues, Error> {
         let reader = self.reader(call, consistency).await?;
         let (revision, deadline) = (reader.revision(), call.deadline);
-        let limit = usize::try_from(request.limit).unwrap_or(usize::MAX);
-        let pass = reader.run(false, move |view| pass(view, &request, limit, deadline));
-        let mut seen = pass.await?.ok_or(Error::DeadlineExceeded)?;
-        let is_more = seen.len() > limit;
-        if is_more {
-            seen.pop_last();
-        }
+        let page = reader.run(false, move |view| pass(view, &request, deadline));
+        let Page { seen, end, .. } = page.await?.ok_or(Error::DeadlineExceeded)?;
         let last = seen.last_key_value().map(|(name, _)| name.clone());
-        let cursor = last.filter(|_| is_more).map(|position| Cursor { revision, position });
+        let cursor = end.and(last).map(|position| Cursor { revision, position });
         let items = seen.into_iter().filter_map(|(name, Seen { first, places })| {
             let name = QueueName::new(name)?;
             let first = self.place(&name, first)?;
@@ -81,17 +72,62 @@ impl Service {
     }
 }
 
-/// The first queues behind the cursor, one more than are on a page; `None` when the deadline has passed. A name that was put out for
-/// smaller ones does not come in again, since the largest on the page only gets smaller: so what is counted is counted whole.
-fn pass(
-    view: &StoreView,
-    request: &QueuesRequest,
+/// What is known of a queue in the middle of a pass.
+struct Seen {
+    first: KeyValue,
+    places: u64,
+}
+
+impl Seen {
+    fn bytes(&self) -> usize {
+        self.first.key.as_bytes().len() + self.first.record.value.len()
+    }
+}
+
+/// The first queues of a pass, as many as there is room for.
+struct Page {
     limit: usize,
-    deadline: Instant,
-) -> Result<Option<BTreeMap<Bytes, Seen>>, ReadError> {
-    let QueuesRequest { prefix, limit: _, cursor } = request;
-    let after = cursor.as_ref().map(|cursor| &cursor.position);
-    let mut seen: BTreeMap<Bytes, Seen> = BTreeMap::new();
+    seen: BTreeMap<Bytes, Seen>,
+    /// Of the first places.
+    bytes: usize,
+    /// The least name that there is no room for. It only gets smaller, so every place of a queue that is on the page at last has been
+    /// counted.
+    end: Option<Bytes>,
+}
+
+impl Page {
+    fn has_room_for(&self, name: &Bytes) -> bool {
+        self.end.as_ref().is_none_or(|end| name < end)
+    }
+
+    /// Counts a place, and puts the largest names out where that is too much. The least one stays.
+    fn add(&mut self, name: Bytes, place: KeyValue) {
+        let was = self.seen.get(&name).map_or(0, Seen::bytes);
+        let queue = match self.seen.entry(name) {
+            Entry::Vacant(vacant) => vacant.insert(Seen { first: place, places: 1 }),
+            Entry::Occupied(occupied) => {
+                let queue = occupied.into_mut();
+                queue.places += 1;
+                if arrival(&place) < arrival(&queue.first) {
+                    queue.first = place;
+                }
+                queue
+            }
+        };
+        self.bytes = self.bytes + queue.bytes() - was;
+        while self.seen.len() > self.limit || (self.bytes > MAX_PAGE_BYTES && self.seen.len() > 1) {
+            let Some((name, queue)) = self.seen.pop_last() else { return };
+            self.bytes -= queue.bytes();
+            self.end = Some(name);
+        }
+    }
+}
+
+/// The first queues behind the cursor; `None` when the deadline has passed.
+fn pass(view: &StoreView, request: &QueuesRequest, deadline: Instant) -> Result<Option<Page>, ReadError> {
+    let QueuesRequest { prefix, limit, cursor } = request;
+    let limit = usize::try_from(*limit).unwrap_or(usize::MAX);
+    let mut page = Page { limit, seen: BTreeMap::new(), bytes: 0, end: None };
     let mut until_look = STEP;
     let is_whole = machine::each_attached(view.snapshot(), |lease, key| {
         until_look = until_look.saturating_sub(1);
@@ -102,26 +138,16 @@ fn pass(
             }
         }
         let Some(name) = name_of(&key, lease).filter(|name| name.starts_with(prefix)) else { return Ok(true) };
-        let is_on_page = seen.len() <= limit || seen.last_key_value().is_some_and(|(last, _)| name <= *last);
-        if !is_on_page || after.is_some_and(|after| name <= *after) {
+        let is_before = cursor.as_ref().is_some_and(|cursor| name <= cursor.position);
+        if is_before || !page.has_room_for(&name) {
             return Ok(true);
         }
-        let (Some(key), Some(record)) = (Key::new(key.clone()), view.get(&key, None)?) else { return Ok(true) };
-        let place = KeyValue { key, record };
-        if let Some(queue) = seen.get_mut(&name) {
-            queue.places += 1;
-            if arrival(&place) < arrival(&queue.first) {
-                queue.first = place;
-            }
-        } else {
-            seen.insert(name, Seen { first: place, places: 1 });
-            if seen.len() > limit.saturating_add(1) {
-                seen.pop_last();
-            }
+        if let (Some(key), Some(record)) = (Key::new(key.clone()), view.get(&key, None)?) {
+            page.add(name, KeyValue { key, record });
         }
         Ok::<_, ReadError>(true)
     })?;
-    Ok(is_whole.then_some(seen))
+    Ok(is_whole.then_some(page))
 }
 
 /// Those written by one transaction have one create revision.
@@ -144,9 +170,13 @@ mod tests {
     use crate::service::alone::{Alone, call};
 
     async fn put(alone: &Alone, key: Bytes, lease: u64) {
+        put_value(alone, key, lease, Bytes::from_static(b"v")).await;
+    }
+
+    async fn put_value(alone: &Alone, key: Bytes, lease: u64, value: Bytes) {
         let (id, put) = (LeaseId(lease), |attach| Put {
             key: Key::new(key.clone()).unwrap(),
-            value: Some(Bytes::from_static(b"v")),
+            value: Some(value),
             content_type: None,
             attach,
             previous: false,
@@ -200,6 +230,31 @@ mod tests {
             }
             assert_eq!((found.as_slice(), pages), (&all[..], all.len().div_ceil(limit)), "{limit}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_page_of_large_values_ends_early_and_the_next_goes_on() {
+        let alone = Alone::start();
+        let large = Bytes::from(vec![b'v'; MAX_PAGE_BYTES / 12]);
+        // The first place of a queue comes last in the order of leases.
+        for (id, value) in [(9, large), (1, Bytes::from_static(b"v"))] {
+            alone.write(Command::GrantLease { id: LeaseId(id), ttl: Ttl::from_secs(60) }).await;
+            for name in 0..24 {
+                put_value(&alone, format!("{name:02}/{id:x}").into(), id, value.clone()).await;
+            }
+        }
+        let (mut found, mut cursor, mut pages) = (Vec::new(), None, 0);
+        loop {
+            let next = page(&alone, "", 100, cursor).await;
+            assert!(next.items.iter().map(|queue| queue.first.value.len()).sum::<usize>() <= MAX_PAGE_BYTES);
+            found.extend(told(&next));
+            (cursor, pages) = (next.cursor, pages + 1);
+            if cursor.is_none() {
+                break;
+            }
+        }
+        let all: Vec<_> = (0..24).map(|name| (format!("{name:02}"), 9, 1)).collect();
+        assert_eq!((found, pages), (all, 3));
     }
 
     #[tokio::test]
