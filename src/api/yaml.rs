@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::ser::{Error as _, Serialize, SerializeMap, SerializeSeq, Serializer};
 use serde_json::{Map, Number, Value};
-use serde_saphyr::{Location, Spanned};
+use serde_saphyr::{Location, Spanned, UserMessageFormatter};
 
 use crate::model::limits::{MAX_CONVERTED_BYTES, MAX_CONVERTED_VALUES, MAX_JSON_DEPTH};
 
@@ -44,7 +44,7 @@ const STACK_BYTES: usize = 32 * 1024 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub enum Malformed {
     /// By the rules of YAML, or by those of this reader: its message has the line, the column and what stands there.
-    #[error("{0}")]
+    #[error("{}", .0.render_with_formatter(&UserMessageFormatter))]
     Yaml(#[from] serde_saphyr::Error),
     /// By those of JSON.
     #[error("line {line}, column {column}: {why}")]
@@ -80,7 +80,7 @@ impl Malformed {
                     let why = "here begins another document, and one is taken at a time";
                     Self::at(*location, why).to_string()
                 }
-                error => error.to_string().replace('\n', " "),
+                error => error.render_with_formatter(&UserMessageFormatter).replace('\n', " "),
             },
             Self::Json { .. } | Self::Beyond(_) | Self::NoThread(_) => self.to_string(),
         }
@@ -460,6 +460,15 @@ mod tests {
             there_and_back(&serde_json::from_str(&format!("{{\"a\":[[{number}],{number}],\"b\":{number}}}")).unwrap());
             there_and_back(&serde_json::from_str(number).unwrap());
         }
+    }
+
+    #[test]
+    fn refusals_speak_to_who_wrote_the_document() {
+        let (place, why) = refused("a: 1\na: 2\n");
+        assert_eq!(place, Some((2, 1)));
+        assert!(why.contains("`a` is not allowed here"), "{why}");
+        let whole = read("a: 1\na: 2\n", Bounds::FILE).unwrap_err().to_string();
+        assert!(whole.contains("2 | a: 2") && whole.contains("`a` is not allowed here"), "{whole}");
     }
 
     #[test]
