@@ -268,10 +268,18 @@ enum Protocol {
     /// Beginning with `/v1`. Names of headers are written as HTTP/2 and most servers write them.
     Http1,
     /// Beginning with anything else. Scripts that use etcd's dialects look for `X-Etcd-Index` as etcd writes it; to write it so costs a
-    /// tenth of a small answer.
+    /// tenth of the instructions of a small read.
     Http1Capitals,
     /// Without negotiation, by its preface (RFC 9113, section 3.3).
     Http2,
+}
+
+impl Protocol {
+    /// Which of the two of HTTP/1.1 it is, by how a client begins.
+    fn of_http1(start: &[u8]) -> Self {
+        let target = start.splitn(2, |byte| *byte == b' ').nth(1);
+        if target.is_some_and(|target| target.starts_with(b"/v1/")) { Self::Http1 } else { Self::Http1Capitals }
+    }
 }
 
 async fn serve(stream: TcpStream, face: Face, protocols: Arc<Protocols>, shutdown: Shutdown) {
@@ -341,7 +349,7 @@ async fn protocol(stream: &TcpStream) -> Option<Protocol> {
             match so_far {
                 [] => return None,
                 HTTP2_PREFACE => return Some(Protocol::Http2),
-                other if !HTTP2_PREFACE.starts_with(other) => return Some(http1(other)),
+                other if !HTTP2_PREFACE.starts_with(other) => return Some(Protocol::of_http1(other)),
                 _ => {}
             }
             // There is something to read, so waiting for that would not wait.
@@ -349,12 +357,6 @@ async fn protocol(stream: &TcpStream) -> Option<Protocol> {
         }
     };
     tokio::time::timeout(HEADER_TIMEOUT, begun).await.unwrap_or(None)
-}
-
-/// Which of the two spellings of HTTP/1.1 a client gets that begins so.
-fn http1(start: &[u8]) -> Protocol {
-    let target = start.iter().position(|byte| *byte == b' ').and_then(|at| start.get(at + 1..));
-    if target.is_some_and(|target| target.starts_with(b"/v1/")) { Protocol::Http1 } else { Protocol::Http1Capitals }
 }
 
 /// Runs a server until it is told to stop (SIGTERM, SIGINT) or cannot go on.
@@ -433,6 +435,16 @@ fn announce(running: &Running) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_begins_with_the_own_api_is_told_from_what_does_not() {
+        for own in ["GET /v1/keys/app/db HTTP", "PUT /v1/x"] {
+            assert_eq!(Protocol::of_http1(own.as_bytes()), Protocol::Http1, "{own}");
+        }
+        for other in ["GET /v2/keys/v1/", "GET /v1", "GET http://localhost/v1/", "/v1/ GET /", "GET", ""] {
+            assert_eq!(Protocol::of_http1(other.as_bytes()), Protocol::Http1Capitals, "{other}");
+        }
+    }
 
     #[test]
     fn a_connection_at_rest_takes_little_room() {

@@ -1,5 +1,8 @@
 //! Paths and methods that come to no node.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+
 use super::*;
 
 fn text(response: &Response) -> (u16, String, Option<String>) {
@@ -45,7 +48,7 @@ fn other_paths_and_methods_are_answered_in_gos_words() {
 
 #[test]
 fn headers_are_named_as_scripts_look_for_them() {
-    let (_server, keys) = start();
+    let (server, keys) = start();
     let wait = keys.wait("/a?wait=true");
     let head = wait.head().unwrap();
     for name in
@@ -53,6 +56,12 @@ fn headers_are_named_as_scripts_look_for_them() {
     {
         assert!(head.contains(name), "{head}");
     }
+    // As everywhere else to who begins with the API of its own.
+    let mut stream = TcpStream::connect(server.address()).unwrap();
+    stream.write_all(b"GET /v1/status HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.contains("\r\nvardr-revision: 1\r\n"), "{answer}");
 }
 
 #[test]

@@ -76,7 +76,7 @@ fn unescape(text: &[u8]) -> Result<Vec<u8>, String> {
     } else {
         text.into()
     };
-    Ok(Cow::from(percent_decode(&spaced)).into_owned())
+    Ok(percent_decode(&spaced).collect())
 }
 
 /// What the headers say of the body.
