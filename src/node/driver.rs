@@ -386,7 +386,8 @@ impl Driver {
         let id = self.shared.next_proposal();
         let mut encoded = Vec::new();
         encode_into(&mut encoded, &Proposal { id, author: None, idempotency: None, command });
-        self.own_proposals.push(Pending { number: id.sequence, encoded: encoded.into(), change: None, permit: None });
+        let (number, encoded) = (id.sequence, encoded.into());
+        self.own_proposals.push(Pending { number, encoded, change: None, can_wait: false, permit: None });
     }
 
     /// Takes a change of membership. One that cannot be placed now is tried again with each tick.

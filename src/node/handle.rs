@@ -10,10 +10,10 @@ use std::time::{Duration, Instant, SystemTime};
 use bytes::Bytes;
 use thiserror::Error;
 use tokio::sync::oneshot;
-use tokio::time::{sleep, timeout_at};
+use tokio::time::{sleep, sleep_until, timeout_at};
 
 use super::report::Report;
-use super::runner::{Event, Runner};
+use super::runner::{Event, Runner, Stopped};
 use super::traffic::Sent;
 use super::waiters::{GivenUp, Pending, Permit};
 use super::watch::Watcher;
@@ -111,6 +111,8 @@ impl NodeHandle {
             Command::ChangeMember(change) => Some(MembershipChange::from(change)),
             _ => None,
         };
+        // A lease lives for a second at least.
+        let can_wait = matches!(command, Command::RenewLeases(_));
         let mut encoded = Vec::with_capacity(512);
         encode_into(&mut encoded, &Proposal { id, author, idempotency, command });
         let permit = Permit::take(&self.shared.in_flight, encoded.len()).ok_or(ProposeError::Overloaded)?;
@@ -118,13 +120,16 @@ impl NodeHandle {
         let number = id.sequence;
         let waiting = Waiting { shared: &self.shared, number };
         let answer = self.shared.waiters.add(number, Arc::clone(&permit));
-        let pending = Pending { number, encoded: Bytes::from(encoded), change, permit: Some(permit) };
+        let pending = Pending { number, encoded: Bytes::from(encoded), change, can_wait, permit: Some(permit) };
         let taken = match change {
             None => self.runner.propose(pending),
-            Some(_) => self.runner.change_membership(pending),
+            Some(_) => self.runner.change_membership(pending).map(|()| None),
         };
-        if taken.is_err() {
-            return Err(ProposeError::Stopped(self.failure()));
+        match taken {
+            Ok(None) => {}
+            // Whoever waits here may be gone by then.
+            Ok(Some(at)) => self.wake(at),
+            Err(Stopped) => return Err(ProposeError::Stopped(self.failure())),
         }
         match timeout_at(deadline.into(), answer).await {
             Ok(Ok(result)) => {
@@ -139,6 +144,15 @@ impl NodeHandle {
                 GivenUp::Unsent => ProposeError::Overloaded,
             }),
         }
+    }
+
+    /// Has what gathers looked at once more at a time.
+    fn wake(&self, at: Instant) {
+        let runner = Arc::clone(&self.runner);
+        self.shared.runtime.spawn(async move {
+            sleep_until(at.into()).await;
+            runner.wake();
+        });
     }
 
     /// The state of the store that reflects everything acknowledged before the call, by whichever member.

@@ -13,6 +13,7 @@ mod applier;
 mod checkpoint;
 mod disk;
 mod driver;
+mod gather;
 mod handle;
 mod ids;
 mod inbox;

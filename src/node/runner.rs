@@ -7,12 +7,13 @@
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use super::driver::{Arrived, Driver};
+use super::gather::Gathered;
 use super::handle::ReadError;
 use super::transport::{PeerMessage, Transport};
 use super::waiters::Pending;
@@ -61,31 +62,6 @@ pub(super) struct Runner {
     gathered: Mutex<Gathered>,
 }
 
-/// What waits for its turn.
-#[derive(Default)]
-struct Gathered {
-    proposals: Vec<Pending>,
-    proposal_bytes: usize,
-    reads: Vec<PendingRead>,
-    /// The bytes at which the proposals go: who brings them to it takes the turn. `None`: not before another event.
-    proposals_go_at: Option<usize>,
-    /// Whether the next read goes at once.
-    reads_may_go: bool,
-    stopped: bool,
-}
-
-impl Gathered {
-    fn push(&mut self, pending: Pending) {
-        self.proposal_bytes += pending.encoded.len();
-        self.proposals.push(pending);
-    }
-
-    fn take_proposals(&mut self) -> Vec<Pending> {
-        self.proposal_bytes = 0;
-        std::mem::take(&mut self.proposals)
-    }
-}
-
 impl Runner {
     pub(super) fn new(driver: Driver) -> Self {
         Self { driver: Mutex::new(driver), gathered: Mutex::default() }
@@ -101,22 +77,30 @@ impl Runner {
         self.turn(|driver| driver.connect(transport, Arc::downgrade(self)));
     }
 
-    /// Takes a proposal, at once or with the next ones. Its reply comes when it is applied here.
+    /// Takes a proposal, at once or with the next ones. Its reply comes when it is applied here. Where a time is given,
+    /// [`Runner::wake`] is to be called then.
     ///
     /// # Errors
     /// When the member has stopped: the proposal is certainly not applied.
-    pub(super) fn propose(&self, pending: Pending) -> Result<(), Stopped> {
+    pub(super) fn propose(&self, pending: Pending) -> Result<Option<Instant>, Stopped> {
         let mut gathered = self.gathered.lock();
         if gathered.stopped {
             return Err(Stopped);
         }
         gathered.push(pending);
-        if gathered.proposals_go_at.is_some_and(|bytes| gathered.proposal_bytes >= bytes) {
+        let go_at = gathered.proposals_go_at;
+        if gathered.are_enough(go_at, Instant::now) {
             gathered.proposals_go_at = None;
             drop(gathered);
             self.turn(|_| {});
+            return Ok(None);
         }
-        Ok(())
+        Ok(gathered.alarm())
+    }
+
+    /// Takes along what has waited for company for long enough.
+    pub(super) fn wake(&self) {
+        self.turn(|_| {});
     }
 
     /// Takes a change of membership. Its reply comes as a proposal's does.
@@ -216,8 +200,8 @@ impl Runner {
 
     fn take_gathered(&self, driver: &Driver) -> (Vec<Pending>, Vec<PendingRead>) {
         let mut gathered = self.gathered.lock();
-        let enough = driver.proposals_go_at().is_some_and(|bytes| gathered.proposal_bytes >= bytes);
-        let proposals = if enough { gathered.take_proposals() } else { Vec::new() };
+        let enough = gathered.are_enough(driver.proposals_go_at(), Instant::now);
+        let proposals = if enough { gathered.take_proposals(Instant::now) } else { Vec::new() };
         let reads = if driver.may_read() { std::mem::take(&mut gathered.reads) } else { Vec::new() };
         (proposals, reads)
     }
@@ -225,21 +209,14 @@ impl Runner {
     /// Ends the turn, unless something came meanwhile that may go: then true.
     fn rest(&self, driver: &mut Driver) -> bool {
         let mut gathered = self.gathered.lock();
-        for pending in driver.take_returned() {
-            gathered.push(pending);
-        }
+        gathered.take_back(driver.take_returned());
         let (go_at, may_read) = (driver.proposals_go_at(), driver.may_read());
-        let enough = go_at.is_some_and(|bytes| gathered.proposal_bytes >= bytes) && !gathered.proposals.is_empty();
-        if enough || (may_read && !gathered.reads.is_empty()) {
+        if gathered.are_enough(go_at, Instant::now) || (may_read && !gathered.reads.is_empty()) {
             return true;
         }
         if go_at.is_none() && driver.is_leaderless() {
             // They may wait for long, and those who brought them do not.
-            let mut proposals = gathered.take_proposals();
-            driver.keep_awaited(&mut proposals);
-            for pending in proposals {
-                gathered.push(pending);
-            }
+            gathered.sift(|proposals| driver.keep_awaited(proposals));
         }
         gathered.proposals_go_at = go_at;
         gathered.reads_may_go = may_read;
@@ -252,7 +229,7 @@ impl Runner {
         let mut gathered = self.gathered.lock();
         gathered.stopped = true;
         gathered.reads.clear();
-        gathered.take_proposals();
+        gathered.sift(Vec::clear);
         drop(gathered);
         driver.refuse_waiters();
     }

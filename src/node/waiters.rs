@@ -205,6 +205,8 @@ pub(super) struct Pending {
     pub(super) encoded: Bytes,
     /// What raft is to do, where it is a change of membership.
     pub(super) change: Option<MembershipChange>,
+    /// Whether a few milliseconds more make no difference to anybody.
+    pub(super) can_wait: bool,
     /// Shared with who waits for the reply: a proposal takes its place also when its client is gone already. `None` for what
     /// this member proposes of itself, which nobody waits for and which is sent once.
     pub(super) permit: Option<Arc<Permit>>,
@@ -257,7 +259,7 @@ mod tests {
     fn waiting(waiters: &Waiters, number: u64) -> (oneshot::Receiver<Answer>, Pending) {
         let permit = Arc::new(Permit::take(&Arc::default(), 1).unwrap());
         let answer = waiters.add(number, Arc::clone(&permit));
-        (answer, Pending { number, encoded: Bytes::new(), change: None, permit: Some(permit) })
+        (answer, Pending { number, encoded: Bytes::new(), change: None, can_wait: false, permit: Some(permit) })
     }
 
     fn tell(told: Vec<Told>) {
@@ -310,7 +312,7 @@ mod tests {
     #[test]
     fn what_the_member_proposes_of_itself_is_sent_and_never_comes_back() {
         let waiters = Waiters::new(MEMBER, START);
-        let mut own = vec![Pending { number: 9, encoded: Bytes::new(), change: None, permit: None }];
+        let mut own = vec![Pending { number: 9, encoded: Bytes::new(), change: None, can_wait: false, permit: None }];
         waiters.send(&mut own);
         assert_eq!(own.len(), 1);
         waiters.unsend(&mut own);

@@ -3,7 +3,7 @@
 //! A proposal for each would be thousands in a second from a thousand requests that wait, on machines that may be short of time
 //! already, and what comes too late then is a lease. So whatever is due takes along what will be soon: places with like
 //! times come to be renewed together and stay so. Keepalives and heartbeats of clients do not come through here: each is a
-//! request of its own, to be answered at once, and those that come together share an entry of the log all the same.
+//! request of its own, to be answered within milliseconds, and those that come together share an entry of the log all the same.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
