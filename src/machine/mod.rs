@@ -121,7 +121,8 @@ pub struct Applied {
 pub struct StateMachine<E: Engine> {
     engine: E,
     applied: (Index, Term),
-    revision: Revision,
+    /// The key space as last committed.
+    view: View<E::Snapshot>,
     clock: Clock,
     digest: u128,
     members: Members,
@@ -159,12 +160,11 @@ impl<E: Engine> StateMachine<E> {
         let kept = Kept::open(&snapshot)?;
         let view = View::open(snapshot)?;
         view.check_history()?;
-        let revision = view.revision();
         let applied = (applied.index, applied.term);
         Ok(Self {
             engine,
             applied,
-            revision,
+            view,
             clock,
             digest,
             members,
@@ -186,7 +186,7 @@ impl<E: Engine> StateMachine<E> {
 
     /// The last revision.
     pub fn revision(&self) -> Revision {
-        self.revision
+        self.view.revision()
     }
 
     /// The members, as of the last entry applied.
@@ -215,11 +215,8 @@ impl<E: Engine> StateMachine<E> {
     }
 
     /// The key space at this moment.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub fn view(&self) -> Result<View<E::Snapshot>, StorageError> {
-        View::open(self.engine.snapshot())
+    pub fn view(&self) -> &View<E::Snapshot> {
+        &self.view
     }
 
     /// Applies entries in order, as one batch of the store: visible on return, durable with the engine's next sync. Entries
@@ -237,11 +234,9 @@ impl<E: Engine> StateMachine<E> {
     }
 
     fn apply_batch(&mut self, entries: &[LogEntry]) -> Result<Applied, Fault> {
-        let snapshot = self.engine.snapshot();
-        let view = View::open(snapshot.clone())?;
         let mut work = Work {
-            overlay: Overlay::new(&view, std::mem::take(&mut self.recent)),
-            snapshot,
+            overlay: Overlay::new(&self.view, std::mem::take(&mut self.recent)),
+            snapshot: self.view.snapshot().clone(),
             leases: &mut self.leases,
             kept: &mut self.kept,
             members: Changing::new(&mut self.members),
@@ -275,7 +270,7 @@ impl<E: Engine> StateMachine<E> {
                 membership.push((entry.index, accepted));
             }
         }
-        self.revision = work.overlay.revision();
+        let (revision, compacted) = (work.overlay.revision(), work.overlay.compacted());
         let members_changed = work.members.changed;
         let (blocks, recent) = work.overlay.finish(&mut self.batch);
         let leases = self.leases.finish(&mut self.batch);
@@ -285,14 +280,15 @@ impl<E: Engine> StateMachine<E> {
             Meta::Members.put(&mut self.batch, members);
         }
         let auth_changes = self.accounts.finish(&mut self.batch);
-        self.finish(&blocks, &auth_changes)?;
+        self.finish(&blocks, &auth_changes);
+        self.commit(revision, compacted)?;
         self.recent = recent;
-        let ((index, term), revision, time) = (self.applied, self.revision, self.clock.now());
+        let ((index, term), time) = (self.applied, self.clock.now());
         Ok(Applied { index, term, revision, time, clock_clamped, replies, blocks, leases, membership, members })
     }
 
-    /// Takes what happened into the digest, and commits with the marks that say how far the store is.
-    fn finish(&mut self, blocks: &[Arc<Block>], auth_changes: &[(Revision, auth::Entry)]) -> Result<(), Fault> {
+    /// Takes what happened into the digest.
+    fn finish(&mut self, blocks: &[Arc<Block>], auth_changes: &[(Revision, auth::Entry)]) {
         let mut scratch = Vec::new();
         // In the order of the log, however it is cut into batches: a change of users comes after the revision it was made at.
         let mut auth_changes = auth_changes.iter().peekable();
@@ -310,7 +306,6 @@ impl<E: Engine> StateMachine<E> {
         if has_changed {
             Meta::Digest.put(&mut self.batch, &self.digest);
         }
-        self.commit()
     }
 
     /// Removes a slice of what compaction made invisible. To be called between applies, until it is done; nothing that
@@ -322,18 +317,16 @@ impl<E: Engine> StateMachine<E> {
         if std::mem::replace(&mut self.stopped, true) {
             return Err(Fault::Stopped);
         }
-        let view = self.view()?;
-        let progress = self.sweep.slice(&view, SWEEP_STEPS, &mut self.batch)?;
-        drop(view);
+        let progress = self.sweep.slice(&self.view, SWEEP_STEPS, &mut self.batch)?;
         if !self.batch.is_empty() {
-            self.commit()?;
+            self.commit(self.view.revision(), self.view.compacted())?;
         }
         self.stopped = false;
         Ok(progress)
     }
 
-    /// Commits what was written, with the marks that say how far the store is.
-    fn commit(&mut self) -> Result<(), Fault> {
+    /// Commits what was written, with the marks that say how far the store is. It is at these revisions then.
+    fn commit(&mut self, revision: Revision, compacted: Revision) -> Result<(), Fault> {
         if !std::mem::replace(&mut self.labelled, true) {
             Meta::Format.put(&mut self.batch, &schema::FORMAT);
         }
@@ -341,6 +334,7 @@ impl<E: Engine> StateMachine<E> {
         schema::put_applied(&mut self.batch, schema::Applied { index, term });
         self.engine.commit(&self.batch)?;
         self.batch.clear(KEPT_BATCH_BYTES);
+        self.view = View::at(self.engine.snapshot(), revision, compacted);
         Ok(())
     }
 }
@@ -349,7 +343,7 @@ impl<E: Engine> fmt::Debug for StateMachine<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("StateMachine")
             .field("applied", &self.applied)
-            .field("revision", &self.revision)
+            .field("revision", &self.view.revision())
             .field("stopped", &self.stopped)
             .finish_non_exhaustive()
     }

@@ -31,7 +31,12 @@ impl<S: Snapshot> View<S> {
     pub fn open(snapshot: S) -> Result<Self, StorageError> {
         let revision = Meta::Revision.get(&snapshot)?.unwrap_or(Revision::FIRST);
         let compacted = Meta::Compacted.get(&snapshot)?.unwrap_or(Revision::ZERO);
-        Ok(Self { snapshot, revision, compacted, nothing: Pending::NONE })
+        Ok(Self::at(snapshot, revision, compacted))
+    }
+
+    /// As [`View::open`], for who has just written these two and need not read them.
+    pub fn at(snapshot: S, revision: Revision, compacted: Revision) -> Self {
+        Self { snapshot, revision, compacted, nothing: Pending::NONE }
     }
 
     /// Checks that the history goes up to the last revision, as it does in a store that lost nothing of it. What was

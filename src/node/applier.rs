@@ -179,7 +179,7 @@ impl Applier {
             tracing::warn!(time = %applied.time, "the leader's clock has jumped ahead by over an hour: look at it");
         }
         let members_changed = self.take_members(&mut applied)?;
-        self.publish(&applied, last.term)?;
+        self.publish(&applied, last.term);
         self.shared.metrics.apply.commands.inc_by(applied.replies.len() as u64);
         let events = applied.blocks.iter().flat_map(|block| &block.events);
         let expired = events.filter(|event| event.kind == EventKind::Expire).count();
@@ -227,7 +227,7 @@ impl Applier {
         let path = self.store.with_file_name(store);
         self.retired = Some((retired, std::mem::replace(&mut self.store, path)));
         self.members = Arc::new(self.machine.members().clone());
-        let revision = self.show(index, term)?;
+        let revision = self.show(index, term);
         self.shared.lessor.lock().replace(self.machine.leases(), Instant::now());
         self.tell(self.shared.waiters.skipped(index));
         self.shared.hub.jump(revision);
@@ -251,8 +251,8 @@ impl Applier {
 
     /// Makes the new state visible to reads. Replies and watchers come after, so that nobody hears of a change that
     /// a read does not yet show.
-    fn publish(&mut self, applied: &Applied, term: Term) -> Result<(), Fault> {
-        self.show(applied.index, term)?;
+    fn publish(&mut self, applied: &Applied, term: Term) {
+        self.show(applied.index, term);
         if !applied.leases.is_empty() {
             let now = Instant::now();
             let mut lessor = self.shared.lessor.lock();
@@ -261,17 +261,16 @@ impl Applier {
             }
             self.shared.metrics.store.leases.set(i64::try_from(lessor.len()).unwrap_or(i64::MAX));
         }
-        Ok(())
     }
 
-    fn show(&mut self, index: Index, term: Term) -> Result<Revision, Fault> {
+    fn show(&mut self, index: Index, term: Term) -> Revision {
         let (members, auth) = (Arc::clone(&self.members), Arc::clone(self.machine.auth()));
-        let published = Published { view: self.machine.view()?, index, term, members, auth };
+        let published = Published { view: self.machine.view().clone(), index, term, members, auth };
         let revision = published.revision();
         self.sweeping |= published.view.compacted() > self.shared.published.read().view.compacted();
         *self.shared.published.write() = Arc::new(published);
         self.shared.applied.send_replace(index);
-        Ok(revision)
+        revision
     }
 
     /// Answers from within the runtime: a wake-up there costs a fraction of one from a thread outside.

@@ -147,7 +147,7 @@ pub(super) fn open(options: &Options) -> Result<Opened, OpenError> {
     let (applied, term) = machine.applied();
     let start = Incarnation(rand::random_range(1..u64::MAX));
     let hard_state = agree(path, &recovered, applied)?;
-    let view = machine.view().map_err(|source| OpenError::Store { path: store.clone(), source })?;
+    let view = machine.view().clone();
     let identity = Identity { cluster: recovered.identity.cluster, member: recovered.identity.member };
     let config = consensus::Config {
         election_ticks: options.election_ticks,

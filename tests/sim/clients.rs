@@ -236,7 +236,7 @@ impl World {
 
     /// Serves a read from the state at hand, and holds it against the model.
     pub fn answer_read(&mut self, place: usize, caller: Caller, index: Option<Index>) -> Checked {
-        let view = self.view(place)?;
+        let view = self.view(place);
         let Some(doing) = self.finish(caller) else { return Ok(()) };
         let now = view.revision();
         let (range, back) = match doing.what {

@@ -262,7 +262,7 @@ impl World {
         self.skip_waiters(place, index);
         self.check_digest(place)?;
         self.check_state(place)?;
-        let (bug, revision) = (self.bug, self.view(place)?.revision());
+        let (bug, revision) = (self.bug, self.view(place).revision());
         let member = self.alive(place);
         member.hub.jump(revision);
         member.follow_members(bug);

@@ -78,7 +78,7 @@ impl World {
         self.alive(self.watchers[watcher].place)
     }
 
-    fn view_of(&mut self, watcher: usize) -> Checked<View<MemorySnapshot>> {
+    fn view_of(&mut self, watcher: usize) -> View<MemorySnapshot> {
         self.view(self.watchers[watcher].place)
     }
 
@@ -103,7 +103,7 @@ impl World {
     fn replay(&mut self, watcher: usize, mut after: Revision) -> Checked {
         let Watcher { range, id, .. } = &self.watchers[watcher];
         let (range, id) = (range.clone(), id.unwrap());
-        let view = self.view_of(watcher)?;
+        let view = self.view_of(watcher);
         while after < view.revision() {
             let steps = usize::try_from(self.chance.between(1, 200)).unwrap();
             let replay = match view.events(&range, after, ReplayBudget { steps, bytes: 4000 }) {
@@ -134,7 +134,7 @@ impl World {
             self.truth.model.compacted
         );
         self.report.sight("watches compacted");
-        let now = self.view_of(watcher)?.revision();
+        let now = self.view_of(watcher).revision();
         self.watchers[watcher].seen = now;
         let id = self.watchers[watcher].id.unwrap();
         ensure!(self.member_of(watcher).hub.skip_through(id, now), "the hub does not go on after {now}");
@@ -144,7 +144,7 @@ impl World {
     fn follow(&mut self, watcher: usize) -> Checked {
         let Some(id) = self.watchers[watcher].id else { return Ok(()) };
         if self.bug == Some(Bug::ProgressTooEarly) {
-            let now = self.view_of(watcher)?.revision();
+            let now = self.view_of(watcher).revision();
             self.reach(watcher, now)?;
         }
         let max_bytes = self.chance.index(4000);

@@ -81,7 +81,7 @@ impl<E: Engine> Bed<E> {
     }
 
     pub(super) fn record(&self, at: &str) -> Option<Record> {
-        self.machine.view().unwrap().get(at.as_bytes(), None).unwrap()
+        self.machine.view().get(at.as_bytes(), None).unwrap()
     }
 
     pub(super) fn value(&self, at: &str) -> Option<String> {
@@ -93,7 +93,7 @@ impl<E: Engine> Bed<E> {
     }
 
     pub(super) fn content(&self) -> u128 {
-        crate::machine::content_digest(&self.machine.view().unwrap()).unwrap()
+        crate::machine::content_digest(self.machine.view()).unwrap()
     }
 
     /// The events of the last apply.

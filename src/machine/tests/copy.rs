@@ -210,7 +210,7 @@ fn a_plan_says_what_a_copy_would_write_and_does_nothing() {
     bed.ok(put("/a/x", "1"));
     bed.ok(put("/a/y", "22"));
     bed.ok(put("/b/y", "there"));
-    let plan = plan_copy(&bed.machine.view().unwrap(), &asked("/a/", "/b/")).unwrap();
+    let plan = plan_copy(bed.machine.view(), &asked("/a/", "/b/")).unwrap();
     assert_eq!((plan.keys, plan.bytes), (2, 11));
     assert_eq!(plan.writes.iter().map(|copied| copied.to.to_string()).collect::<Vec<_>>(), ["/b/x", "/b/y"]);
     assert_eq!(plan.overwritten().map(ToString::to_string).collect::<Vec<_>>(), ["/b/y"]);

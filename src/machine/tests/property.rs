@@ -235,7 +235,7 @@ fn open<E: Engine>(engine: E) -> StateMachine<E> {
 }
 
 fn digests<E: Engine>(machine: &StateMachine<E>) -> (u128, u128) {
-    (machine.digest(), crate::machine::content_digest(&machine.view().unwrap()).unwrap())
+    (machine.digest(), crate::machine::content_digest(machine.view()).unwrap())
 }
 
 /// Applies a log entry by entry.
@@ -262,7 +262,7 @@ fn check_events(seen: &Seen) {
 
 /// The leases' keys are the keys that have leases.
 fn check_leases<E: Engine>(machine: &StateMachine<E>) {
-    let view = machine.view().unwrap();
+    let view = machine.view();
     let mut of_records = Vec::new();
     for item in view.range(&RangeQuery::all(prefix(""))).unwrap().items {
         if let Some(id) = item.record.lease {

@@ -103,8 +103,8 @@ fn a_plan_says_what_a_rollback_would_do_and_does_nothing() {
     let mut bed = Bed::new();
     bed.ok(put("/a", "1"));
     bed.ok(put("/a", "22"));
-    let view = bed.machine.view().unwrap();
-    let plan = plan_rollback(&view, &Rollback { range: prefix("/"), to: Revision(2) }).unwrap();
+    let view = bed.machine.view();
+    let plan = plan_rollback(view, &Rollback { range: prefix("/"), to: Revision(2) }).unwrap();
     assert_eq!((plan.keys, plan.bytes, plan.changes.len()), (1, 3, 1));
     assert_eq!(bed.value("/a").unwrap(), "22");
 }

@@ -64,7 +64,7 @@ fn what_is_restored_is_what_was_written() {
         assert_eq!(stream(&copy), bytes);
         let all = |bed: &Bed| {
             let budget = ReplayBudget { steps: usize::MAX, bytes: usize::MAX };
-            bed.machine.view().unwrap().events(&KeyRange::prefix(""), Revision(99), budget).unwrap()
+            bed.machine.view().events(&KeyRange::prefix(""), Revision(99), budget).unwrap()
         };
         assert_eq!(all(&copy), all(&bed));
         assert!(copy.keyed(Some("ann"), "k", 1, increment("/n", 3)).replayed);
