@@ -27,6 +27,12 @@ const KNOWN: &[Known] = &[
         why: "etcd 3.4 has no such method",
     },
     Known {
+        feature: "user and role, auth off",
+        run: "auth enable",
+        says: &["Error: etcdserver: authentication is not enforced yet"],
+        why: "nothing would hold anybody to it",
+    },
+    Known {
         feature: "downgrade",
         run: "downgrade validate 3.4",
         says: &["etcdserver: invalid downgrade target version"],
@@ -529,6 +535,16 @@ fn users(ctl: &Ctl) {
     if ctl.version == Version::Module {
         ctl.run("auth status");
     }
+    ctl.lines(
+        "
+        auth enable
+        user add root:pw
+        auth enable
+        auth disable --user root:pw
+        user get root
+        user delete root
+        role delete root",
+    );
 }
 
 /// Copies to the server of the other kind, and then follows.
