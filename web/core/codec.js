@@ -1,6 +1,7 @@
 // A value as text that can be read and changed, and back: each form is exact, or says that it cannot be.
 
 import { parseJson, prettyJson } from "./json.js";
+import { bytesOf, ofBytes } from "./name.js";
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
@@ -13,6 +14,8 @@ export function textOfBytes(bytes) {
     return null;
   }
 }
+
+export const bytesOfText = (text) => encoder.encode(text);
 
 const hexByte = (byte) => byte.toString(16).padStart(2, "0");
 
@@ -29,14 +32,12 @@ function toHex(bytes) {
 }
 
 export function toBase64(bytes) {
-  let binary = "";
-  for (let at = 0; at < bytes.length; at += 4096) binary += String.fromCharCode(...bytes.subarray(at, at + 4096));
-  return btoa(binary).replace(/.{76}(?=.)/g, "$&\n");
+  return btoa(ofBytes(bytes)).replace(/.{76}(?=.)/g, "$&\n");
 }
 
 function ofBase64(text) {
   try {
-    return Uint8Array.from(atob(text.replace(/\s+/g, "")), (byte) => byte.charCodeAt(0));
+    return bytesOf(atob(text.replace(/\s+/g, "")));
   } catch {
     throw new SyntaxError("base64");
   }
@@ -46,7 +47,7 @@ function ofBase64(text) {
 // SyntaxError or JsonError whose `message` says which rule is broken. A text area turns line breaks into `\n`, so text
 // with other ones is for reading only.
 export const FORMS = {
-  text: { write: textOfBytes, read: (text) => encoder.encode(text), isEditable: (bytes) => !textOfBytes(bytes)?.includes("\r") },
+  text: { write: textOfBytes, read: bytesOfText, isEditable: (bytes) => !textOfBytes(bytes)?.includes("\r") },
   json: {
     write: (bytes) => {
       const text = textOfBytes(bytes);
@@ -56,7 +57,7 @@ export const FORMS = {
         return null;
       }
     },
-    read: (text) => (parseJson(text), encoder.encode(text)),
+    read: (text) => (parseJson(text), bytesOfText(text)),
     isEditable: () => true,
   },
   hex: { write: toHex, read: ofHex, isEditable: () => true },

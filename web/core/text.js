@@ -39,7 +39,8 @@ export function t(key, values = {}) {
   const text = one ?? texts[key] ?? key;
   return text.replace(/\{(\w+)\}/g, (all, name) => {
     const value = values[name];
-    return value === undefined ? all : typeof value === "number" ? number(value) : value;
+    // A revision is a name more than a number.
+    return value === undefined ? all : typeof value === "number" && name !== "revision" ? number(value) : value;
   });
 }
 

@@ -26,7 +26,7 @@ export function openConflict({ before, theirs, mine, overwrite }) {
     actions.push({ label, kind: "primary", run: () => ({ merged: merged.text }) });
   }
   actions.push(
-    { label: theirs === null ? t("conflict.again") : t("conflict.mine", { revision: String(theirs.modRevision) }), kind: "bad", run: overwrite },
+    { label: theirs === null ? t("conflict.again") : t("conflict.mine", { revision: theirs.modRevision }), kind: "bad", run: overwrite },
     { label: t(theirs === null ? "conflict.leave" : "conflict.theirs"), run: () => "theirs" },
   );
   const column = (word, side, text) => {
@@ -40,7 +40,7 @@ export function openConflict({ before, theirs, mine, overwrite }) {
   return openDialog({
     title: t(theirs === null ? "conflict.titleGone" : "conflict.title"),
     content: [
-      el("p", {}, t(theirs === null ? "conflict.textGone" : "conflict.text", { revision: String(theirs?.modRevision ?? 0) })),
+      el("p", {}, t(theirs === null ? "conflict.textGone" : "conflict.text", { revision: theirs?.modRevision })),
       el("div", { class: "three" }, column("before", before, texts[0]), column("now", theirs, texts[1]), column("yours", mine, texts[2])),
     ],
     actions,

@@ -1,6 +1,7 @@
 // Makes what is not there yet: a key, a directory, the next key in order.
 
 import { append, makeDirectory, put } from "../core/api.js";
+import { bytesOfText } from "../core/codec.js";
 import { el } from "../core/dom.js";
 import { ofItem, ofText, show } from "../core/name.js";
 import { hrefOfName, route } from "../core/route.js";
@@ -8,29 +9,29 @@ import { t } from "../core/text.js";
 import { field, openDialog, ttlInput } from "./dialog.js";
 import { notify } from "./notice.js";
 
-const encoder = new TextEncoder();
-
 function fields() {
-  const value = el("textarea", { rows: 6, spellcheck: "false" });
-  const type = el("input", { list: "create-types", placeholder: t("editor.noType"), spellcheck: "false" });
+  const value = el("textarea", { rows: 6 });
+  const type = el("input", { list: "create-types", placeholder: t("editor.noType") });
   const types = ["application/json", "text/plain", "application/yaml"].map((name) => el("option", { value: name }));
   const ttl = ttlInput({ placeholder: "30s" });
   const content = [
     field(t("key.value"), value),
-    el("div", { class: "pair" }, field(t("fact.type"), type), field(t("create.ttl"), ttl, t("create.ttlHint"))),
+    el("div", { class: "pair" }, field(t("column.type"), type), field(t("create.ttl"), ttl, t("create.ttlHint"))),
     el("datalist", { id: "create-types" }, types),
   ];
   const read = () => ({
-    bytes: encoder.encode(value.value),
+    bytes: bytesOfText(value.value),
     options: { contentType: type.value.trim() || undefined, ttl: ttl.value.trim() || undefined },
   });
   return { content, read };
 }
 
 const nameField = (directory, hint) => {
-  const name = el("input", { required: true, autofocus: true, value: "", spellcheck: "false", autocomplete: "off" });
+  const name = el("input", { required: true, autofocus: true, value: "", autocomplete: "off" });
   return { name, shown: field(t("create.name", { directory: show(directory) || "—" }), name, hint) };
 };
+
+const open = (title, content, run) => openDialog({ title, content, actions: [{ label: t("create.do"), kind: "primary", run }] });
 
 // Goes to what has just been made.
 const arrive = (name) => {
@@ -46,7 +47,7 @@ export async function createKey(directory) {
     await put(made, bytes, { ...options, match: null, literal: made.endsWith("/") });
     return made;
   };
-  arrive(await openDialog({ title: t("create.key"), content: [shown, content], actions: [{ label: t("create.do"), kind: "primary", run }] }));
+  arrive(await open(t("create.key"), [shown, content], run));
 }
 
 export async function createDirectory(directory) {
@@ -56,7 +57,7 @@ export async function createDirectory(directory) {
     await makeDirectory(made);
     return made;
   };
-  arrive(await openDialog({ title: t("create.directory"), content: [shown], actions: [{ label: t("create.do"), kind: "primary", run }] }));
+  arrive(await open(t("create.directory"), shown, run));
 }
 
 export async function appendKey(directory) {
@@ -65,10 +66,6 @@ export async function appendKey(directory) {
     const { bytes, options } = read();
     return ofItem(await append(directory, bytes, options));
   };
-  const made = await openDialog({
-    title: t("create.append"),
-    content: [el("p", { class: "hint" }, t("create.appendHint")), content],
-    actions: [{ label: t("create.do"), kind: "primary", run }],
-  });
+  const made = await open(t("create.append"), [el("p", { class: "hint" }, t("create.appendHint")), content], run);
   if (made !== undefined) notify(t("create.made", { name: show(made) }), { link: { href: hrefOfName(made), text: t("create.open") } });
 }

@@ -5,10 +5,10 @@ import { button, el, fill, freshId } from "../core/dom.js";
 import { show } from "../core/name.js";
 import { t, told } from "../core/text.js";
 
-// Opens a dialog. `content` are its nodes; `actions` are `{ label, run, kind }`: `run` may throw a problem, which is shown
+// Opens a dialog. `subject` is what it is about, as a person reads it, and `content` its nodes; `actions` are `{ label, run, kind }`: `run` may throw a problem, which is shown
 // and leaves the dialog open; what it gives ends the dialog. The promise is of that, or undefined. `run` is given a signal that tells
 // when the dialog was left meanwhile. What it gives is told by `tell`, also then, with whether it was left.
-export function openDialog({ title, content, actions, wide = false, onOpen, tell }) {
+export function openDialog({ title, subject, content, actions, wide = false, onOpen, tell }) {
   return new Promise((resolve) => {
     let result;
     const left = new AbortController();
@@ -21,7 +21,7 @@ export function openDialog({ title, content, actions, wide = false, onOpen, tell
       "form",
       { method: "dialog", novalidate: true, on: { submit: (event) => { event.preventDefault(); finish(actions[0].run); } } },
       el("h2", { id: heading }, title),
-      el("div", { class: "dialog-body" }, content),
+      el("div", { class: "dialog-body" }, subject !== undefined && el("p", {}, el("code", {}, subject)), content),
       problem,
       el("footer", {}, button(t("dialog.cancel"), () => dialog.close(), { class: "plain" }), buttons.toReversed()),
     );
@@ -55,6 +55,12 @@ export function openDialog({ title, content, actions, wide = false, onOpen, tell
   });
 }
 
+// What closes a dialog that only shows something.
+export const DONE = { label: t("dialog.done"), kind: "primary", run: () => true };
+
+// A list of keys or files that scrolls by itself.
+export const nameList = (label, ...lines) => el("ul", { class: "names", tabindex: 0, "aria-label": label }, lines);
+
 // A field with its label, and what it is for below it.
 export function field(label, input, hint) {
   const id = freshId("field");
@@ -78,4 +84,4 @@ export function changeLine(key, { sign, word, kind }) {
 // A span of time, as the server reads it.
 const SPAN = "\\s*[0-9.]+(?:(?:ms|[smhd])[0-9.]+)*(?:ms|[smhd])?\\s*";
 // An input for a time to live.
-export const ttlInput = (attributes) => el("input", { pattern: SPAN, spellcheck: "false", ...attributes });
+export const ttlInput = (attributes) => el("input", { pattern: SPAN, ...attributes });

@@ -2,7 +2,7 @@
 // first, a person chooses.
 
 import { FORMS, formOf, isSame, textOfBytes } from "../core/codec.js";
-import { put, read } from "../core/api.js";
+import { absent, put, read } from "../core/api.js";
 import { button, el, fill } from "../core/dom.js";
 import { parseJson, prettyJson } from "../core/json.js";
 import { route } from "../core/route.js";
@@ -16,9 +16,9 @@ const NOTHING = new Uint8Array();
 
 class ValueEditor extends HTMLElement {
   #form;
-  #area = el("textarea", { spellcheck: "false", "aria-label": t("key.value"), wrap: "off" });
+  #area = el("textarea", { "aria-label": t("key.value"), wrap: "off" });
   #forms = el("div", { class: "switch", role: "group", "aria-label": t("value.form") });
-  #type = el("input", { list: "media-types", placeholder: t("editor.noType"), "aria-label": t("fact.type"), size: 22 });
+  #type = el("input", { list: "media-types", placeholder: t("editor.noType"), "aria-label": t("column.type"), size: 22 });
   #problem = el("p", { class: "problem", role: "alert", hidden: true });
   #meanwhile = el("p", { class: "hint", role: "status", hidden: true });
   #save = button([t("editor.save"), el("kbd", { "aria-hidden": "true" }, "⌃S")], () => this.#store(), { class: "primary" });
@@ -64,7 +64,7 @@ class ValueEditor extends HTMLElement {
   // Tells that the key is another one now, or gone.
   meanwhile(item) {
     if (item?.modRevision === this.base?.modRevision) return;
-    const text = item === null ? t("editor.gone") : t("editor.changed", { revision: String(item.modRevision) });
+    const text = item === null ? t("editor.gone") : t("editor.changed", { revision: item.modRevision });
     fill(this.#meanwhile, text, " ", button(t("editor.compare"), () => this.#alone(() => this.#settle())));
     this.#meanwhile.hidden = false;
   }
@@ -178,7 +178,7 @@ class ValueEditor extends HTMLElement {
     const contentType = this.#type.value.trim();
     // Also where there was no lease: somebody may have given it one since.
     const { modRevision } = await put(name, bytes, { contentType, match, keepLease: true, literal });
-    notify(t("editor.saved", { revision: String(modRevision) }));
+    notify(t("editor.saved", { revision: modRevision }));
     this.#done();
   }
 
@@ -187,10 +187,7 @@ class ValueEditor extends HTMLElement {
     const { name, literal } = this.place;
     const mine = this.#bytes();
     if (mine === undefined) return;
-    const theirs = await read(name, { literal }).catch((problem) => {
-      if (problem.code === "key_not_found") return null;
-      throw problem;
-    });
+    const theirs = await read(name, { literal }).catch(absent);
     // A type that nobody changed here is the one that somebody gave it there.
     if (theirs !== null && this.#type.value.trim() === this.#followed) this.#type.value = this.#followed = theirs.contentType ?? "";
     // An answer that was lost on its way, and what it told of is done.

@@ -12,5 +12,5 @@ export function changeLease(name, item, { literal }) {
   const actions = [{ label: t("lease.set"), kind: "primary", run: write(() => ttl.value.trim() || undefined) }];
   if (item.lease !== undefined) actions.push({ label: t("lease.remove"), run: write(() => undefined) });
   const content = [el("p", {}, now), field(t("create.ttl"), ttl, t("lease.hint"))];
-  return openDialog({ title: t("lease.title"), content, actions });
+  return openDialog({ title: t("create.ttl"), content, actions });
 }

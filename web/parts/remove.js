@@ -5,7 +5,7 @@ import { el, fill } from "../core/dom.js";
 import { ofItem, parent, show } from "../core/name.js";
 import { hrefOfName, route } from "../core/route.js";
 import { size, t, told } from "../core/text.js";
-import { firstLines, openDialog } from "./dialog.js";
+import { firstLines, nameList, openDialog } from "./dialog.js";
 import { notify } from "./notice.js";
 
 // How many of the keys that will go are named.
@@ -21,15 +21,15 @@ export async function removeKey(name, item, { literal }) {
     }
     return true;
   };
-  const facts = t("remove.facts", { revision: String(item.modRevision), size: size(item.bytes.length) });
-  const content = [el("p", {}, el("code", {}, show(name))), el("p", { class: "muted" }, facts), el("p", {}, t("remove.kept"))];
-  const done = await openDialog({ title: t("remove.key"), content, actions: [{ label: t("remove.action"), kind: "bad", run }] });
+  const facts = t("remove.facts", { revision: item.modRevision, size: size(item.bytes.length) });
+  const content = [el("p", { class: "muted" }, facts), el("p", {}, t("remove.kept"))];
+  const done = await openDialog({ title: t("remove.key"), subject: show(name), content, actions: [{ label: t("remove.action"), kind: "bad", run }] });
   if (done) notify(t("remove.done", { count: 1 }));
 }
 
 export async function removeDirectory(name) {
   const count = el("p", { role: "status" }, t("list.loading"));
-  const names = el("ul", { class: "names", tabindex: 0, "aria-label": t("remove.preview") });
+  const names = nameList(t("remove.preview"));
   const preview = async () => {
     try {
       const page = await list(name, { recursive: true, keysOnly: true, limit: NAMED });
@@ -40,10 +40,11 @@ export async function removeDirectory(name) {
       fill(count, told(problem));
     }
   };
-  const content = [el("p", {}, el("code", {}, show(name))), count, names, el("p", {}, t("remove.kept"))];
+  const content = [count, names, el("p", {}, t("remove.kept"))];
   const run = async () => (await remove(name)).deleted;
   const deleted = await openDialog({
     title: t("remove.directory"),
+    subject: show(name),
     content,
     actions: [{ label: t("remove.all"), kind: "bad", run }],
     onOpen: preview,
