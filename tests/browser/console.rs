@@ -115,6 +115,11 @@ fn keys_are_made_leased_uploaded_and_deleted_after_a_look() {
 }
 
 #[test]
+fn json_is_edited_as_yaml_and_yaml_is_checked_before_it_is_saved() {
+    by_itself("yaml");
+}
+
+#[test]
 fn keys_and_directories_are_moved_and_copied_after_a_look() {
     by_itself("move");
 }

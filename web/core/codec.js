@@ -43,11 +43,10 @@ function ofBase64(text) {
   }
 }
 
-// The forms, in the order in which they are offered. `write` gives null where the bytes have no such form; `read` throws a
-// SyntaxError or JsonError whose `message` says which rule is broken. A text area turns line breaks into `\n`, so text
-// with other ones is for reading only.
+// The forms. `write` gives null where the bytes have no such form; `read` throws a
+// SyntaxError or JsonError whose `message` says which rule is broken.
 export const FORMS = {
-  text: { write: textOfBytes, read: bytesOfText, isEditable: (bytes) => !textOfBytes(bytes)?.includes("\r") },
+  text: { write: textOfBytes, read: bytesOfText },
   json: {
     write: (bytes) => {
       const text = textOfBytes(bytes);
@@ -58,11 +57,14 @@ export const FORMS = {
       }
     },
     read: (text) => (parseJson(text), bytesOfText(text)),
-    isEditable: () => true,
   },
-  hex: { write: toHex, read: ofHex, isEditable: () => true },
-  base64: { write: toBase64, read: ofBase64, isEditable: () => true },
+  hex: { write: toHex, read: ofHex },
+  base64: { write: toBase64, read: ofBase64 },
 };
+
+// What a person can look at and change a value as. YAML is read and written by the server: it is another writing of JSON, or what the
+// key itself holds.
+export const WAYS = ["text", "json", "yaml", "hex", "base64"];
 
 // The form in which a value is shown first.
 export function formOf(bytes, contentType) {

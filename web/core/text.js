@@ -2,6 +2,8 @@
 //
 // The tables are in text/; one language is loaded. A text that is missing shows its key, and a test says so.
 
+import { JsonError } from "./json.js";
+
 const LANGUAGES = ["en", "zh"];
 
 function chosen() {
@@ -46,8 +48,11 @@ export function t(key, values = {}) {
 
 // What went wrong, as the server says it; where no answer came, in our words.
 export const told = (problem) => {
+  const { line, column, reason } = problem;
   if (problem.code === "unreachable") return t(problem.isUnsure ? "problem.unsure" : "problem.unreachable");
-  return problem.detail ?? problem.title ?? problem.message ?? String(problem);
+  if (problem instanceof JsonError) return t("json.error", { line, column, reason: t(`json.${reason}`) });
+  const why = problem.detail ?? problem.title ?? problem.message ?? String(problem);
+  return line === undefined ? why : t("problem.at", { line, column, why });
 };
 
 const UNITS = ["B", "KiB", "MiB", "GiB"];

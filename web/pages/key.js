@@ -167,7 +167,7 @@ class KeyView extends View {
     if (this.#editor !== null || this.#item === undefined || !this.isConnected) return;
     const editor = el("value-editor");
     this.#editor = editor;
-    Object.assign(editor, { place: this.place, base: this.#item, initial: bytes });
+    Object.assign(editor, { place: this.place, base: this.#item, initial: bytes, form: bytes ? undefined : this.#body.firstChild?.chosen });
     editor.addEventListener("done", () => {
       this.#editor = null;
       this.#body.replaceChildren();

@@ -1,9 +1,9 @@
 // Changes a value. What is saved replaces the revision that the change began from and no other: when somebody else was
 // first, a person chooses.
 
-import { FORMS, formOf, isSame, textOfBytes } from "../core/codec.js";
-import { absent, put, read } from "../core/api.js";
-import { button, el, fill } from "../core/dom.js";
+import { FORMS, WAYS, bytesOfText, formOf, isSame, textOfBytes } from "../core/codec.js";
+import { Question, absent, convert, put, read } from "../core/api.js";
+import { button, debounce, el, fill } from "../core/dom.js";
 import { parseJson, prettyJson } from "../core/json.js";
 import { route } from "../core/route.js";
 import { t, told } from "../core/text.js";
@@ -13,12 +13,26 @@ import { notify } from "./notice.js";
 
 const TYPES = ["application/json", "text/plain", "application/yaml", "application/octet-stream"];
 const NOTHING = new Uint8Array();
+// How long one has to stop typing for YAML to be checked, in milliseconds.
+const PAUSE_MS = 250;
+
+const LINE_BREAK = 10;
+const isText = (form) => form !== "hex" && form !== "base64";
+// Whether an area for text keeps the bytes: it turns line breaks into `\n`.
+const isTextual = (bytes) => textOfBytes(bytes)?.includes("\r") === false;
 
 class ValueEditor extends HTMLElement {
   #form;
+  // What was last written into the area, and the bytes that it stands for: unchanged, it means just these.
+  #written = { text: "", bytes: NOTHING };
+  // Whether what YAML was chosen for is JSON.
+  #isOfJson = false;
+  #checking = new Question();
+  #checkSoon = debounce(PAUSE_MS, () => this.#bytes());
   #area = el("textarea", { "aria-label": t("key.value"), wrap: "off" });
   #forms = el("div", { class: "switch", role: "group", "aria-label": t("value.form") });
   #type = el("input", { list: "media-types", placeholder: t("editor.noType"), "aria-label": t("column.type"), size: 22 });
+  #target = el("small", {}, t("editor.asJson"));
   #problem = el("p", { class: "problem", role: "alert", hidden: true });
   #meanwhile = el("p", { class: "hint", role: "status", hidden: true });
   #save = button([t("editor.save"), el("kbd", { "aria-hidden": "true" }, "⌃S")], () => this.#store(), { class: "primary" });
@@ -33,20 +47,20 @@ class ValueEditor extends HTMLElement {
     this.#begin();
     const bytes = this.initial ?? this.#began.bytes;
     this.#type.value = this.#began.contentType;
-    const first = formOf(bytes, this.base?.contentType);
-    this.#form = FORMS[first].isEditable(bytes) && FORMS.text.isEditable(bytes) ? first : "hex";
-    this.#area.value = this.#written(bytes);
     this.append(
-      el("div", { class: "toolbar thin" }, this.#forms, button(t("editor.format"), () => this.#pretty(), { class: "plain format" }), this.#type),
+      el("div", { class: "toolbar thin" }, this.#forms, this.#target, button(t("editor.format"), () => this.#pretty(), { class: "plain format" }), this.#type),
       el("datalist", { id: "media-types" }, TYPES.map((value) => el("option", { value }))),
       this.#meanwhile,
       this.#area,
       this.#problem,
       el("div", { class: "toolbar thin" }, this.#save, button(t("dialog.cancel"), () => this.#cancel())),
     );
+    this.#written.bytes = bytes;
+    const usual = this.#isYaml ? "yaml" : formOf(bytes, this.#began.contentType);
+    this.#alone(() => this.#write(isTextual(bytes) ? (this.form ?? usual) : "hex", bytes));
     this.#area.addEventListener("input", () => this.#check());
+    this.#type.addEventListener("input", () => this.#drawForms());
     this.addEventListener("keydown", (event) => this.#key(event));
-    this.#drawForms();
     this.#area.focus();
     this.#area.setSelectionRange(0, 0);
     route.guards.add(this.#guard);
@@ -59,6 +73,7 @@ class ValueEditor extends HTMLElement {
 
   disconnectedCallback() {
     route.guards.delete(this.#guard);
+    this.#checking.drop();
   }
 
   // Tells that the key is another one now, or gone.
@@ -69,57 +84,92 @@ class ValueEditor extends HTMLElement {
     this.#meanwhile.hidden = false;
   }
 
-  // JSON is changed as it was written; only reading it shows it laid out.
-  #written(bytes) {
-    return this.#form === "json" ? textOfBytes(bytes) : FORMS[this.#form].write(bytes);
+  // Whether the key is to hold YAML, and whether it is to hold the JSON that is written as YAML here. The type decides; where it
+  // says neither, what the value was.
+  get #isYaml() {
+    return /\byaml\b/.test(this.#type.value);
+  }
+  get #isForJson() {
+    return this.#form === "yaml" && !this.#isYaml && (this.#isOfJson || /\bjson\b/.test(this.#type.value));
   }
 
-  #drawForms() {
-    const way = (form) => button(t(`form.${form}`), () => this.#choose(form), { "aria-pressed": String(form === this.#form) });
-    fill(this.#forms, Object.keys(FORMS).map(way));
-    this.querySelector(".format").hidden = this.#form !== "json";
-  }
-
-  // The bytes that the text means; undefined when it means none, which is said.
-  #bytes() {
-    try {
-      const bytes = FORMS[this.#form].read(this.#area.value);
-      this.#problem.hidden = true;
-      return bytes;
-    } catch (error) {
-      const where = { line: error.line, column: error.column };
-      fill(this.#problem, error.reason ? t("json.error", { ...where, reason: t(`json.${error.reason}`) }) : t(`form.bad.${error.message}`));
-      this.#problem.hidden = false;
-      return undefined;
-    }
-  }
-
-  #check() {
-    if (this.#form === "json" || !this.#problem.hidden) this.#bytes();
-  }
-
-  #choose(form) {
-    if (this.#isBusy) return;
-    const bytes = this.#bytes();
-    if (bytes === undefined) return;
-    const text = textOfBytes(bytes);
-    if ((form === "text" || form === "json") && (text === null || text.includes("\r"))) {
-      fill(this.#problem, t("form.bad.text")).hidden = false;
-      return;
-    }
+  // Shows bytes in a form. JSON is changed as it was written; only reading it shows it laid out.
+  async #write(form, bytes) {
+    const before = this.#form;
     this.#form = form;
-    this.#area.value = this.#written(bytes);
+    this.#isOfJson = FORMS.json.write(bytes) !== null;
+    try {
+      const text = this.#isForJson ? await convert(bytes, "json", "yaml") : isText(form) ? textOfBytes(bytes) : FORMS[form].write(bytes);
+      this.#area.value = text;
+      this.#written = { text, bytes };
+    } catch (problem) {
+      if (before === undefined) await this.#write("text", bytes);
+      this.#form = before ?? "text";
+      throw problem;
+    }
     this.#drawForms();
     this.#check();
   }
 
-  #pretty() {
-    if (!this.#isBusy && this.#bytes() !== undefined) this.#area.value = prettyJson(parseJson(this.#area.value));
+  #drawForms() {
+    const way = (form) => button(t(`form.${form}`), () => this.#choose(form), { "aria-pressed": String(form === this.#form) });
+    fill(this.#forms, WAYS.map(way));
+    this.querySelector(".format").hidden = this.#form !== "json";
+    this.#target.hidden = !this.#isForJson;
+  }
+
+  // The bytes that the text means; undefined when it means none, which is said.
+  async #bytes() {
+    this.#checkSoon.cancel();
+    const signal = this.#checking.anew();
+    try {
+      const bytes = await this.#read(this.#area.value, signal);
+      if (signal.aborted) return undefined;
+      this.#problem.hidden = true;
+      return bytes;
+    } catch (error) {
+      if (signal.aborted) return undefined;
+      fill(this.#problem, error instanceof SyntaxError ? t(`form.bad.${error.message}`) : told(error)).hidden = false;
+      return undefined;
+    }
+  }
+
+  async #read(text, signal) {
+    if (this.#form !== "yaml") return FORMS[this.#form].read(text);
+    const { text: before, bytes } = this.#written;
+    if (this.#isForJson && text === before) return bytes;
+    const json = await convert(text, "yaml", "json", signal);
+    if (!this.#isForJson) return bytesOfText(text);
+    // In lines where it was.
+    return bytesOfText(bytes.includes(LINE_BREAK) ? prettyJson(parseJson(json)) : json);
+  }
+
+  #check() {
+    if (this.#form === "yaml") this.#checkSoon();
+    else if (this.#form === "json" || !this.#problem.hidden) this.#bytes();
+  }
+
+  #choose(form) {
+    return this.#alone(async () => {
+      // A text that is not well formed can be gone on with as one.
+      const isKept = isText(this.#form) && !this.#isForJson;
+      const bytes = isKept ? bytesOfText(this.#area.value) : await this.#bytes();
+      if (bytes === undefined) return;
+      this.#problem.hidden = true;
+      if (isText(form) && !isTextual(bytes)) fill(this.#problem, t("form.bad.text")).hidden = false;
+      else await this.#write(form, bytes);
+    });
+  }
+
+  async #pretty() {
+    if (!this.#isBusy && (await this.#bytes()) !== undefined) this.#area.value = prettyJson(parseJson(this.#area.value));
   }
 
   #isDirty() {
+    const text = this.#area.value;
     try {
-      return !this.#isAs(this.#began, FORMS[this.#form].read(this.#area.value));
+      const bytes = text === this.#written.text ? this.#written.bytes : isText(this.#form) ? bytesOfText(text) : FORMS[this.#form].read(text);
+      return !this.#isAs(this.#began, bytes);
     } catch {
       return true;
     }
@@ -162,7 +212,7 @@ class ValueEditor extends HTMLElement {
 
   #store() {
     return this.#alone(async () => {
-      const bytes = this.#bytes();
+      const bytes = await this.#bytes();
       if (bytes === undefined) return;
       try {
         await this.#put(bytes, this.base?.modRevision ?? null);
@@ -185,7 +235,7 @@ class ValueEditor extends HTMLElement {
   // Somebody else was first: shows what was, what is and what was meant, until a person has chosen.
   async #settle() {
     const { name, literal } = this.place;
-    const mine = this.#bytes();
+    const mine = await this.#bytes();
     if (mine === undefined) return;
     const theirs = await read(name, { literal }).catch(absent);
     // A type that nobody changed here is the one that somebody gave it there.
@@ -198,11 +248,10 @@ class ValueEditor extends HTMLElement {
     const choice = await openConflict({ ...sides, overwrite });
     if (choice === "theirs") this.#done();
     if (choice?.merged !== undefined) {
-      [this.base, this.#form] = [theirs, "text"];
+      this.base = theirs;
       this.#begin();
-      this.#area.value = choice.merged;
       this.#meanwhile.hidden = true;
-      this.#drawForms();
+      await this.#write("text", bytesOfText(choice.merged));
       this.#area.focus();
     }
   }

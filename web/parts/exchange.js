@@ -4,7 +4,7 @@ import { DocumentError } from "../core/document.js";
 import { el } from "../core/dom.js";
 import { JsonError } from "../core/json.js";
 import { show } from "../core/name.js";
-import { t } from "../core/text.js";
+import { t, told } from "../core/text.js";
 import { DONE, firstLines, nameList, openDialog } from "./dialog.js";
 
 const NAMED = 300;
@@ -13,7 +13,7 @@ const NAMED = 300;
 export function problemOf(error) {
   const tell = (detail) => Object.assign(new Error(), { code: "document", detail });
   if (error instanceof TypeError) return tell(t("form.bad.json"));
-  if (error instanceof JsonError) return tell(t("json.error", { line: error.line, column: error.column, reason: t(`json.${error.reason}`) }));
+  if (error instanceof JsonError) return tell(told(error));
   return error instanceof DocumentError ? tell(t(`document.${error.message}`)) : error;
 }
 

@@ -1,6 +1,6 @@
 // A value to look at: as text, as JSON that folds, as YAML, in hexadecimal, in base64.
 
-import { FORMS, formOf, hexDump, textOfBytes, toBase64 } from "../core/codec.js";
+import { FORMS, WAYS, formOf, hexDump, textOfBytes, toBase64 } from "../core/codec.js";
 import { convert } from "../core/api.js";
 import { button, el, fill } from "../core/dom.js";
 import { parseJson } from "../core/json.js";
@@ -9,8 +9,6 @@ import "./jsonview.js";
 
 // More than this is drawn only when it is asked for, in bytes.
 const AT_ONCE = 128 * 1024;
-// What a value is offered as. YAML is another writing of JSON, which the server knows.
-const WAYS = ["text", "json", "yaml", "hex", "base64"];
 
 class ValueView extends HTMLElement {
   #item;
@@ -22,6 +20,11 @@ class ValueView extends HTMLElement {
 
   connectedCallback() {
     this.append(this.#forms, this.#body);
+  }
+
+  // The form that a person chose, if one did.
+  get chosen() {
+    return this.#isChosen ? this.#form : undefined;
   }
 
   show(item) {

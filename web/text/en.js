@@ -53,8 +53,8 @@ export const texts = {
     twice: "The document names a key twice.", zip: "There are more than 65,535 files or 4 GiB, which is what a ZIP archive holds: use vardr export.",
   },
   editor: {
-    changed: "Somebody else has written revision {revision} meanwhile.", compare: "Compare", discard: "Discard the changes", format: "Lay out",
-    gone: "Somebody else has deleted the key meanwhile.", leave: "Leave without saving?", noType: "no media type", save: "Save",
+    asJson: "Saved as JSON.", changed: "Somebody else has written revision {revision} meanwhile.", compare: "Compare", discard: "Discard the changes",
+    format: "Lay out", gone: "Somebody else has deleted the key meanwhile.", leave: "Leave without saving?", noType: "no media type", save: "Save",
     saved: "Saved as revision {revision}.", unsaved: "The changes to this value are not saved.",
   },
   export: {
@@ -142,7 +142,7 @@ export const texts = {
   },
   pages: { back: "Previous", on: "Next" },
   problem: {
-    unreachable: "The server cannot be reached.",
+    at: "Line {line}, column {column}: {why}", unreachable: "The server cannot be reached.",
     unsure: "The server cannot be reached. The change may or may not have been made: look before you try again.",
   },
   remove: {

@@ -37,8 +37,8 @@ export const texts = {
     top: "文档顶层的成员 \"\" 没有对应的键。", twice: "文档重复命名了一个键。", zip: "文件多于 65,535 个或超过 4 GiB，ZIP 归档容纳不下：请使用 vardr export。",
   },
   editor: {
-    changed: "期间有人写入了修订 {revision}。", compare: "比较", discard: "放弃更改", format: "排版", gone: "期间有人删除了这个键。", leave: "不保存就离开？", noType: "无媒体类型",
-    save: "保存", saved: "已保存为修订 {revision}。", unsaved: "对此值的更改尚未保存。",
+    asJson: "保存为 JSON。", changed: "期间有人写入了修订 {revision}。", compare: "比较", discard: "放弃更改", format: "排版", gone: "期间有人删除了这个键。", leave: "不保存就离开？",
+    noType: "无媒体类型", save: "保存", saved: "已保存为修订 {revision}。", unsaved: "对此值的更改尚未保存。",
   },
   export: { action: "导出…", hint: "一个文档，或一个文件夹（每个键一个文件），打包为 ZIP 归档。", read: "已读取 {count} 个键…", title: "导出", zip: "文件夹 (ZIP)" },
   form: {
@@ -95,7 +95,7 @@ export const texts = {
   },
   page: { outdated: "无法载入此页。服务器可能无法连接，或比这里打开的版本更新。", reload: "重新载入", unknown: "没有这个页面。" },
   pages: { back: "上一页", on: "下一页" },
-  problem: { unreachable: "无法连接服务器。", unsure: "无法连接服务器。更改可能已生效，也可能没有：重试之前请先查看。" },
+  problem: { at: "第 {line} 行第 {column} 列：{why}", unreachable: "无法连接服务器。", unsure: "无法连接服务器。更改可能已生效，也可能没有：重试之前请先查看。" },
   remove: {
     action: "删除…", all: "全部删除", below: "将删除 {count} 个键：", changed: "这个键在显示之后已被更改。请先再看一遍。", directory: "删除目录", done: "已删除 {count} 个键。",
     empty: "目录是空的。", facts: "修订 {revision}，{size}", kept: "只要历史仍被保留，就可以从历史中恢复。", key: "删除键", more: "还有 {count} 个", preview: "将被删除的键",
