@@ -125,6 +125,11 @@ fn keys_and_directories_are_moved_and_copied_after_a_look() {
 }
 
 #[test]
+fn who_leaves_what_is_under_way_is_told_how_it_ends() {
+    by_itself("left");
+}
+
+#[test]
 fn versions_are_compared_and_gone_back_to_after_a_look() {
     by_itself("history");
 }

@@ -169,6 +169,7 @@ class KeyView extends View {
     this.#editor = editor;
     Object.assign(editor, { place: this.place, base: this.#item, initial: bytes, form: bytes ? undefined : this.#body.firstChild?.chosen });
     editor.addEventListener("done", () => {
+      if (this.#editor !== editor) return;
       this.#editor = null;
       this.#body.replaceChildren();
       this.#read();

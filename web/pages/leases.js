@@ -135,15 +135,13 @@ class LeasesPage extends View {
     const line = (name) => el("li", {}, el("a", { href: hrefOfKey(name) }, show(name)));
     const list = nameList(t("leases.keys"), firstLines(names, NAMED, line));
     const run = async () => (await json("DELETE", `/v1/leases/${id}`)).deleted;
-    const opened = openDialog({
+    await openDialog({
       title: t("column.id"),
       subject: id,
       content: [el("p", { class: "muted" }, t("leases.with", { count: names.length })), list],
       actions: [DONE, { label: t("leases.revoke"), kind: "bad", run }],
-      onOpen: (dialog) => dialog.querySelectorAll("a").forEach((link) => link.addEventListener("click", () => dialog.close())),
+      tell: (deleted) => deleted !== true && notify(t("remove.done", { count: deleted })),
     });
-    const deleted = await opened;
-    if (typeof deleted === "number") notify(t("remove.done", { count: deleted }));
     this.#look();
   }
 }

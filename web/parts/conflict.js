@@ -15,7 +15,7 @@ const beginning = (text) => text.slice(0, SHOWN).replace(/[\ud800-\udbff]$/, "")
 // `before`, `theirs` and `mine` are each `{ bytes, contentType }`, `theirs` with its `modRevision`, or null when the key is gone.
 // Gives `theirs` (nothing is written), `mine` (after `overwrite`, which writes over the revision shown and no other), or
 // `{ merged }`, a text to go on from; undefined when nothing was chosen.
-export function openConflict({ before, theirs, mine, overwrite }) {
+export function openConflict({ subject, before, theirs, mine, overwrite }) {
   const texts = [before.bytes, theirs?.bytes ?? new Uint8Array(), mine.bytes].map(textOfBytes);
   const isTyped = [theirs ?? mine, mine].some(({ contentType }) => contentType !== before.contentType);
   const isText = texts.every((text) => text !== null && !text.includes("\r"));
@@ -43,8 +43,11 @@ export function openConflict({ before, theirs, mine, overwrite }) {
       el("p", {}, t(theirs === null ? "conflict.textGone" : "conflict.text", { revision: theirs?.modRevision })),
       el("div", { class: "three" }, column("before", before, texts[0]), column("now", theirs, texts[1]), column("yours", mine, texts[2])),
     ],
+    subject,
     actions,
     wide: true,
+    // What is written says so itself.
+    tell: () => {},
   });
 }
 

@@ -31,14 +31,13 @@ const nameField = (directory, hint) => {
   return { name, shown: field(t("create.name", { directory: show(directory) || "—" }), name, hint) };
 };
 
-const open = (title, content, run) => openDialog({ title, content, actions: [{ label: t("create.do"), kind: "primary", run }] });
+const open = (title, content, run, tell) => openDialog({ title, content, actions: [{ label: t("create.do"), kind: "primary", run }], tell });
 
-// Goes to what has just been made.
-const arrive = (name) => {
-  if (name !== undefined) route.go(hrefOfName(name));
-};
+const tellMade = (name) => notify(t("create.made", { name: show(name) }), { link: { href: hrefOfName(name), text: t("create.open") } });
+// Goes to what has just been made, unless somebody has gone elsewhere.
+const arrive = (name, isLeft) => (isLeft ? tellMade(name) : route.go(hrefOfName(name)));
 
-export async function createKey(directory) {
+export function createKey(directory) {
   const { name, shown } = nameField(directory, t("create.nameHint"));
   const { content, read } = fields();
   const run = async () => {
@@ -47,25 +46,24 @@ export async function createKey(directory) {
     await put(made, bytes, { ...options, match: null, literal: made.endsWith("/") });
     return made;
   };
-  arrive(await open(t("create.key"), [shown, content], run));
+  return open(t("create.key"), [shown, content], run, arrive);
 }
 
-export async function createDirectory(directory) {
+export function createDirectory(directory) {
   const { name, shown } = nameField(directory, t("create.directoryHint"));
   const run = async () => {
     const made = directory + ofText(name.value.replace(/\/*$/, "/"));
     await makeDirectory(made);
     return made;
   };
-  arrive(await open(t("create.directory"), shown, run));
+  return open(t("create.directory"), shown, run, arrive);
 }
 
-export async function appendKey(directory) {
+export function appendKey(directory) {
   const { content, read } = fields();
   const run = async () => {
     const { bytes, options } = read();
     return ofItem(await append(directory, bytes, options));
   };
-  const made = await open(t("create.append"), [el("p", { class: "hint" }, t("create.appendHint")), content], run);
-  if (made !== undefined) notify(t("create.made", { name: show(made) }), { link: { href: hrefOfName(made), text: t("create.open") } });
+  return open(t("create.append"), [el("p", { class: "hint" }, t("create.appendHint")), content], run, tellMade);
 }

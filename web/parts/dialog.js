@@ -1,17 +1,21 @@
-// Dialogs: a form in a <dialog>, whose end is a promise. Escape and a click beside it end it with nothing done. And what stands in them: fields,
-// lists of keys.
+// Dialogs: a form in a <dialog>, whose end is a promise. Escape, a click beside it and going elsewhere end it with nothing done, unless that is
+// under way: then a notice tells how it ends. And what stands in them: fields, lists of keys.
 
 import { button, el, fill, freshId } from "../core/dom.js";
 import { show } from "../core/name.js";
+import { route } from "../core/route.js";
 import { t, told } from "../core/text.js";
+import { notifyEnd } from "./notice.js";
 
-// Opens a dialog. `subject` is what it is about, as a person reads it, and `content` its nodes; `actions` are `{ label, run, kind }`: `run` may throw a problem, which is shown
-// and leaves the dialog open; what it gives ends the dialog. The promise is of that, or undefined. `run` is given a signal that tells
-// when the dialog was left meanwhile. What it gives is told by `tell`, also then, with whether it was left.
+// Opens a dialog. `subject` is what it is about, as a person reads it, and `content` its nodes; `actions` are `{ label, run, kind }`: `run` may
+// throw a problem, which is shown and leaves the dialog open; what it gives ends the dialog. The promise is of that, or undefined. `run` is given
+// a signal that tells when the dialog was left meanwhile. What it gives is told by `tell`, also then, with whether it was left; where there
+// is no `tell`, only then.
 export function openDialog({ title, subject, content, actions, wide = false, onOpen, tell }) {
   return new Promise((resolve) => {
     let result;
     const left = new AbortController();
+    const what = subject === undefined ? title : `${title} ${subject}`;
     const heading = freshId("title");
     const problem = el("p", { class: "problem", role: "alert", hidden: true });
     const buttons = actions.map(({ label, kind = "", run }, index) =>
@@ -33,12 +37,13 @@ export function openDialog({ title, subject, content, actions, wide = false, onO
       try {
         result = await run(left.signal);
         if (result === undefined) return;
-        tell?.(result, left.signal.aborted);
+        if (tell) tell(result, left.signal.aborted);
+        else if (left.signal.aborted) notifyEnd(what);
         dialog.close();
       } catch (error) {
-        // One that was left has no place for it: then it is told as what no page has shown.
-        if (error.code === undefined || left.signal.aborted) throw error;
-        fill(problem, told(error)).hidden = false;
+        if (error.code === undefined) throw error;
+        if (left.signal.aborted) notifyEnd(what, error);
+        else fill(problem, told(error)).hidden = false;
       } finally {
         buttons.forEach((other) => (other.disabled = false));
       }
@@ -48,6 +53,7 @@ export function openDialog({ title, subject, content, actions, wide = false, onO
       dialog.remove();
       resolve(result);
     });
+    route.addEventListener("place", () => dialog.close(), { signal: left.signal });
     dialog.addEventListener("pointerdown", (event) => event.target === dialog && dialog.close());
     document.body.append(dialog);
     dialog.showModal();

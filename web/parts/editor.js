@@ -5,11 +5,12 @@ import { FORMS, WAYS, bytesOfText, formOf, isSame, textOfBytes } from "../core/c
 import { Question, absent, convert, put, read } from "../core/api.js";
 import { button, debounce, el, fill } from "../core/dom.js";
 import { parseJson, prettyJson } from "../core/json.js";
+import { show } from "../core/name.js";
 import { route } from "../core/route.js";
 import { t, told } from "../core/text.js";
 import { openConflict } from "./conflict.js";
 import { openDialog } from "./dialog.js";
-import { notify } from "./notice.js";
+import { notify, notifyEnd } from "./notice.js";
 
 const TYPES = ["application/json", "text/plain", "application/yaml", "application/octet-stream"];
 const NOTHING = new Uint8Array();
@@ -204,7 +205,8 @@ class ValueEditor extends HTMLElement {
       await run();
     } catch (problem) {
       if (problem.code === undefined) throw problem;
-      fill(this.#problem, told(problem)).hidden = false;
+      if (this.isConnected) fill(this.#problem, told(problem)).hidden = false;
+      else notifyEnd(`${t("editor.save")} ${show(this.place.name)}`, problem);
     } finally {
       hold(false);
     }
@@ -217,7 +219,8 @@ class ValueEditor extends HTMLElement {
       try {
         await this.#put(bytes, this.base?.modRevision ?? null);
       } catch (problem) {
-        if (problem.code !== "precondition_failed") throw problem;
+        // Whoever has left is not asked.
+        if (problem.code !== "precondition_failed" || !this.isConnected) throw problem;
         await this.#settle();
       }
     });
@@ -228,7 +231,7 @@ class ValueEditor extends HTMLElement {
     const contentType = this.#type.value.trim();
     // Also where there was no lease: somebody may have given it one since.
     const { modRevision } = await put(name, bytes, { contentType, match, keepLease: true, literal });
-    notify(t("editor.saved", { revision: modRevision }));
+    notify(t("editor.saved", { name: show(name), revision: modRevision }));
     this.#done();
   }
 
@@ -245,7 +248,7 @@ class ValueEditor extends HTMLElement {
     const overwrite = () => this.#put(mine, theirs?.modRevision ?? null).then(() => "mine");
     const side = ({ bytes, contentType = "", modRevision }) => ({ bytes, contentType, modRevision });
     const sides = { before: this.#began, theirs: theirs && side(theirs), mine: { bytes: mine, contentType: this.#type.value.trim() } };
-    const choice = await openConflict({ ...sides, overwrite });
+    const choice = await openConflict({ subject: show(name), ...sides, overwrite });
     if (choice === "theirs") this.#done();
     if (choice?.merged !== undefined) {
       this.base = theirs;

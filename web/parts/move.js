@@ -95,20 +95,19 @@ export async function openMove(name, { literal } = {}) {
       attempt = { asked, key: freshAttempt() };
     }
     try {
-      const done = { ...(await copy(name, to, { verb, overwrite, literal, attempt: attempt.key })), verb, to };
-      if (left.aborted) tellDone(done);
-      return done;
+      return { ...(await copy(name, to, { verb, overwrite, literal, attempt: attempt.key })), verb, to };
     } catch (problem) {
       if (problem.status >= 400 && problem.status < 500) attempt = undefined;
       // Nobody asks again once the dialog was left.
       throw Object.assign(problem, { isUnsure: problem.isUnsure && left.aborted });
     }
   };
-  const hrefOfDone = ({ to }) => hrefOfName(to, {}, literal && to.endsWith("/"));
-  const tellDone = (done) => {
+  const tellDone = (done, isLeft) => {
     const facts = { count: done.keys, overwritten: done.overwritten, revision: done.revision };
-    if (done.verb === "move") return notify(t("move.moved", facts));
-    return notify(t("move.copied", facts), { link: { href: hrefOfDone(done), text: t("create.open") } });
+    const href = hrefOfName(done.to, {}, literal && done.to.endsWith("/"));
+    if (done.verb === "copy") return notify(t("move.copied", facts), { link: { href, text: t("create.open") } });
+    notify(t("move.moved", facts));
+    return isLeft || route.go(href);
   };
   const content = [
     field(t("move.to"), input, t(isSpelled ? "move.spelling" : ofDirectory ? "move.hintDirectory" : "create.nameHint")),
@@ -123,10 +122,7 @@ export async function openMove(name, { literal } = {}) {
     input.setSelectionRange(typed(parent(name)).length, input.value.length - (ofDirectory ? 1 : 0));
     preview();
   };
-  const done = await openDialog({ title: t("move.title"), subject: show(name), content, actions, onOpen });
+  await openDialog({ title: t("move.title"), subject: show(name), content, actions, onOpen, tell: tellDone });
   later.cancel();
   asking.drop();
-  if (done === undefined) return;
-  tellDone(done);
-  if (done.verb === "move") route.go(hrefOfDone(done));
 }

@@ -11,7 +11,9 @@ import { notify } from "./notice.js";
 // How many of the keys that will go are named.
 const NAMED = 200;
 
-export async function removeKey(name, item, { literal }) {
+const tellDone = (count) => notify(t("remove.done", { count }));
+
+export function removeKey(name, item, { literal }) {
   const run = async () => {
     try {
       await remove(name, { match: item.modRevision, literal });
@@ -19,15 +21,14 @@ export async function removeKey(name, item, { literal }) {
       if (problem.code === "precondition_failed") throw Object.assign(problem, { detail: t("remove.changed") });
       throw problem;
     }
-    return true;
+    return 1;
   };
   const facts = t("remove.facts", { revision: item.modRevision, size: size(item.bytes.length) });
   const content = [el("p", { class: "muted" }, facts), el("p", {}, t("remove.kept"))];
-  const done = await openDialog({ title: t("remove.key"), subject: show(name), content, actions: [{ label: t("remove.action"), kind: "bad", run }] });
-  if (done) notify(t("remove.done", { count: 1 }));
+  return openDialog({ title: t("remove.key"), subject: show(name), content, actions: [{ label: t("remove.action"), kind: "bad", run }], tell: tellDone });
 }
 
-export async function removeDirectory(name) {
+export function removeDirectory(name) {
   const count = el("p", { role: "status" }, t("list.loading"));
   const names = nameList(t("remove.preview"));
   const preview = async () => {
@@ -42,14 +43,16 @@ export async function removeDirectory(name) {
   };
   const content = [count, names, el("p", {}, t("remove.kept"))];
   const run = async () => (await remove(name)).deleted;
-  const deleted = await openDialog({
+  const tell = (count, isLeft) => {
+    tellDone(count);
+    if (!isLeft) route.go(hrefOfName(parent(name)));
+  };
+  return openDialog({
     title: t("remove.directory"),
     subject: show(name),
     content,
     actions: [{ label: t("remove.all"), kind: "bad", run }],
     onOpen: preview,
+    tell,
   });
-  if (deleted === undefined) return;
-  notify(t("remove.done", { count: deleted }));
-  route.go(hrefOfName(parent(name)));
 }

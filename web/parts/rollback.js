@@ -9,7 +9,7 @@ import { notify } from "./notice.js";
 
 const NAMED = 500;
 
-export async function openRollback(name, { to, literal } = {}) {
+export function openRollback(name, { to, literal } = {}) {
   const revision = el("input", { type: "number", min: 1, step: 1, required: true, value: to ?? "", autofocus: true });
   const counts = el("p", { role: "status" });
   const names = nameList(t("rollback.preview"));
@@ -48,6 +48,7 @@ export async function openRollback(name, { to, literal } = {}) {
     counts,
     names,
   ];
-  const done = await openDialog({ title: t("rollback.title"), subject: show(name), content, actions: [{ label: t("rollback.title"), kind: "primary", run }], onOpen: preview });
-  if (done !== undefined) notify(t("rollback.done", done));
+  const actions = [{ label: t("rollback.title"), kind: "primary", run }];
+  const tell = (done) => notify(t("rollback.done", done));
+  return openDialog({ title: t("rollback.title"), subject: show(name), content, actions, onOpen: preview, tell });
 }

@@ -55,7 +55,7 @@ export const texts = {
   editor: {
     asJson: "Saved as JSON.", changed: "Somebody else has written revision {revision} meanwhile.", compare: "Compare", discard: "Discard the changes",
     format: "Lay out", gone: "Somebody else has deleted the key meanwhile.", leave: "Leave without saving?", noType: "no media type", save: "Save",
-    saved: "Saved as revision {revision}.", unsaved: "The changes to this value are not saved.",
+    saved: "{name} is saved as revision {revision}.", unsaved: "The changes to this value are not saved.",
   },
   export: {
     action: "Export…", hint: "One document, or a folder with a file for each key, as a ZIP archive.", read: "{count} keys read…",
@@ -131,6 +131,7 @@ export const texts = {
     title: "Move or copy", to: "New name",
   },
   nav: { changes: "Changes", cluster: "Cluster", keys: "Keys", label: "Pages", leases: "Leases", services: "Services", skip: "To the content" },
+  notice: { done: "{what}: done.", failed: "{what}: {why}" },
   operation: {
     append: "added in order", copy: "copied", create: "created", createDirectory: "directory made", delete: "deleted", expire: "expired",
     increment: "counted", move: "moved", patch: "patched", put: "written", revoke: "gone with its lease", rollback: "rolled back",

@@ -38,7 +38,7 @@ export const texts = {
   },
   editor: {
     asJson: "保存为 JSON。", changed: "期间有人写入了修订 {revision}。", compare: "比较", discard: "放弃更改", format: "排版", gone: "期间有人删除了这个键。", leave: "不保存就离开？",
-    noType: "无媒体类型", save: "保存", saved: "已保存为修订 {revision}。", unsaved: "对此值的更改尚未保存。",
+    noType: "无媒体类型", save: "保存", saved: "{name} 已保存为修订 {revision}。", unsaved: "对此值的更改尚未保存。",
   },
   export: { action: "导出…", hint: "一个文档，或一个文件夹（每个键一个文件），打包为 ZIP 归档。", read: "已读取 {count} 个键…", title: "导出", zip: "文件夹 (ZIP)" },
   form: {
@@ -89,6 +89,7 @@ export const texts = {
     same: "现在就是这个名称。", spelling: "\\xff 表示一个字节，\\\\ 表示反斜杠。", there: "已存在，将被覆盖", title: "移动或复制", to: "新名称",
   },
   nav: { changes: "变更", cluster: "集群", keys: "键", label: "页面", leases: "租约", services: "服务", skip: "跳到内容" },
+  notice: { done: "{what}：已完成。", failed: "{what}：{why}" },
   operation: {
     append: "按序添加", copy: "复制", create: "创建", createDirectory: "创建目录", delete: "删除", expire: "过期", increment: "计数", move: "移动", patch: "补丁",
     put: "写入", revoke: "随租约消失", rollback: "回滚", transaction: "事务",
