@@ -140,23 +140,20 @@ export async function read(name, { revision, signal, literal } = {}) {
 }
 
 // Writes a key. `match` is the revision that it has to be of, or null when it must not be there yet.
-export function put(name, bytes, { contentType, match, ttl, lease, keepLease, literal, attempt } = {}) {
+export function put(name, bytes, { contentType, match, ttl, keepLease, literal, attempt, method = "PUT" } = {}) {
   const headers = attempt === undefined ? {} : { "Idempotency-Key": attempt };
   if (contentType) headers["Content-Type"] = contentType;
   if (match === null) headers["If-None-Match"] = "*";
   else if (match !== undefined) headers["If-Match"] = `"${match}"`;
-  const url = address("/v1/keys", name, { ttl, lease, keepLease }, { literal });
-  return json("PUT", url, { body: bytes, headers });
+  const url = address("/v1/keys", name, { ttl, keepLease }, { literal });
+  return json(method, url, { body: bytes, headers });
 }
 
 // Makes an empty directory; one that is there already is a problem.
 export const makeDirectory = (name) => json("PUT", address("/v1/keys", name, { prevExist: "false" }));
 
 // Adds the next key in order to a directory.
-export const append = (directory, bytes, { contentType, ttl } = {}) => {
-  const headers = contentType ? { "Content-Type": contentType } : {};
-  return json("POST", address("/v1/keys", directory, { ttl }), { body: bytes, headers });
-};
+export const append = (directory, bytes, options) => put(directory, bytes, { ...options, method: "POST" });
 
 // Deletes a key of a revision, or a directory with all that is below it.
 export function remove(name, { match, literal } = {}) {

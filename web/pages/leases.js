@@ -3,14 +3,14 @@
 import { json, outcome, query } from "../core/api.js";
 import { debounce, el, fill } from "../core/dom.js";
 import { live } from "../core/live.js";
-import { namesOf, ofBase64Url, ofText, show } from "../core/name.js";
+import { nameIn, namesOf, ofText, show } from "../core/name.js";
 import { poll } from "../core/poll.js";
 import { hrefOf, hrefOfKey, route } from "../core/route.js";
 import { countdown, number, t, told } from "../core/text.js";
 import { DONE, firstLines, nameList, openDialog } from "../parts/dialog.js";
 import { grid } from "../parts/grid.js";
 import { notify } from "../parts/notice.js";
-import { pager } from "../parts/pager.js";
+import { pagedTable } from "../parts/pager.js";
 import { left, plainTable, tick } from "../parts/table.js";
 import { View } from "../parts/view.js";
 
@@ -19,8 +19,6 @@ const EVERY_MS = 4000;
 const SOON_MS = 250;
 // So many keys of a lease are named.
 const NAMED = 200;
-// So many locks stand on a page.
-const LOCKS = 50;
 
 class LeasesPage extends View {
   #rows = grid(t("nav.leases"), ["id", "granted", "kind", "lease"], {
@@ -31,14 +29,16 @@ class LeasesPage extends View {
   });
   #blank = el("div", { class: "blank", hidden: true });
   #prefix = el("input", { type: "search", "aria-label": t("locks.prefix"), placeholder: t("locks.prefix") });
-  #locks = plainTable(t("locks.title"), ["lock", "owner", "holder", "token", "lease", "waiting"]);
-  #pages = pager(() => this.#lookAtLocks());
-  #none = el("p", { class: "muted", role: "status", hidden: true });
+  #locks = pagedTable(t("locks.title"), ["lock", "owner", "holder", "token", "lease", "waiting"], {
+    ask: (page) => json("GET", `/v1/locks?${query({ ...page, prefix: this.#asked.prefix })}`),
+    cells: (lock) => this.#lockCells(lock),
+    none: t("locks.none"),
+  });
   // The beginning of names that the list has, and the lock that is looked at.
   #asked = { prefix: "", lock: "" };
   #lock = el("p", { class: "hint", role: "status", hidden: true });
   // Counts the looks at each: the answer to an earlier one is not shown.
-  #turns = { leases: 0, locks: 0, lock: 0 };
+  #turns = { leases: 0, lock: 0 };
   #queue = plainTable(t("locks.queue"), ["place", "owner", "holder", "token", "lease"]);
   #narrow = debounce(SOON_MS, () => this.isConnected && route.go(this.#href({ prefix: this.#prefix.value }), { replace: true }));
 
@@ -51,7 +51,7 @@ class LeasesPage extends View {
     this.#prefix.addEventListener("input", this.#narrow);
     const bar = el("div", { class: "toolbar thin" }, this.#prefix);
     this.append(el("div", { class: "toolbar" }, el("h1", {}, t("nav.leases"))), this.#rows, this.#blank);
-    this.append(el("h2", {}, t("locks.title")), bar, this.#none, this.#locks.table, this.#pages.bar, this.#lock, this.#queue.table);
+    this.append(el("h2", {}, t("locks.title")), bar, ...this.#locks.nodes, this.#lock, this.#queue.table);
     this.listen(live, "changes", debounce(SOON_MS, () => this.isConnected && this.#look()));
     this.atEnd(poll(EVERY_MS, () => this.#look()));
     this.eachSecond(() => {
@@ -63,7 +63,7 @@ class LeasesPage extends View {
   show({ options }) {
     const { lock = "", prefix = "" } = options;
     if (this.#prefix !== document.activeElement) this.#prefix.value = prefix;
-    if (prefix !== this.#asked.prefix) this.#pages.reset();
+    if (prefix !== this.#asked.prefix) this.#locks.reset();
     this.#asked = { lock, prefix };
     this.#look();
   }
@@ -75,22 +75,12 @@ class LeasesPage extends View {
   }
 
   #look() {
-    return Promise.all([this.#lookAtLeases(), this.#lookAtLocks(), this.#lookAtLock()]);
+    return Promise.all([this.#lookAtLeases(), this.#locks.look(), this.#lookAtLock()]);
   }
 
-  async #lookAtLocks() {
-    const turn = ++this.#turns.locks;
-    const words = { limit: LOCKS, prefix: this.#asked.prefix, cursor: this.#pages.cursor() };
-    const [found, problem] = await outcome(json("GET", `/v1/locks?${query(words)}`));
-    if (turn !== this.#turns.locks) return;
-    fill(this.#none, problem ? told(problem) : t("locks.none")).hidden = found?.items.length > 0;
-    if (problem) return;
-    this.#pages.show(found.cursor);
-    this.#locks.show(found.items.map((item) => this.#lockRow(item)));
-  }
-
-  #lockRow({ name, name64, holder, waiting }) {
-    const shown = show(name === undefined ? ofBase64Url(name64) : ofText(name));
+  #lockCells(lock) {
+    const { name, holder, waiting } = lock;
+    const shown = show(nameIn(lock, "name"));
     // A path goes nowhere by these.
     const link = name === undefined || name === "." || name === ".." ? shown : el("a", { href: this.#href({ lock: name }) }, shown);
     return [link, ...placeCells(holder), number(waiting)];

@@ -71,9 +71,8 @@ export const nameList = (label, ...lines) => el("ul", { class: "names", tabindex
 export function field(label, input, hint) {
   const id = freshId("field");
   input.id = id;
-  if (!hint) return el("div", { class: "field" }, el("label", { for: id }, label), input);
-  input.setAttribute("aria-describedby", `${id}-hint`);
-  return el("div", { class: "field" }, el("label", { for: id }, label), input, el("small", { id: `${id}-hint` }, hint));
+  if (hint) input.setAttribute("aria-describedby", `${id}-hint`);
+  return el("div", { class: "field" }, el("label", { for: id }, label), input, hint && el("small", { id: `${id}-hint` }, hint));
 }
 
 // The lines of a list: the first `most` of its items, and how many more there are of `total`.

@@ -1,7 +1,7 @@
 // Changes a value. What is saved replaces the revision that the change began from and no other: when somebody else was
 // first, a person chooses.
 
-import { FORMS, WAYS, bytesOfText, formOf, isSame, textOfBytes } from "../core/codec.js";
+import { FORMS, bytesIn, bytesOfText, formOf, isJson, isSame, isText, textIn, textOfBytes } from "../core/codec.js";
 import { Question, absent, convert, put, read } from "../core/api.js";
 import { button, debounce, el, fill } from "../core/dom.js";
 import { parseJson, prettyJson } from "../core/json.js";
@@ -18,7 +18,6 @@ const NOTHING = new Uint8Array();
 const PAUSE_MS = 250;
 
 const LINE_BREAK = 10;
-const isText = (form) => form !== "hex" && form !== "base64";
 // Whether an area for text keeps the bytes: it turns line breaks into `\n`.
 const isTextual = (bytes) => textOfBytes(bytes)?.includes("\r") === false;
 
@@ -98,9 +97,9 @@ class ValueEditor extends HTMLElement {
   async #write(form, bytes) {
     const before = this.#form;
     this.#form = form;
-    this.#isOfJson = FORMS.json.write(bytes) !== null;
+    this.#isOfJson = isJson(bytes);
     try {
-      const text = this.#isForJson ? await convert(bytes, "json", "yaml") : isText(form) ? textOfBytes(bytes) : FORMS[form].write(bytes);
+      const text = this.#isForJson ? await convert(bytes, "json", "yaml") : textIn(form, bytes);
       this.#area.value = text;
       this.#written = { text, bytes };
     } catch (problem) {
@@ -114,7 +113,7 @@ class ValueEditor extends HTMLElement {
 
   #drawForms() {
     const way = (form) => button(t(`form.${form}`), () => this.#choose(form), { "aria-pressed": String(form === this.#form) });
-    fill(this.#forms, WAYS.map(way));
+    fill(this.#forms, FORMS.map(way));
     this.querySelector(".format").hidden = this.#form !== "json";
     this.#target.hidden = !this.#isForJson;
   }
@@ -136,7 +135,7 @@ class ValueEditor extends HTMLElement {
   }
 
   async #read(text, signal) {
-    if (this.#form !== "yaml") return FORMS[this.#form].read(text);
+    if (this.#form !== "yaml") return bytesIn(this.#form, text);
     const { text: before, bytes } = this.#written;
     if (this.#isForJson && text === before) return bytes;
     const json = await convert(text, "yaml", "json", signal);
@@ -169,7 +168,7 @@ class ValueEditor extends HTMLElement {
   #isDirty() {
     const text = this.#area.value;
     try {
-      const bytes = text === this.#written.text ? this.#written.bytes : isText(this.#form) ? bytesOfText(text) : FORMS[this.#form].read(text);
+      const bytes = text === this.#written.text ? this.#written.bytes : bytesIn(this.#form, text);
       return !this.#isAs(this.#began, bytes);
     } catch {
       return true;
