@@ -48,11 +48,10 @@ export function t(key, values = {}) {
 
 // What went wrong, as the server says it; where no answer came, in our words.
 export const told = (problem) => {
-  const { line, column, reason } = problem;
   if (problem.code === "unreachable") return t(problem.isUnsure ? "problem.unsure" : "problem.unreachable");
+  const { line, column, reason } = problem;
   if (problem instanceof JsonError) return t("json.error", { line, column, reason: t(`json.${reason}`) });
-  const why = problem.detail ?? problem.title ?? problem.message ?? String(problem);
-  return line === undefined ? why : t("problem.at", { line, column, why });
+  return problem.detail ?? problem.title ?? problem.message ?? String(problem);
 };
 
 const UNITS = ["B", "KiB", "MiB", "GiB"];

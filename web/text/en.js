@@ -143,7 +143,7 @@ export const texts = {
   },
   pages: { back: "Previous", on: "Next" },
   problem: {
-    at: "Line {line}, column {column}: {why}", unreachable: "The server cannot be reached.",
+    unreachable: "The server cannot be reached.",
     unsure: "The server cannot be reached. The change may or may not have been made: look before you try again.",
   },
   remove: {

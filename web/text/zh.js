@@ -96,7 +96,7 @@ export const texts = {
   },
   page: { outdated: "无法载入此页。服务器可能无法连接，或比这里打开的版本更新。", reload: "重新载入", unknown: "没有这个页面。" },
   pages: { back: "上一页", on: "下一页" },
-  problem: { at: "第 {line} 行第 {column} 列：{why}", unreachable: "无法连接服务器。", unsure: "无法连接服务器。更改可能已生效，也可能没有：重试之前请先查看。" },
+  problem: { unreachable: "无法连接服务器。", unsure: "无法连接服务器。更改可能已生效，也可能没有：重试之前请先查看。" },
   remove: {
     action: "删除…", all: "全部删除", below: "将删除 {count} 个键：", changed: "这个键在显示之后已被更改。请先再看一遍。", directory: "删除目录", done: "已删除 {count} 个键。",
     empty: "目录是空的。", facts: "修订 {revision}，{size}", kept: "只要历史仍被保留，就可以从历史中恢复。", key: "删除键", more: "还有 {count} 个", preview: "将被删除的键",

@@ -32,11 +32,11 @@ async function ofJson(page) {
 
   // What is none is said to be while one types, with its place, and is not saved.
   await area(page).fill("n: 1\nlist: [1,\n");
-  await problem(page, "Line 2, column 7");
+  await problem(page, "line 2, column 7");
   await save(page);
-  await problem(page, "Line 2, column 7");
+  await problem(page, "line 2, column 7");
   await form(page, "JSON").click();
-  await problem(page, "Line 2, column 7");
+  await problem(page, "line 2, column 7");
   assert.equal(await revision("/y/json"), before);
   const mended = "# mended\nn: 98765432109876543210\nlist: [1, 2.50]\n";
   await area(page).fill(mended);
@@ -110,9 +110,9 @@ async function ofYaml(page) {
   await shows(page, text);
   assert(await page.getByText("Saved as JSON.").isHidden());
   await area(page).fill(`${text}port: 1\n`);
-  await problem(page, "Line 4, column 1");
+  await problem(page, "line 4, column 1");
   await save(page);
-  await problem(page, "Line 4, column 1");
+  await problem(page, "line 4, column 1");
   assert.equal(await raw("/y/yaml"), text);
   await area(page).fill(`${text}# the end\n`);
   await isWell(page);
@@ -123,7 +123,7 @@ async function ofYaml(page) {
   // As text it is whatever it is.
   await page.getByRole("button", { name: "Edit" }).click();
   await area(page).fill("port: [\n");
-  await problem(page, "Line 1, column 7");
+  await problem(page, "line 1, column 7");
   await form(page, "Text").click();
   await isWell(page);
   await save(page);
