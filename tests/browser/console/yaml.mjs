@@ -95,10 +95,13 @@ async function ofLateAnswers(page) {
   const held = await hold(page, (url) => url.pathname === "/v1/convert", "POST");
   await area(page).fill("a: [\n");
   await held.arrived;
+  const checked = page.waitForResponse((response) => response.url().endsWith("/v1/convert") && response.ok());
   await area(page).fill("a: 2\n");
+  await checked;
+  await held.release();
+  assert(await page.locator("value-editor .problem").isHidden());
   await save(page);
   await isSaved(page);
-  await held.release();
   assert.deepEqual(await value("/y/late"), { a: 2 });
 }
 
