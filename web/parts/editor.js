@@ -182,9 +182,9 @@ class ValueEditor extends HTMLElement {
 
   async #mayLeave() {
     if (!this.#isDirty()) return true;
-    const leave = { label: t("editor.discard"), kind: "bad", run: () => true };
-    const content = [el("p", {}, t("editor.unsaved"))];
-    return (await openDialog({ title: t("editor.leave"), content, actions: [leave] })) === true;
+    const [title, text, label] = this.#isBusy ? ["editor.saving", "editor.told", "editor.away"] : ["editor.leave", "editor.unsaved", "editor.discard"];
+    const actions = [{ label: t(label), kind: "bad", run: () => true }];
+    return (await openDialog({ title: t(title), content: el("p", {}, t(text)), actions })) === true;
   }
 
   async #cancel() {

@@ -53,9 +53,10 @@ export const texts = {
     twice: "The document names a key twice.", zip: "There are more than 65,535 files or 4 GiB, which is what a ZIP archive holds: use vardr export.",
   },
   editor: {
-    asJson: "Saved as JSON.", changed: "Somebody else has written revision {revision} meanwhile.", compare: "Compare", discard: "Discard the changes",
-    format: "Lay out", gone: "Somebody else has deleted the key meanwhile.", leave: "Leave without saving?", noType: "no media type", save: "Save",
-    saved: "{name} is saved as revision {revision}.", unsaved: "The changes to this value are not saved.",
+    asJson: "Saved as JSON.", away: "Leave", changed: "Somebody else has written revision {revision} meanwhile.", compare: "Compare",
+    discard: "Discard the changes", format: "Lay out", gone: "Somebody else has deleted the key meanwhile.", leave: "Leave without saving?",
+    noType: "no media type", save: "Save", saved: "{name} is saved as revision {revision}.", saving: "Leave while it is saved?",
+    told: "A notice will tell whether it was.", unsaved: "The changes to this value are not saved.",
   },
   export: {
     action: "Export…", hint: "One document, or a folder with a file for each key, as a ZIP archive.", read: "{count} keys read…",

@@ -37,8 +37,9 @@ export const texts = {
     top: "文档顶层的成员 \"\" 没有对应的键。", twice: "文档重复命名了一个键。", zip: "文件多于 65,535 个或超过 4 GiB，ZIP 归档容纳不下：请使用 vardr export。",
   },
   editor: {
-    asJson: "保存为 JSON。", changed: "期间有人写入了修订 {revision}。", compare: "比较", discard: "放弃更改", format: "排版", gone: "期间有人删除了这个键。", leave: "不保存就离开？",
-    noType: "无媒体类型", save: "保存", saved: "{name} 已保存为修订 {revision}。", unsaved: "对此值的更改尚未保存。",
+    asJson: "保存为 JSON。", away: "离开", changed: "期间有人写入了修订 {revision}。", compare: "比较", discard: "放弃更改", format: "排版", gone: "期间有人删除了这个键。",
+    leave: "不保存就离开？", noType: "无媒体类型", save: "保存", saved: "{name} 已保存为修订 {revision}。", saving: "保存尚未完成，要离开吗？", told: "完成后会有通知告知结果。",
+    unsaved: "对此值的更改尚未保存。",
   },
   export: { action: "导出…", hint: "一个文档，或一个文件夹（每个键一个文件），打包为 ZIP 归档。", read: "已读取 {count} 个键…", title: "导出", zip: "文件夹 (ZIP)" },
   form: {

@@ -128,7 +128,7 @@ async function ofSaving(visit) {
     await page.getByRole("button", { name: "Save" }).click();
     await held.arrived;
     await byNavigation(page);
-    await answer(page, "Discard");
+    await answer(page, "Leave");
     await page.locator("directory-view").waitFor();
     return { page, held };
   };
@@ -150,7 +150,7 @@ async function ofSaving(visit) {
   await page.getByRole("button", { name: "Save" }).click();
   await held.arrived;
   await byNavigation(page);
-  await answer(page, "Discard");
+  await answer(page, "Leave");
   await isGone(page);
   await held.release();
   await complaint(page, "Save /left/saved: ");
