@@ -137,7 +137,7 @@ class ValueEditor extends HTMLElement {
   async #read(text, signal) {
     if (this.#form !== "yaml") return bytesIn(this.#form, text);
     const { text: before, bytes } = this.#written;
-    if (this.#isForJson && text === before) return bytes;
+    if (this.#isForJson && this.#isOfJson && text === before) return bytes;
     const json = await convert(text, "yaml", "json", signal);
     if (!this.#isForJson) return bytesOfText(text);
     // In lines where it was.

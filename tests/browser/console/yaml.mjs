@@ -142,6 +142,14 @@ async function ofYaml(page) {
   await isSaved(page);
   assert.equal(await raw("/y/yaml"), '{\n  "port": 1\n}');
 
+  await store("/y/typed", "a: 1\n", "application/yaml");
+  await edit(page, "/y/typed", "a: 1");
+  await shows(page, "a: 1\n");
+  await page.getByLabel("Media type").fill("application/json");
+  await save(page);
+  await isSaved(page);
+  assert.equal(await raw("/y/typed"), '{\n  "a": 1\n}');
+
   // So does what it was, where there is no type; and bytes are none of it.
   await put("/y/untyped", "a: &x 1\nb: *x\n");
   await edit(page, "/y/untyped", "a: &x 1");
