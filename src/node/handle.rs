@@ -204,6 +204,12 @@ impl NodeHandle {
         Watcher::through(&self.shared, watchers)
     }
 
+    /// The bytes that all watchers hold.
+    #[must_use]
+    pub fn watch_held_bytes(&self) -> usize {
+        self.shared.hub.held_bytes()
+    }
+
     /// What is left of a lease by this member's clock; `None` when there is no such lease.
     #[must_use]
     pub fn lease_remaining(&self, id: LeaseId) -> Option<Ttl> {

@@ -39,6 +39,11 @@ impl SharedHub {
         self.wake(|hub| hub.jump(revision));
     }
 
+    /// What all watchers hold, as [`Hub::held_bytes`].
+    pub(super) fn held_bytes(&self) -> usize {
+        self.0.lock().hub.held_bytes()
+    }
+
     fn wake(&self, act: impl FnOnce(&mut Hub) -> Vec<WatcherId>) {
         let mut wakers = Vec::new();
         {
