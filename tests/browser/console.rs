@@ -145,6 +145,11 @@ fn services_leases_locks_and_members_are_shown_as_they_are() {
 }
 
 #[test]
+fn who_watches_what_is_shown_for_as_long_as_they_do() {
+    by_itself("watchers");
+}
+
+#[test]
 fn a_directory_goes_out_as_a_document_and_comes_in_after_a_look() {
     by_itself("exchange");
 }

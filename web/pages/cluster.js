@@ -1,9 +1,13 @@
-// The cluster: who is a member, who leads, who lags, what each has room for; and how busy the member is that one looks at.
+// The cluster: who is a member, who leads, who lags, what each has room for; and of the member that one looks at, how busy it is and who watches
+// what there.
 
-import { ask, json, outcome } from "../core/api.js";
+import { ask, json, outcome, query } from "../core/api.js";
 import { el, fill } from "../core/dom.js";
+import { nameIn, show } from "../core/name.js";
 import { poll } from "../core/poll.js";
-import { countdown, number, size, t, told } from "../core/text.js";
+import { hrefOfKey, hrefOfName } from "../core/route.js";
+import { ago, countdown, instant, number, size, t, told } from "../core/text.js";
+import { pagedTable } from "../parts/pager.js";
 import { facts, pill, plainTable } from "../parts/table.js";
 import "../parts/chart.js";
 import { View } from "../parts/view.js";
@@ -27,6 +31,11 @@ class ClusterPage extends View {
   #problem = el("p", { class: "problem", role: "alert", hidden: true });
   #members = plainTable(t("cluster.members"), ["member", "role", "state", "lag", "revision", "store", "log", "room", "release", "urls"]);
   #charts = Object.fromEntries(["requests", "latency", "revisions", "watchers"].map((word) => [word, el("line-chart", { label: t(`chart.${word}`) })]));
+  #watches = pagedTable(t("cluster.watches"), ["watched", "carrier", "address", "agent", "since", "behind"], {
+    ask: (page) => json("GET", `/v1/watchers?${query(page)}`),
+    cells: watchCells,
+    none: t("cluster.unwatched"),
+  });
   #before = null;
 
   connectedCallback() {
@@ -38,8 +47,10 @@ class ClusterPage extends View {
       this.#members.table,
       el("h2", {}, t("cluster.here")),
       el("div", { class: "charts" }, Object.values(this.#charts)),
+      el("h2", {}, t("cluster.watches")),
+      ...this.#watches.nodes,
     );
-    this.atEnd(poll(EVERY_MS, () => this.#look()));
+    this.atEnd(poll(EVERY_MS, () => Promise.all([this.#look(), this.#watches.look()])));
   }
 
   show() {}
@@ -97,6 +108,28 @@ class ClusterPage extends View {
     }
     this.#before = { at, now };
   }
+}
+
+// What is watched, as a link to where it is: a key, a directory, or names from one to another.
+function placeWatched(item) {
+  const [key, prefix, from, to] = ["key", "prefix", "from", "to"].map((word) => nameIn(item, word));
+  if (key !== undefined) return el("a", { href: hrefOfKey(key) }, show(key));
+  if (prefix === undefined) return `${show(from)} … ${to === undefined ? "" : show(to)}`;
+  const level = item.children && el("small", {}, ` ${t("directory.level")}`);
+  return [el("a", { href: hrefOfName(prefix) }, prefix === "" ? t("keys.top") : show(prefix)), level];
+}
+
+function watchCells(item, { revision: newest }) {
+  const { carrier, address, userAgent, since, revision } = item;
+  return [
+    placeWatched(item),
+    el("code", {}, carrier),
+    address,
+    el("span", { title: userAgent }, userAgent),
+    el("time", { datetime: since, title: instant(since) }, ago(since)),
+    // It may be told more while it is asked about. Nothing is told while the present state is on its way.
+    revision === 0 ? "…" : number(Math.max(0, newest - revision)),
+  ];
 }
 
 customElements.define("cluster-page", ClusterPage);

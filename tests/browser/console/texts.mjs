@@ -9,9 +9,9 @@ import { readdir, readFile } from "node:fs/promises";
 const OF_THE_CONSOLE = {
   "chart.*": ["latency", "requests", "revisions", "watchers"],
   "column.*": [
-    ...["address", "change", "cluster", "compacted", "created", "free", "granted", "holder", "id", "instance", "instances", "kind", "lag", "leader", "lease"],
-    ...["lock", "log", "member", "name", "owner", "passing", "place", "release", "revision", "role", "room", "service", "size", "state", "store", "tags"],
-    ...["term", "time", "token", "type", "uptime", "urls", "version", "waiting", "weight"],
+    ...["address", "agent", "behind", "carrier", "change", "cluster", "compacted", "created", "free", "granted", "holder", "id", "instance", "instances", "kind", "lag", "leader", "lease"],
+    ...["lock", "log", "member", "name", "owner", "passing", "place", "release", "revision", "role", "room", "service", "since", "size", "state", "store", "tags"],
+    ...["term", "time", "token", "type", "uptime", "urls", "version", "waiting", "watched", "weight"],
   ],
   "conflict.*": ["before", "now", "yours"],
   "document.*": ["itself", "large", "object", "top", "twice", "zip"],
