@@ -220,8 +220,8 @@ async fn accept(listener: TcpListener, face: Face, shutdown: Shutdown, tasks: Ta
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, _)) => {
-                tasks.spawn(serve(stream, face.clone(), Arc::clone(&protocols), shutdown.clone()));
+            Ok((stream, from)) => {
+                tasks.spawn(serve(stream, from, face.clone(), Arc::clone(&protocols), shutdown.clone()));
             }
             Err(error) => {
                 tracing::warn!(%error, "no connection could be accepted");
@@ -282,7 +282,7 @@ impl Protocol {
     }
 }
 
-async fn serve(stream: TcpStream, face: Face, protocols: Arc<Protocols>, shutdown: Shutdown) {
+async fn serve(stream: TcpStream, from: SocketAddr, face: Face, protocols: Arc<Protocols>, shutdown: Shutdown) {
     // Without it, small answers wait for the acknowledgement of earlier ones. A socket that refuses is closed anyway.
     let _ = stream.set_nodelay(true);
     let protocol = tokio::select! {
@@ -291,7 +291,7 @@ async fn serve(stream: TcpStream, face: Face, protocols: Arc<Protocols>, shutdow
     };
     let Some(protocol) = protocol else { return };
     let service = service_fn(move |request: hyper::Request<Incoming>| {
-        let answer = face.answer(request.map(Body::new));
+        let answer = face.answer(from, request.map(Body::new));
         async { Ok::<_, Infallible>(answer.await) }
     });
     let ended = match protocol {
@@ -448,7 +448,7 @@ mod tests {
 
     #[test]
     fn a_connection_at_rest_takes_little_room() {
-        fn size<F, A, B, C, D>(_: impl FnOnce(A, B, C, D) -> F) -> usize {
+        fn size<F, A, B, C, D, E>(_: impl FnOnce(A, B, C, D, E) -> F) -> usize {
             size_of::<F>()
         }
         // Ten thousand watchers are ten thousand of these.

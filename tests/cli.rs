@@ -415,6 +415,52 @@ fn services_are_listed_chosen_and_followed() {
 }
 
 #[test]
+fn who_watches_holds_and_leads_is_listed_in_lines_and_as_json() {
+    let server = Server::start();
+    let client = support::http::Client::new(server.address());
+    for (command, said) in [("watchers", "nobody watches"), ("locks", "no lock is held"), ("elections", "nobody leads")]
+    {
+        let none = run(&server, &[command]);
+        assert_eq!((code(&none), none.stdout.as_slice()), (0, &b""[..]));
+        assert_eq!(String::from_utf8(none.stderr).unwrap(), format!("vardr: {said}\n"));
+        assert_eq!(json(&server, &[command])["items"], json!([]));
+    }
+    let none = run(&server, &["locks", "nightly/"]);
+    assert_eq!(String::from_utf8(none.stderr).unwrap(), "vardr: no lock is held: nothing begins with `nightly/`\n");
+
+    let watching = Watching::start(&server, &["/app/", "--children"]);
+    support::until("nobody watches", || json(&server, &["watchers"])["items"].as_array().unwrap().len() == 1);
+    let text = ok(&server, &["watchers", "/app"]);
+    let rows: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(rows[0], ["ID", "CARRIER", "WATCHED", "SINCE", "REVISION", "BACKLOG", "ADDRESS", "USER", "AGENT"]);
+    let listed = &json(&server, &["watchers"])["items"][0];
+    let text = |name: &str| listed[name].as_str().unwrap();
+    assert_eq!(rows[1][..4], [text("id"), text("carrier"), "/app/*", text("since")]);
+    assert_eq!(rows[1][4..7], [&*client.revision().to_string(), "0", text("address")]);
+    assert_eq!(json(&server, &["watchers", "/other"])["items"], json!([]));
+    drop(watching);
+
+    let lock = client.post("/v1/locks/nightly/backup", r#"{"owner":"me","ttl":"5m"}"#).expect(200).value();
+    let candidate = client.post("/v1/elections/primary", r#"{"value":"10.0.0.7","ttl":"5m"}"#).expect(200).value();
+    let rows = |command: &[&str]| -> Vec<Vec<String>> {
+        let text = ok(&server, command);
+        text.lines().map(|line| line.split_whitespace().map(str::to_owned).collect()).collect()
+    };
+    let held = rows(&["locks", "nightly/"]);
+    assert_eq!((held.len(), held[0].join(" ")), (2, "LOCK HOLDER OWNER TOKEN TTL WAITING".to_owned()));
+    let token = lock["fencingToken"].to_string();
+    assert_eq!(held[1][..4], ["nightly/backup", lock["holder"].as_str().unwrap(), "me", &token]);
+    assert_eq!(held[1][5], "0");
+    let led = rows(&["elections", "primary"]);
+    assert_eq!((led.len(), led[0].join(" ")), (2, "ELECTION LEADER VALUE TOKEN TTL WAITING".to_owned()));
+    assert_eq!(led[1][..3], ["primary", candidate["candidate"].as_str().unwrap(), "10.0.0.7"]);
+    let locks = json(&server, &["locks"]);
+    assert_eq!(locks["items"][0]["holder"]["owner"], "me");
+    assert_eq!(locks["items"].as_array().unwrap().len(), 2, "the queue of an election is alike");
+    assert_eq!(code(&run(&server, &["locks", "a", "b"])), 2);
+}
+
+#[test]
 fn a_snapshot_is_whole_or_said_not_to_be() {
     let server = Server::start();
     let dir = tempfile::tempdir().unwrap();

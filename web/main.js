@@ -4,29 +4,17 @@
 
 import { button, el, fill, icon } from "./core/dom.js";
 import { live } from "./core/live.js";
-import { route } from "./core/route.js";
+import { hrefOf, route } from "./core/route.js";
 import { language, otherLanguage, t, told } from "./core/text.js";
 import "./parts/search.js";
 
-const PAGES = {
-  keys: { module: "./pages/keys.js", element: "keys-page" },
-  changes: { module: "./pages/changes.js", element: "changes-page" },
-  services: { module: "./pages/services.js", element: "services-page" },
-  leases: { module: "./pages/leases.js", element: "leases-page" },
-  cluster: { module: "./pages/cluster.js", element: "cluster-page" },
-  search: { module: "./pages/search.js", element: "search-page" },
-};
-// Where the navigation leads: pages with a place of their own.
-const LINKS = [
-  ["keys", "/console/keys/"],
-  ["changes", "/console/changes"],
-  ["services", "/console/services"],
-  ["leases", "/console/leases"],
-  ["cluster", "/console/cluster"],
-];
+// Where the navigation leads, and all pages: `x` is the element `x-page` of `pages/x.js`.
+const LINKED = ["keys", "changes", "services", "leases", "cluster"];
+const PAGES = [...LINKED, "search"];
+const KEYS = "/console/keys/";
 
 const main = el("main", { id: "main", tabindex: -1 });
-const links = LINKS.map(([page, href]) => el("a", { href, "data-page": page }, t(`nav.${page}`)));
+const links = LINKED.map((page) => el("a", { href: page === "keys" ? KEYS : hrefOf({ page }), "data-page": page }, t(`nav.${page}`)));
 const status = el("button", { type: "button", class: "status", role: "status", on: { click: () => live.hurry() } });
 
 function drawStatus() {
@@ -53,19 +41,18 @@ async function draw() {
   }
   // The keys begin to follow from what they read.
   if (page !== "keys") live.begin();
-  const known = PAGES[page];
-  if (known === undefined) {
+  if (!PAGES.includes(page)) {
     shown = undefined;
-    return fill(main, el("div", { class: "blank" }, el("h1", {}, t("page.unknown")), el("a", { href: "/console/keys/" }, t("nav.keys"))));
+    return fill(main, el("div", { class: "blank" }, el("h1", {}, t("page.unknown")), el("a", { href: KEYS }, t("nav.keys"))));
   }
   try {
-    await import(known.module);
+    await import(`./pages/${page}.js`);
   } catch {
     return fill(main, el("div", { class: "blank", role: "alert" }, t("page.outdated"), button(t("page.reload"), () => location.reload())));
   }
   if (route.place.page !== page) return undefined;
-  if (shown?.localName !== known.element) {
-    shown = document.createElement(known.element);
+  if (shown?.localName !== `${page}-page`) {
+    shown = document.createElement(`${page}-page`);
     main.replaceChildren(shown);
   }
   return shown.show(route.place);
@@ -92,7 +79,7 @@ document.body.append(
   el(
     "header",
     { class: "bar" },
-    el("a", { class: "brand", href: "/console/keys/", "aria-label": "Vardr" }, icon("brand"), el("span", {}, "Vardr")),
+    el("a", { class: "brand", href: KEYS, "aria-label": "Vardr" }, icon("brand"), el("span", {}, "Vardr")),
     el("nav", { "aria-label": t("nav.label") }, links),
     el("vardr-search"),
     status,

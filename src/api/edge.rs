@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::future::ready;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Instant;
 
 use axum::body::Body;
@@ -67,7 +67,7 @@ async fn compress(accepted: HeaderValue, response: Response) -> Response {
 }
 
 /// Takes a request through all of that to who answers it, and the answer back.
-pub(super) async fn pass(face: Face, request: Request) -> Response {
+pub(super) async fn pass(face: Face, from: SocketAddr, request: Request) -> Response {
     let start = Instant::now();
     let request = authority::restored(request);
     let state = face.state();
@@ -85,7 +85,7 @@ pub(super) async fn pass(face: Face, request: Request) -> Response {
         Ok(Admission::Preflight) if !v2::is_addressed(&request) && !v3::is_addressed(&request) => {
             (Route::None, StatusCode::NO_CONTENT.into_response())
         }
-        Ok(Admission::Preflight | Admission::Request) => face.route(request).await,
+        Ok(Admission::Preflight | Admission::Request) => face.route(from, request).await,
     };
     if route.is_etcd() {
         // Nothing that etcd does not send: no compression, which would hold a stream back, and no header of ours.

@@ -10,6 +10,7 @@ pub mod edge;
 pub mod extract;
 mod go_json;
 pub mod health;
+mod origin;
 pub mod pages;
 pub mod problem;
 pub mod v1;
@@ -18,12 +19,13 @@ pub mod v3;
 pub mod yaml;
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
-use axum::extract::{MatchedPath, Request};
+use axum::extract::{ConnectInfo, MatchedPath, Request};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::{Router, extract as axum_extract};
@@ -141,10 +143,10 @@ impl Face {
         Self(Arc::new(FaceParts { state, router, keys: v1::keys::Counters::default(), v3 }))
     }
 
-    /// Answers a request. On the heap: a connection keeps room for its request's future for as long as it lives, and
-    /// most connections wait.
-    pub fn answer(&self, request: Request) -> Pin<Box<dyn Future<Output = Response> + Send>> {
-        Box::pin(edge::pass(self.clone(), request))
+    /// Answers a request that came from an address. On the heap: a connection keeps room for its request's future for as long
+    /// as it lives, and most connections wait.
+    pub fn answer(&self, from: SocketAddr, request: Request) -> Pin<Box<dyn Future<Output = Response> + Send>> {
+        Box::pin(edge::pass(self.clone(), from, request))
     }
 
     fn state(&self) -> &State {
@@ -153,8 +155,13 @@ impl Face {
 
     /// Hands a request to who answers it, past the router where a glance at the path is enough to know. Says what
     /// it was, too.
-    async fn route(&self, request: Request) -> (Route<'_>, Response) {
-        if let Some(counters) = self.0.keys.of(self.state(), &request) {
+    async fn route(&self, from: SocketAddr, mut request: Request) -> (Route<'_>, Response) {
+        let counters = self.0.keys.of(self.state(), &request);
+        // It takes room on the heap, and what is answered at once is spared it.
+        if counters.is_none() || v1::poll::may_be_held(&request) {
+            request.extensions_mut().insert(ConnectInfo(from));
+        }
+        if let Some(counters) = counters {
             return (Route::Counted(counters), v1::keys::answer(self.state(), request).await);
         }
         if v3::is_grpc(&request) {

@@ -1,5 +1,7 @@
-//! The commands and their arguments, as clap reads and explains them. Those that run other programs are in `programs.rs`.
+//! The commands and their arguments, as clap reads and explains them. Those that run other programs are in `programs.rs`, those
+//! that list who is there in `lists.rs`.
 
+mod lists;
 mod programs;
 
 use std::ffi::{OsStr, OsString};
@@ -12,6 +14,7 @@ use super::exit::{EXIT_CODES, Failure, Outcome};
 use super::output::Format;
 use crate::config;
 
+pub(crate) use lists::{Elections, Locks, Services, Watchers};
 pub(crate) use programs::{Elect, Exec, Grace, Lock, Names, Register, Template, Terms};
 
 const ABOUT: &str = "A configuration service: a replicated, versioned key space over HTTP.";
@@ -40,6 +43,7 @@ Keys:
   move        Move a key, or a directory with everything in it
   ls          List a directory
   watch       Follow a key or a directory
+  watchers    Who follows what at a server
   txn         Compare and change several keys at once
   history     The versions of a key, what differs, and going back
   lease       Grant, keep alive, look at and revoke leases
@@ -55,7 +59,9 @@ Programs:
   exec        Run a command with keys as its environment, anew when they change
   template    Write a file out of keys, anew when they change
   lock        Run a command while a lock is held
+  locks       The locks that are held
   elect       Run a command while it leads, or see who does
+  elections   The elections that somebody leads
   register    Register a service while a command runs
 
 Shell:
@@ -97,6 +103,7 @@ pub(crate) enum Command {
     Move(Move),
     Ls(Ls),
     Watch(Watch),
+    Watchers(Watchers),
     Txn(Txn),
     History(History),
     Lease(Lease),
@@ -106,7 +113,9 @@ pub(crate) enum Command {
     Exec(Exec),
     Template(Template),
     Lock(Lock),
+    Locks(Locks),
     Elect(Elect),
+    Elections(Elections),
     Register(Register),
     Member(Member),
     Status(Status),
@@ -450,32 +459,6 @@ pub(crate) enum LeaseCommand {
         #[command(flatten)]
         common: Common,
     },
-}
-
-/// The services, the instances of one, and how they change
-///
-/// Without a name every service in a line, with one its instances. A service without instances is not told from one that
-/// nobody knows: nothing is written but a line to standard error (with `-o json` an empty list), and the exit code is 0.
-#[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  vardr services\n  vardr services web --tag v2 --status passing\n  \
-    vardr services web --watch\n  vardr services web -o json | jq -r '.items[] | .address'")]
-pub(crate) struct Services {
-    /// The service
-    pub name: Option<String>,
-    /// Only instances with this tag; given several times, with all of them
-    #[arg(long, value_name = "TAG")]
-    pub tag: Vec<String>,
-    /// Only instances of this status; given several times, of any of them
-    #[arg(long, value_name = "STATUS", value_parser = ["passing", "warning", "critical", "draining"])]
-    pub status: Vec<String>,
-    /// Show the instances that there are, then every change, until stopped
-    #[arg(long)]
-    pub watch: bool,
-    /// With --watch: end after this many events
-    #[arg(long, value_name = "NUMBER", requires = "watch", value_parser = clap::value_parser!(u64).range(1..))]
-    pub limit: Option<u64>,
-    #[command(flatten)]
-    pub common: Common,
 }
 
 /// Write a directory, a JSON or YAML file, or what an etcd cluster has

@@ -15,6 +15,7 @@ mod hold;
 mod item;
 mod keys;
 mod lease;
+mod list;
 mod lock;
 mod maintenance;
 mod moment;
@@ -108,6 +109,7 @@ fn common(command: &Command) -> Option<&Common> {
         Command::Move(args) => &args.names.common,
         Command::Ls(args) => &args.common,
         Command::Watch(args) => &args.common,
+        Command::Watchers(args) => &args.common,
         Command::Txn(args) => &args.common,
         Command::History(args) => &args.common,
         Command::Services(args) => &args.common,
@@ -123,7 +125,9 @@ fn common(command: &Command) -> Option<&Common> {
         Command::Exec(args) => &args.common,
         Command::Template(args) => &args.common,
         Command::Lock(args) => &args.common,
+        Command::Locks(args) => &args.common,
         Command::Elect(args) => &args.common,
+        Command::Elections(args) => &args.common,
         Command::Register(args) => &args.common,
         Command::Member(args) => match &args.command {
             Member::List { common }
@@ -182,6 +186,7 @@ async fn dispatch(command: Command, client: &Client, out: &Output) -> Outcome<()
         Command::Txn(args) => keys::txn(client, out, &args).await,
         Command::History(args) => keys::history(client, out, &args).await,
         Command::Watch(args) => watch::watch(client, out, &args).await,
+        Command::Watchers(args) => list::WATCHERS.list(client, out, args.prefix.as_deref()).await,
         Command::Services(args) => services::services(client, out, &args).await,
         Command::Lease(args) => lease::lease(client, out, args.command).await,
         Command::Import(args) => transfer::import(client, out, &args).await,
@@ -189,7 +194,9 @@ async fn dispatch(command: Command, client: &Client, out: &Output) -> Outcome<()
         Command::Exec(args) => exec::exec(client, &args).await,
         Command::Template(args) => template::template(client, out, &args).await,
         Command::Lock(args) => lock::lock(client, out, &args).await,
+        Command::Locks(args) => list::LOCKS.list(client, out, args.prefix.as_deref()).await,
         Command::Elect(args) => elect::elect(client, out, &args).await,
+        Command::Elections(args) => list::ELECTIONS.list(client, out, args.prefix.as_deref()).await,
         Command::Register(args) => register::register(client, &args).await,
         Command::Member(args) => cluster::members(client, out, args.command).await,
         Command::Status(_) => maintenance::status(client, out).await,

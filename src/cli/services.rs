@@ -1,19 +1,16 @@
 //! The command about services: what there is, and how it changes.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::args::Services;
-use super::client::{Client, Request};
+use super::client::Client;
 use super::exit::{Failure, Outcome};
-use super::item;
-use super::keys::append;
+use super::list::all;
 use super::output::{Output, member, table};
 use super::route::Route;
 use super::watch::{Progress, Subject, follow_on};
 
 const SERVICES: &str = "/v1/services";
-/// Entries asked for at once.
-const PAGE: u64 = 1000;
 
 pub(crate) async fn services(client: &Client, out: &Output, args: &Services) -> Outcome<()> {
     if args.watch {
@@ -61,25 +58,6 @@ fn route(args: &Services, verb: &str) -> Outcome<Route> {
         route = route.parameter("status", status);
     }
     Ok(route)
-}
-
-/// All pages of a list as one: they show one revision.
-async fn all(client: &Client, base: &Route) -> Outcome<Value> {
-    let mut whole = json!({});
-    let mut cursor: Option<String> = None;
-    loop {
-        let route = base.clone().parameter("limit", PAGE.to_string()).optional("cursor", cursor.as_ref());
-        let answer = client.send(&Request::get(route)).await?;
-        let page: Value = item::read(&answer.body)?;
-        cursor = page.get("cursor").and_then(Value::as_str).map(str::to_owned);
-        if let (Some(whole), Some(service)) = (whole.as_object_mut(), page.get("service")) {
-            whole.insert("service".to_owned(), service.clone());
-        }
-        append(&mut whole, page);
-        if cursor.is_none() {
-            return Ok(whole);
-        }
-    }
 }
 
 fn service_rows<'a>(items: impl Iterator<Item = &'a Value>) -> Vec<Vec<String>> {
@@ -142,6 +120,7 @@ impl Subject for Instances<'_> {
 #[cfg(test)]
 mod tests {
     use clap::Parser;
+    use serde_json::json;
 
     use super::*;
     use crate::cli::args::{Arguments, Command};

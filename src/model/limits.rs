@@ -102,6 +102,8 @@ pub const WATCH_BACKLOG_BYTES: usize = 4 * 1024 * 1024;
 /// What may wait for all streams of a member together, in bytes of memory: beyond, those that have waited the longest are `lagging`,
 /// until half of it is left. What readers have taken counts, but cannot be let go.
 pub const WATCH_BACKLOGS_BYTES: usize = 256 * 1024 * 1024;
+/// What a list of watches shows of a `User-Agent`, in bytes: it is cut.
+pub const MAX_USER_AGENT_BYTES: usize = 200;
 /// The pieces of states and of history that are read for watches at once: others wait for their turn, and what else reads does not.
 pub const MAX_WATCH_READS: usize = 16;
 /// How far ahead of the state machine's clock a leader's stamp may be, within a term, before it is clamped: one hour.

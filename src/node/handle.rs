@@ -22,7 +22,7 @@ use crate::consensus::{ChangeRefusal, MembershipChange};
 use crate::model::codec::encode_into;
 use crate::model::{Command, Idempotency, Index, LeaseId, MemberId, Proposal, Reply, Revision, Term, Ttl};
 use crate::observe::Metrics;
-use crate::watch::Filter;
+use crate::watch::{Filter, WatcherId};
 
 /// How long a member that stops waits for another to lead; and how often it looks.
 const HAND_OVER: Duration = Duration::from_secs(1);
@@ -216,6 +216,19 @@ impl NodeHandle {
     #[must_use]
     pub fn watched_through<'a>(&self, watchers: impl Iterator<Item = &'a Watcher>) -> (Revision, Vec<Revision>) {
         Watcher::through(&self.shared, watchers)
+    }
+
+    /// Of each of these watchers how far it is, and the bytes that wait for it; `None` for one that is gone. Not too many at once,
+    /// either.
+    #[must_use]
+    pub fn watch_standings(&self, ids: impl Iterator<Item = WatcherId>) -> Vec<Option<(Revision, usize)>> {
+        self.shared.hub.standings(ids)
+    }
+
+    /// The bytes that all watchers hold.
+    #[must_use]
+    pub fn watch_held_bytes(&self) -> usize {
+        self.shared.hub.held_bytes()
     }
 
     /// What is left of a lease by this member's clock; `None` when there is no such lease.

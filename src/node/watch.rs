@@ -39,6 +39,17 @@ impl SharedHub {
         self.wake(|hub| hub.jump(revision));
     }
 
+    /// Of each of these watchers how far it is and what waits for it, as [`Hub::standing`]. Under one lock.
+    pub(super) fn standings(&self, ids: impl Iterator<Item = WatcherId>) -> Vec<Option<(Revision, usize)>> {
+        let inner = self.0.lock();
+        ids.map(|id| inner.hub.standing(id)).collect()
+    }
+
+    /// What all watchers hold, as [`Hub::held_bytes`].
+    pub(super) fn held_bytes(&self) -> usize {
+        self.0.lock().hub.held_bytes()
+    }
+
     fn wake(&self, act: impl FnOnce(&mut Hub) -> Vec<WatcherId>) {
         let mut wakers = Vec::new();
         {
@@ -75,6 +86,12 @@ impl Watcher {
         let watcher = Self { shared: Arc::clone(shared), id };
         shared.metrics.watch.watchers.inc();
         (watcher, shared.published())
+    }
+
+    /// Its name in the hub.
+    #[must_use]
+    pub fn id(&self) -> WatcherId {
+        self.id
     }
 
     /// Drops events up to and including the revision.

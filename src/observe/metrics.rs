@@ -126,6 +126,8 @@ pub struct WatchMetrics {
     pub watchers: Gauge,
     /// Watches ended because their reader was too slow.
     pub lagging: Counter,
+    /// Bytes of memory that wait for readers, or that these still write.
+    pub held_bytes: Gauge,
 }
 
 /// What is stored.
@@ -385,6 +387,11 @@ impl WatchMetrics {
     fn register(&self, registry: &mut Registry) {
         registry.register("vardr_watchers", "Open watches", self.watchers.clone());
         registry.register("vardr_watch_lagging", "Watches ended because their reader was slow", self.lagging.clone());
+        registry.register(
+            "vardr_watch_held_bytes",
+            "Bytes of events that wait for the readers of watches, or are being written to them",
+            self.held_bytes.clone(),
+        );
     }
 }
 

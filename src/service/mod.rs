@@ -18,6 +18,7 @@ mod queue;
 pub mod registry;
 mod tree;
 mod watch;
+mod watchers;
 mod watches;
 
 use std::fmt;
@@ -28,6 +29,7 @@ use std::time::Instant;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+pub use crate::watch::Followed;
 pub use cluster::{Cluster, Role, Traffic};
 pub use error::Error;
 pub use guard::Limits;
@@ -40,6 +42,7 @@ pub use queue::{
 };
 pub use tree::{ByKind, NodeCounts, NodeWatch, NodeWatchRequest, ShownNode, Tally};
 pub use watch::{OnCompacted, Start, WatchEvents, WatchItem, WatchRequest, WatchStream};
+pub use watchers::{Carrier, Origin, Watchers, WatchersRequest, Watching};
 pub use watches::{Told, Watches};
 
 use crate::model::limits::MAX_WATCH_READS;
@@ -61,13 +64,21 @@ pub struct Call {
     /// When the caller stops waiting.
     pub deadline: Instant,
     pub idempotency: Option<Idempotency>,
+    /// Whose the watches are that it begins, for whoever lists them; `None` lists none.
+    pub origin: Option<Arc<Origin>>,
 }
 
 impl Call {
     /// A call by anybody, to be answered by `deadline`.
     #[must_use]
     pub fn new(deadline: Instant) -> Self {
-        Self { identity: Identity::Open, deadline, idempotency: None }
+        Self { identity: Identity::Open, deadline, idempotency: None, origin: None }
+    }
+
+    /// The call with whose watches it begins.
+    #[must_use]
+    pub fn by(self, origin: Option<Arc<Origin>>) -> Self {
+        Self { origin, ..self }
     }
 }
 
@@ -118,6 +129,7 @@ struct Inner {
     renewals: queue::Renewals,
     /// For those who read pieces for watches.
     watch_reads: Arc<Semaphore>,
+    open_watches: Arc<watchers::OpenWatches>,
     /// What came of requests for nodes.
     nodes: tree::Counts,
     hashing: auth::Hashing,
@@ -142,6 +154,7 @@ impl Service {
             lines: queue::Lines::default(),
             renewals: queue::Renewals::default(),
             watch_reads: Arc::new(Semaphore::new(MAX_WATCH_READS)),
+            open_watches: Arc::default(),
             nodes: tree::Counts::default(),
             hashing: auth::Hashing::default(),
         }))

@@ -18,7 +18,8 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::{CancellationToken, PollSemaphore};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{Call, Error, Service, health};
+use super::watchers::Listed;
+use super::{Call, Error, Origin, Service, health};
 use crate::model::{Event, EventKind, Key, KeyRange, KeyValue, RangeQuery, Revision};
 use crate::mvcc::{ListQuery, ReadError, Replay, ReplayBudget};
 use crate::node::{Delivery, NodeHandle, Published, StoreView, Watcher};
@@ -160,7 +161,8 @@ impl WatchEvents {
 pub struct WatchStream {
     node: NodeHandle,
     watcher: Watcher,
-    filter: Filter,
+    /// It is, as long as the stream is there.
+    listed: Listed,
     children_of: Option<Key>,
     on_compacted: OnCompacted,
     patience: Patience,
@@ -247,6 +249,17 @@ enum Phase {
     Ended,
 }
 
+impl Phase {
+    /// Up to where a stream has given what was there before it came to live events; `None` once it has.
+    fn behind(&self) -> Option<Revision> {
+        match self {
+            Self::State { .. } => Some(Revision::ZERO),
+            Self::Replay { after } => Some(*after),
+            Self::Live | Self::Ended => None,
+        }
+    }
+}
+
 /// What was read of the store, on a thread that may block.
 #[derive(Debug)]
 struct Read {
@@ -272,12 +285,12 @@ impl Service {
     /// [`Error::ShuttingDown`], [`Error::Stopped`] and [`Error::NoState`]. A start that was compacted is not an error but the stream's first
     /// item.
     #[expect(clippy::unused_async, reason = "a follower will have to ask the leader")]
-    pub async fn watch(&self, _call: &Call, request: WatchRequest) -> Result<WatchStream, Error> {
-        self.begin_watch(request)
+    pub async fn watch(&self, call: &Call, request: WatchRequest) -> Result<WatchStream, Error> {
+        self.begin_watch(call.origin.clone(), request)
     }
 
     /// See [`Service::watch`].
-    pub(super) fn begin_watch(&self, request: WatchRequest) -> Result<WatchStream, Error> {
+    pub(super) fn begin_watch(&self, origin: Option<Arc<Origin>>, request: WatchRequest) -> Result<WatchStream, Error> {
         let mut filter = request.children_of.as_ref().map_or_else(|| Filter::new(request.range), Filter::children);
         if !request.kinds.is_empty() {
             filter = filter.only(Kinds::of(&request.kinds));
@@ -286,7 +299,7 @@ impl Service {
             Start::After(after) => after,
             Start::Now | Start::Initial => Revision::ZERO,
         };
-        let (mut stream, state) = self.follow(filter, after)?;
+        let (mut stream, state) = self.follow(origin, filter, after)?;
         stream.children_of = request.children_of;
         stream.on_compacted = request.on_compacted;
         stream.progress = request.progress_every.map(|every| (every, Instant::now() + every));
@@ -295,14 +308,19 @@ impl Service {
             Start::Now => stream.watcher.skip_through(revision),
             Start::Initial => stream.begin_state(state),
             Start::After(after) if after >= revision => {}
-            Start::After(after) => stream.phase = Phase::Replay { after },
+            Start::After(after) => stream.enter(Phase::Replay { after }),
         }
         Ok(stream)
     }
 
     /// A stream of what a filter accepts after a revision, and the state that it begins at. Where that is newer than the
     /// revision, the caller decides how the stream comes to it.
-    pub(super) fn follow(&self, filter: Filter, after: Revision) -> Result<(WatchStream, Arc<Published>), Error> {
+    pub(super) fn follow(
+        &self,
+        origin: Option<Arc<Origin>>,
+        filter: Filter,
+        after: Revision,
+    ) -> Result<(WatchStream, Arc<Published>), Error> {
         if self.0.shutdown.is_cancelled() {
             return Err(Error::ShuttingDown);
         }
@@ -313,8 +331,8 @@ impl Service {
         health::must_be_begun(&state)?;
         let stream = WatchStream {
             node: self.0.node.clone(),
+            listed: self.0.open_watches.list(watcher.id(), filter, origin),
             watcher,
-            filter,
             children_of: None,
             on_compacted: OnCompacted::End,
             patience: Patience::UntilCaughtUp,
@@ -412,19 +430,29 @@ impl WatchStream {
         self
     }
 
-    /// Gives nothing of what came up to a state: the caller has looked at it.
+    /// Gives nothing of what came up to a state: the caller looks at that.
     pub(super) fn begin_behind(&mut self, state: &Published) {
         self.watcher.skip_through(state.revision());
     }
 
+    /// Notes how far the caller has looked; `None` once that was all.
+    pub(super) fn is_behind(&self, through: Option<Revision>) {
+        self.listed.is_behind(through);
+    }
+
     fn begin_state(&mut self, state: Arc<Published>) {
         self.watcher.skip_through(state.revision());
-        self.phase = Phase::State { state: HeldState::keep(state), from: None };
+        self.enter(Phase::State { state: HeldState::keep(state), from: None });
     }
 
     fn end(&mut self, item: WatchItem) {
         self.ready.push_back(item);
-        self.phase = Phase::Ended;
+        self.enter(Phase::Ended);
+    }
+
+    fn enter(&mut self, phase: Phase) {
+        self.listed.is_behind(phase.behind());
+        self.phase = phase;
     }
 
     /// Reads the next piece, and says what it is.
@@ -452,7 +480,7 @@ impl WatchStream {
 
     /// Begins to read the next piece, where there is one to read.
     fn read(&self, permit: Option<OwnedSemaphorePermit>) -> Option<Reading> {
-        let (filter, node) = (self.filter.clone(), self.node.clone());
+        let (filter, node) = (self.listed.filter().clone(), self.node.clone());
         match &self.phase {
             Phase::State { state, from } => {
                 let (state, directory, from) = (state.kept.clone(), self.children_of.clone(), from.clone());
@@ -508,7 +536,7 @@ impl WatchStream {
                 }
                 if done {
                     self.ready.push_back(WatchItem::Synced(revision));
-                    self.phase = Phase::Live;
+                    self.enter(Phase::Live);
                 }
             }
             Err(ReadError::Compacted { compacted, .. }) => self.compacted(compacted),
@@ -526,9 +554,9 @@ impl WatchStream {
                 }
                 if through >= state {
                     self.watcher.skip_through(through);
-                    self.phase = Phase::Live;
+                    self.enter(Phase::Live);
                 } else {
-                    self.phase = Phase::Replay { after: through };
+                    self.enter(Phase::Replay { after: through });
                 }
             }
             Err(ReadError::Compacted { compacted, .. }) => self.compacted(compacted),
@@ -575,7 +603,7 @@ impl WatchStream {
             // While it was being brought up to date, a stream had no chance to keep up.
             Delivery::Lagging { resume_after } if !self.caught_up || self.patience == Patience::Always => {
                 self.watcher.rejoin();
-                self.phase = Phase::Replay { after: resume_after };
+                self.enter(Phase::Replay { after: resume_after });
             }
             Delivery::Lagging { resume_after } => {
                 self.node.metrics().watch.lagging.inc();
@@ -605,11 +633,9 @@ pub(super) fn how_far<'a>(
     streams: impl Iterator<Item = &'a WatchStream> + Clone,
 ) -> (Revision, Vec<Revision>) {
     let (now, taken) = node.watched_through(streams.clone().map(|stream| &stream.watcher));
-    let through = |(stream, taken): (&WatchStream, Revision)| match stream.phase {
+    let through = |(stream, taken): (&WatchStream, Revision)| match &stream.phase {
         _ if !stream.ready.is_empty() => Revision::ZERO,
-        Phase::State { .. } => Revision::ZERO,
-        Phase::Replay { after } => after,
-        Phase::Live | Phase::Ended => taken,
+        phase => phase.behind().unwrap_or(taken),
     };
     (now, streams.zip(taken).map(through).collect())
 }

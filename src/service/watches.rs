@@ -22,19 +22,20 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::PollSemaphore;
 
 use super::watch::how_far;
-use super::{Error, Service, WatchItem, WatchRequest, WatchStream};
+use super::{Error, Origin, Service, WatchItem, WatchRequest, WatchStream};
 use crate::model::Revision;
 
 /// So many turns that gave nothing are taken at once.
 const TURNS: usize = 8;
 /// So many watches are asked at once how far they are: nothing is written meanwhile.
-const ASKED_AT_ONCE: usize = 1024;
+pub(super) const ASKED_AT_ONCE: usize = 1024;
 
 /// Watches by their names. All go on from history, however slow their reader is; each ends with [`WatchItem::Compacted`],
 /// [`WatchItem::Failed`] or [`WatchItem::Closed`], or when it is removed. None reports progress by itself.
 #[derive(Debug)]
 pub struct Watches<N> {
     service: Service,
+    origin: Option<Arc<Origin>>,
     running: BTreeMap<N, Running<N>>,
     turns: Arc<Turns<N>>,
     /// For the one of them that reads from the store, however many are to.
@@ -110,12 +111,13 @@ impl<N: Copy + Send + Sync + 'static> Wake for Turn<N> {
 }
 
 impl Service {
-    /// No watches yet.
+    /// No watches yet; whose they will be.
     #[must_use]
-    pub fn watches<N>(&self) -> Watches<N> {
+    pub fn watches<N>(&self, origin: Option<Arc<Origin>>) -> Watches<N> {
         let turns = Turns { names: Mutex::new(VecDeque::new()), task: AtomicWaker::new() };
         Watches {
             service: self.clone(),
+            origin,
             running: BTreeMap::new(),
             turns: Arc::new(turns),
             may_read: PollSemaphore::new(Arc::new(Semaphore::new(1))),
@@ -133,7 +135,7 @@ impl<N: Copy + Ord + Send + Sync + 'static> Watches<N> {
     /// As [`Service::watch`].
     pub fn add(&mut self, name: N, request: WatchRequest) -> Result<Revision, Error> {
         let request = WatchRequest { progress_every: None, ..request };
-        let stream = self.service.begin_watch(request)?.with_patience().in_turn(&self.may_read);
+        let stream = self.service.begin_watch(self.origin.clone(), request)?.with_patience().in_turn(&self.may_read);
         let revision = stream.revision();
         let turn = Arc::new(Turn { name, comes: AtomicBool::new(false), turns: Arc::clone(&self.turns) });
         turn.come();

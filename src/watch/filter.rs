@@ -60,6 +60,29 @@ pub(super) struct NodeKeys {
     recursive: bool,
 }
 
+/// What a filter selects, for whoever looks at it: a directory of `/v1` is a prefix that ends in `/`, and so is a node of etcd's v2
+/// API with all that is below.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Followed {
+    Key(Bytes),
+    /// Every key that begins so; without any bytes all keys.
+    Prefix(Bytes),
+    /// What is directly in this directory.
+    Children(Bytes),
+    Range(KeyRange),
+}
+
+impl Followed {
+    /// The key, the prefix, the directory, or where the range begins.
+    #[must_use]
+    pub fn start(&self) -> &Bytes {
+        match self {
+            Self::Key(start) | Self::Prefix(start) | Self::Children(start) => start,
+            Self::Range(range) => range.start(),
+        }
+    }
+}
+
 /// Which events a watcher is told of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Filter {
@@ -115,6 +138,21 @@ impl Filter {
             Keys::Prefix(prefix) | Keys::Children(prefix) => KeyRange::prefix(prefix.clone()),
             Keys::Node(node) => KeyRange::new(node.file.clone(), KeyRange::prefix(node.marker.clone()).end().cloned()),
             Keys::Range(range) => range.clone(),
+        }
+    }
+
+    /// What it selects.
+    #[must_use]
+    pub fn followed(&self) -> Followed {
+        match &self.keys {
+            Keys::Exact(key) => Followed::Key(key.clone()),
+            Keys::Prefix(prefix) => Followed::Prefix(prefix.clone()),
+            Keys::Children(directory) => Followed::Children(directory.clone()),
+            Keys::Node(node) if node.recursive => Followed::Prefix(node.marker.clone()),
+            // The root is no file.
+            Keys::Node(node) if node.file.is_empty() => Followed::Key(node.marker.clone()),
+            Keys::Node(node) => Followed::Key(node.file.clone()),
+            Keys::Range(range) => Followed::Range(range.clone()),
         }
     }
 

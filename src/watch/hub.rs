@@ -11,7 +11,7 @@ use crate::model::{Block, Event, Revision, limits};
 
 /// Names a watcher; never used again for another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct WatcherId(u64);
+pub struct WatcherId(pub u64);
 
 /// How much may wait. Beyond, a watcher is lagging; one whole revision always gets in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -201,6 +201,13 @@ impl Hub {
     #[must_use]
     pub fn through(&self, id: WatcherId) -> Revision {
         self.watchers.get(&id).map_or(Revision::ZERO, |watcher| watcher.through(self.revision))
+    }
+
+    /// How far a watcher is, as [`Hub::through`], and what waits for it, as [`Hub::backlog_bytes`]; `None` where there is no
+    /// such watcher.
+    #[must_use]
+    pub fn standing(&self, id: WatcherId) -> Option<(Revision, usize)> {
+        self.watchers.get(&id).map(|watcher| (watcher.through(self.revision), watcher.cost()))
     }
 
     /// Removes a watcher and all that it holds. Nothing, when it is gone already.

@@ -23,6 +23,6 @@ mod watcher;
 #[cfg(test)]
 mod claims;
 
-pub use filter::{Filter, Kinds};
+pub use filter::{Filter, Followed, Kinds};
 pub use hub::{Hub, Limits, WatcherId};
 pub use watcher::{Delivery, Piece};

@@ -115,8 +115,18 @@ fn keys_are_made_leased_uploaded_and_deleted_after_a_look() {
 }
 
 #[test]
+fn json_is_edited_as_yaml_and_yaml_is_checked_before_it_is_saved() {
+    by_itself("yaml");
+}
+
+#[test]
 fn keys_and_directories_are_moved_and_copied_after_a_look() {
     by_itself("move");
+}
+
+#[test]
+fn who_leaves_what_is_under_way_is_told_how_it_ends() {
+    by_itself("left");
 }
 
 #[test]
@@ -132,6 +142,11 @@ fn a_text_is_found_in_names_and_values() {
 #[test]
 fn services_leases_locks_and_members_are_shown_as_they_are() {
     by_itself("coordination");
+}
+
+#[test]
+fn who_watches_what_is_shown_for_as_long_as_they_do() {
+    by_itself("watchers");
 }
 
 #[test]

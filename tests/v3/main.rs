@@ -28,6 +28,7 @@ mod told;
 mod txn;
 mod watch;
 mod watched;
+mod watchers;
 
 #[expect(
     clippy::pedantic,

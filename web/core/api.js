@@ -1,6 +1,7 @@
 // `/v1` over fetch: addresses, requests, and errors as the server words them. Knows nothing of pages.
 
-import { isDirectory, isSayable, last, parent, textOf, toBase64Url, toPath } from "./name.js";
+import { bytesOfText } from "./codec.js";
+import { bytesOf, isDirectory, isSayable, last, parent, textOf, toBase64Url, toPath } from "./name.js";
 
 // How long an answer may take before the server counts as out of reach, in milliseconds.
 const PATIENCE_MS = 20_000;
@@ -14,10 +15,9 @@ export class Problem extends Error {
   }
 }
 
-const query = (parameters) => {
-  const given = Object.entries(parameters).filter(([, value]) => value !== undefined && value !== null && value !== false);
-  return given.map(([name, value]) => `${name}=${encodeURIComponent(value)}`).join("&");
-};
+// Names with their values, those without one left out.
+export const given = (parameters) => Object.entries(parameters).filter(([, value]) => value !== undefined && value !== null && value !== false);
+export const query = (parameters) => given(parameters).map(([name, value]) => `${name}=${encodeURIComponent(value)}`).join("&");
 
 // The address of a key under `root` (`/v1/keys`, `/v1/history`, `/v1/watch`); `literal` names a marker as a key.
 export function address(root, name, parameters = {}, { verb = "", literal = false } = {}) {
@@ -53,6 +53,27 @@ export async function ask(method, url, { body, headers, signal, as = "json", may
   throw refusal(response, content);
 }
 
+// A question that may be asked anew: then the answer to the earlier one is not waited for any more.
+export class Question {
+  #asking = new AbortController();
+
+  // Gives the signal of the new one.
+  anew() {
+    this.drop();
+    this.#asking = new AbortController();
+    return this.signal;
+  }
+
+  // The signal of the last one.
+  get signal() {
+    return this.#asking.signal;
+  }
+
+  drop() {
+    this.#asking.abort();
+  }
+}
+
 function refusal({ status, statusText, headers }, text) {
   const revision = Number(headers.get("Vardr-Revision") ?? 0);
   try {
@@ -66,6 +87,22 @@ function refusal({ status, statusText, headers }, text) {
 }
 
 export const json = async (method, url, options) => (await ask(method, url, options)).content;
+
+// What an answer says and null, or null and why there is none.
+export const outcome = (answer) =>
+  answer.then(
+    (found) => [found, null],
+    (problem) => {
+      if (problem.code === undefined) throw problem;
+      return [null, problem];
+    },
+  );
+
+// Null where a key is not there.
+export function absent(problem) {
+  if (problem.code !== "key_not_found") throw problem;
+  return null;
+}
 
 // A page of a directory; `parameters` as `/v1/keys` takes them.
 export const list = (directory, parameters, signal) => json("GET", directoryAddress(directory, parameters), { signal });
@@ -89,8 +126,8 @@ export async function read(name, { revision, signal, literal } = {}) {
   for (;;) {
     const answer = await ask("GET", address("/v1/keys", name, { revision }, { literal }), { signal });
     const item = { ...answer.content, at: Number(answer.headers.get("Vardr-Revision")) };
-    if (item.encoding === "utf8") return { ...item, bytes: new TextEncoder().encode(item.value) };
-    if (item.encoding === "base64") return { ...item, bytes: Uint8Array.from(atob(item.value), (byte) => byte.charCodeAt(0)) };
+    if (item.encoding === "utf8") return { ...item, bytes: bytesOfText(item.value) };
+    if (item.encoding === "base64") return { ...item, bytes: bytesOf(atob(item.value)) };
     // JSON stands in the answer without its line breaks: the bytes come by themselves, of the same revision or not at all.
     const headers = { "If-Match": `"${item.modRevision}"` };
     try {
@@ -103,23 +140,20 @@ export async function read(name, { revision, signal, literal } = {}) {
 }
 
 // Writes a key. `match` is the revision that it has to be of, or null when it must not be there yet.
-export function put(name, bytes, { contentType, match, ttl, lease, keepLease, literal, attempt } = {}) {
+export function put(name, bytes, { contentType, match, ttl, keepLease, literal, attempt, method = "PUT" } = {}) {
   const headers = attempt === undefined ? {} : { "Idempotency-Key": attempt };
   if (contentType) headers["Content-Type"] = contentType;
   if (match === null) headers["If-None-Match"] = "*";
   else if (match !== undefined) headers["If-Match"] = `"${match}"`;
-  const url = address("/v1/keys", name, { ttl, lease, keepLease }, { literal });
-  return json("PUT", url, { body: bytes, headers });
+  const url = address("/v1/keys", name, { ttl, keepLease }, { literal });
+  return json(method, url, { body: bytes, headers });
 }
 
 // Makes an empty directory; one that is there already is a problem.
 export const makeDirectory = (name) => json("PUT", address("/v1/keys", name, { prevExist: "false" }));
 
 // Adds the next key in order to a directory.
-export const append = (directory, bytes, { contentType, ttl } = {}) => {
-  const headers = contentType ? { "Content-Type": contentType } : {};
-  return json("POST", address("/v1/keys", directory, { ttl }), { body: bytes, headers });
-};
+export const append = (directory, bytes, options) => put(directory, bytes, { ...options, method: "POST" });
 
 // Deletes a key of a revision, or a directory with all that is below it.
 export function remove(name, { match, literal } = {}) {

@@ -1,6 +1,7 @@
 // A value as text that can be read and changed, and back: each form is exact, or says that it cannot be.
 
-import { parseJson, prettyJson } from "./json.js";
+import { parseJson } from "./json.js";
+import { bytesOf, ofBytes } from "./name.js";
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
@@ -13,6 +14,8 @@ export function textOfBytes(bytes) {
     return null;
   }
 }
+
+export const bytesOfText = (text) => encoder.encode(text);
 
 const hexByte = (byte) => byte.toString(16).padStart(2, "0");
 
@@ -29,46 +32,46 @@ function toHex(bytes) {
 }
 
 export function toBase64(bytes) {
-  let binary = "";
-  for (let at = 0; at < bytes.length; at += 4096) binary += String.fromCharCode(...bytes.subarray(at, at + 4096));
-  return btoa(binary).replace(/.{76}(?=.)/g, "$&\n");
+  return btoa(ofBytes(bytes)).replace(/.{76}(?=.)/g, "$&\n");
 }
 
 function ofBase64(text) {
   try {
-    return Uint8Array.from(atob(text.replace(/\s+/g, "")), (byte) => byte.charCodeAt(0));
+    return bytesOf(atob(text.replace(/\s+/g, "")));
   } catch {
     throw new SyntaxError("base64");
   }
 }
 
-// The forms, in the order in which they are offered. `write` gives null where the bytes have no such form; `read` throws a
-// SyntaxError or JsonError whose `message` says which rule is broken. A text area turns line breaks into `\n`, so text
-// with other ones is for reading only.
-export const FORMS = {
-  text: { write: textOfBytes, read: (text) => encoder.encode(text), isEditable: (bytes) => !textOfBytes(bytes)?.includes("\r") },
-  json: {
-    write: (bytes) => {
-      const text = textOfBytes(bytes);
-      try {
-        return text === null ? null : prettyJson(parseJson(text));
-      } catch {
-        return null;
-      }
-    },
-    read: (text) => (parseJson(text), encoder.encode(text)),
-    isEditable: () => true,
-  },
-  hex: { write: toHex, read: ofHex, isEditable: () => true },
-  base64: { write: toBase64, read: ofBase64, isEditable: () => true },
-};
+// What a person can look at and change a value as. YAML is read and written by the server: it is another writing of JSON, or what the
+// key itself holds.
+export const FORMS = ["text", "json", "yaml", "hex", "base64"];
+export const isText = (form) => form !== "hex" && form !== "base64";
+
+export const textIn = (form, bytes) => (form === "hex" ? toHex(bytes) : form === "base64" ? toBase64(bytes) : textOfBytes(bytes));
+
+// Throws a SyntaxError or JsonError whose `message` says which rule is broken.
+export function bytesIn(form, text) {
+  if (form === "hex") return ofHex(text);
+  if (form === "base64") return ofBase64(text);
+  if (form === "json") parseJson(text);
+  return bytesOfText(text);
+}
+
+export function isJson(bytes) {
+  try {
+    return parseJson(textOfBytes(bytes) ?? "") !== undefined;
+  } catch {
+    return false;
+  }
+}
 
 // The form in which a value is shown first.
 export function formOf(bytes, contentType) {
   const text = textOfBytes(bytes);
   if (text === null || /[\x00-\x08\x0e-\x1a]/.test(text)) return "hex";
   const isDocument = /^\s*[[{]/.test(text) || /\bjson\b/.test(contentType ?? "");
-  return isDocument && FORMS.json.write(bytes) !== null ? "json" : "text";
+  return isDocument && isJson(bytes) ? "json" : "text";
 }
 
 // Bytes as people look at them: where, in hexadecimal, as letters.

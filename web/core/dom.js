@@ -1,6 +1,6 @@
 // Makes elements. Text becomes text nodes and nothing else: no value of the store is ever markup.
 
-// An element: attributes by name, `on` with listeners, `class` as a string; children are nodes, texts, or nothing.
+// An element: attributes by name, `on` with listeners, `class` as a string; children are nodes, texts, numbers, or nothing.
 export function el(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
@@ -9,13 +9,15 @@ export function el(tag, attributes = {}, ...children) {
     else if (name === "value") element.value = value;
     else element.setAttribute(name, value === true ? "" : value);
   }
-  element.append(...children.flat(Infinity).filter((child) => child !== undefined && child !== null && child !== false));
+  element.append(...given(children));
   return element;
 }
 
+const given = (children) => children.flat(Infinity).filter((child) => child !== undefined && child !== null && child !== false);
+
 // Gives an element other children.
 export function fill(element, ...children) {
-  element.replaceChildren(...children.flat(Infinity).filter((child) => child !== undefined && child !== null && child !== false));
+  element.replaceChildren(...given(children));
   return element;
 }
 
@@ -29,11 +31,10 @@ const DRAWINGS = {
   chevron: "M6 4l4 4-4 4",
   folder: "M1.5 4.5v8h13v-7h-7l-1.5-2h-4.5z",
   key: "M4 2.5h5.5l2.5 2.5v8.5h-8zM9.5 2.5v3h2.5",
-  brand: "M2.5 4l5.500 8L13.500 4",
+  brand: "M2.5 4l5.5 8L13.5 4",
   search: "M7 2.5a4.5 4.5 0 1 0 0 9a4.5 4.5 0 0 0 0-9M10.3 10.3l3.2 3.2",
   plus: "M8 3v10M3 8h10",
   theme: "M8 2.5a5.5 5.5 0 1 0 0 11zM8 2.5a5.5 5.5 0 0 1 0 11",
-  close: "M4 4l8 8M12 4l-8 8",
   menu: "M2.5 4.5h11M2.5 8h11M2.5 11.5h11",
   clock: "M8 2.5a5.5 5.5 0 1 0 .01 0M8 5v3.2l2 1.3",
 };

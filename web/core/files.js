@@ -3,7 +3,6 @@
 
 import { ofText, textOf } from "./name.js";
 
-const encoder = new TextEncoder();
 // The longest name that file systems take, and the longest key, in bytes.
 const LONGEST_NAME = 255;
 const LONGEST_KEY = 4096;
@@ -32,7 +31,7 @@ export class Files {
     this.#settle(relative);
     if (!relative.endsWith("/")) return this.#held.push([relative, bytes]);
     if (bytes.length > 0) this.leaveOut(relative, "value");
-    return this.add(relative, encoder.encode(""));
+    return this.add(relative, new Uint8Array());
   }
 
   // `a` stands before `a!` and `a/b`, and those before `a0`.

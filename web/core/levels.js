@@ -3,7 +3,7 @@
 // A level is one directory, or everything below one. Its pages all show the revision of the first; what has happened
 // since is laid over them, also over pages that come later.
 
-import { firstOf, list } from "./api.js";
+import { Question, firstOf, list } from "./api.js";
 import { live } from "./live.js";
 import { namesOf, ofItem, parent } from "./name.js";
 
@@ -47,7 +47,7 @@ class Level extends EventTarget {
   users = 0;
   #cursor;
   #missed = new Map();
-  #reading = new AbortController();
+  #reading = new Question();
 
   constructor(directory, recursive) {
     super();
@@ -102,8 +102,7 @@ class Level extends EventTarget {
 
   // Reads everything anew, from the first page; what is shown stays until then.
   renew() {
-    this.#reading.abort();
-    this.#reading = new AbortController();
+    this.#reading.anew();
     this.#cursor = undefined;
     this.#missed.clear();
     // The store may be another one, whose revisions are not to be compared with those of this one.
@@ -113,7 +112,7 @@ class Level extends EventTarget {
   }
 
   close() {
-    this.#reading.abort();
+    this.#reading.drop();
   }
 
   changed() {

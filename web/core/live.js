@@ -21,7 +21,7 @@ const GATHER_MS = 50;
 const PROBE = "/v1/keys?limit=1&keysOnly=true";
 
 class Live extends EventTarget {
-  state = "idle";
+  state = "connecting";
   // The revision that the stream begins behind: what was read at an earlier one may lack something.
   since = 0;
   // Everything up to here was handed on, or is about to be.

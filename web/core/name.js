@@ -26,8 +26,12 @@ export function textOf(name) {
 export const toBase64Url = (name) => btoa(name).replaceAll("+", "-").replaceAll("/", "_").replace(/=+$/, "");
 export const ofBase64Url = (text) => atob(text.replaceAll("-", "+").replaceAll("_", "/"));
 
-// The name of a key as `/v1` tells it.
-export const ofItem = (item) => (item.key === undefined ? ofBase64Url(item.key64) : ofText(item.key));
+// A name as `/v1` tells it under a word (`key`): text, or base64 under another one (`key64`); undefined where there is neither.
+export function nameIn(answer, word) {
+  const base64 = answer[`${word}64`];
+  return answer[word] === undefined ? base64 && ofBase64Url(base64) : ofText(answer[word]);
+}
+export const ofItem = (item) => nameIn(item, "key");
 
 // The names in a list of an answer (`writtenKeys`): those that are UTF-8 stand in it, the others in a second one (`writtenKeys64`).
 export const namesOf = (answer, list) => [...answer[list].map(ofText), ...(answer[`${list}64`] ?? []).map(ofBase64Url)];

@@ -1,5 +1,6 @@
 // The URL is the place: reads one from it, writes one into it, and tells when it changes.
 
+import { given } from "./api.js";
 import { toBase64Url, ofBase64Url, isSayable, ofPath, toPath } from "./name.js";
 
 const ROOT = "/console";
@@ -25,7 +26,7 @@ export function placeOf(url) {
 }
 
 export function hrefOf({ page, name, literal = false, options = {} }) {
-  const query = new URLSearchParams(Object.entries(options).filter(([, value]) => value !== undefined));
+  const query = new URLSearchParams(given(options));
   if (page !== "keys") return withQuery(`${ROOT}/${page}`, query);
   if (literal) query.set("literal", "1");
   if (isSayable(name)) return withQuery(`${KEYS}${toPath(name)}`, query);
@@ -37,6 +38,8 @@ const withQuery = (path, query) => (query.size === 0 ? path : `${path}?${query}`
 
 // The address of a key or directory.
 export const hrefOfName = (name, options, literal) => hrefOf({ page: "keys", name, options, literal });
+// Of a key, also where it is called like a directory.
+export const hrefOfKey = (name) => hrefOfName(name, {}, name.endsWith("/"));
 
 class Route extends EventTarget {
   place = placeOf(location.href);

@@ -2,6 +2,8 @@
 //
 // The tables are in text/; one language is loaded. A text that is missing shows its key, and a test says so.
 
+import { JsonError } from "./json.js";
+
 const LANGUAGES = ["en", "zh"];
 
 function chosen() {
@@ -39,13 +41,16 @@ export function t(key, values = {}) {
   const text = one ?? texts[key] ?? key;
   return text.replace(/\{(\w+)\}/g, (all, name) => {
     const value = values[name];
-    return value === undefined ? all : typeof value === "number" ? number(value) : value;
+    // A revision is a name more than a number.
+    return value === undefined ? all : typeof value === "number" && name !== "revision" ? number(value) : value;
   });
 }
 
 // What went wrong, as the server says it; where no answer came, in our words.
 export const told = (problem) => {
   if (problem.code === "unreachable") return t(problem.isUnsure ? "problem.unsure" : "problem.unreachable");
+  const { line, column, reason } = problem;
+  if (problem instanceof JsonError) return t("json.error", { line, column, reason: t(`json.${reason}`) });
   return problem.detail ?? problem.title ?? problem.message ?? String(problem);
 };
 

@@ -5,52 +5,43 @@ import { live } from "../core/live.js";
 import { ofText, show } from "../core/name.js";
 import { hrefOfName, route } from "../core/route.js";
 import { size, t } from "../core/text.js";
-import "../parts/rows.js";
+import { grid } from "../parts/grid.js";
+import { View } from "../parts/view.js";
 
 // So many changes are kept, the oldest go first.
 const KEPT = 5000;
 const TYPES = ["put", "delete", "expire"];
 
-class ChangesPage extends HTMLElement {
+class ChangesPage extends View {
   #all = [];
   #shown = [];
   // What came while the feed is held; null when it is not.
   #held = null;
-  #rows = el("vardr-rows", { role: "grid", class: "table feed", "aria-label": t("changes.table") });
-  #prefix = el("input", { type: "search", placeholder: t("changes.prefix"), "aria-label": t("changes.prefix"), spellcheck: "false" });
+  #rows = grid(t("changes.table"), ["time", "revision", "change", "name", "size"], {
+    cells,
+    choose: ({ name }) => name !== undefined && route.go(hrefOfName(name)),
+    kind: "feed",
+  });
+  #prefix = el("input", { type: "search", placeholder: t("changes.prefix"), "aria-label": t("changes.prefix") });
   #types = TYPES.map((type) => el("input", { type: "checkbox", checked: true, value: type }));
   #pause = button("", () => this.#toggle());
   #count = el("span", { class: "muted count", role: "status" });
   #blank = el("div", { class: "blank" });
-  #onChanges = ({ detail }) => this.#take(detail);
-  #onGap = () => this.#take([{ type: "gap", at: Date.now(), revision: live.since }]);
-  #onState = () => this.#draw();
 
   connectedCallback() {
     document.title = `${t("nav.changes")} · Vardr`;
-    this.#rows.draw = (change, index) => this.#row(change, index);
-    this.#rows.addEventListener("choose", ({ detail }) => detail.name !== undefined && route.go(hrefOfName(detail.name)));
-    const ticks = this.#types.map((input) => el("label", { class: "tick" }, input, t(`type.${input.value}`)));
-    const column = (word) => el("span", { role: "columnheader", class: word }, t(`column.${word}`));
-    this.#rows.head = el("div", { class: "table-head", role: "row" }, ["time", "revision", "change", "name", "size"].map(column));
+    const ticks = this.#types.map((input) => el("label", { class: "tick" }, input, t(`operation.${input.value}`)));
     this.append(
       el("div", { class: "toolbar" }, el("h1", {}, t("nav.changes")), el("div", { class: "acts" }, this.#pause, button(t("changes.clear"), () => this.#clear()))),
       el("div", { class: "toolbar thin" }, this.#prefix, ticks, this.#count),
       this.#rows,
       this.#blank,
     );
-    this.#prefix.addEventListener("input", () => this.#filter());
-    for (const input of this.#types) input.addEventListener("change", () => this.#filter());
-    live.addEventListener("changes", this.#onChanges);
-    live.addEventListener("gap", this.#onGap);
-    live.addEventListener("state", this.#onState);
+    for (const input of [this.#prefix, ...this.#types]) input.addEventListener("input", () => this.#filter());
+    this.listen(live, "changes", ({ detail }) => this.#take(detail));
+    this.listen(live, "gap", () => this.#take([{ type: "gap", at: Date.now(), revision: live.since }]));
+    this.listen(live, "state", () => this.#draw());
     this.#draw();
-  }
-
-  disconnectedCallback() {
-    live.removeEventListener("changes", this.#onChanges);
-    live.removeEventListener("gap", this.#onGap);
-    live.removeEventListener("state", this.#onState);
   }
 
   show({ options }) {
@@ -88,30 +79,26 @@ class ChangesPage extends HTMLElement {
   #draw() {
     const isHeld = this.#held !== null;
     fill(this.#pause, t(isHeld ? "changes.resume" : "changes.pause"));
-    this.#pause.setAttribute("aria-pressed", String(isHeld));
+    this.#pause.setAttribute("aria-pressed", isHeld);
     fill(this.#count, isHeld ? t("changes.held", { count: this.#held.length }) : t("changes.count", { count: this.#shown.length }));
     this.#rows.items = this.#shown;
     this.#rows.refresh();
     this.#blank.hidden = this.#shown.length > 0;
     fill(this.#blank, t(live.state === "lost" ? "live.lost.hint" : "changes.none"));
   }
+}
 
-  #row(change, index) {
-    const cell = (word, ...content) => el("span", { role: "gridcell", class: word }, content);
-    const row = el("div", { class: `table-row ${change.type}`, role: "row", "aria-rowindex": index + 1 });
-    const time = cell("time", new Date(change.at).toLocaleTimeString());
-    if (change.type === "gap") return fill(row, time, cell("revision", String(change.revision)), cell("change", "…"), cell("name", t("changes.gap")));
-    const link = el("a", { href: hrefOfName(change.name), tabindex: -1 }, show(change.name));
-    const word = change.type === "put" && change.version === 1 ? "type.create" : `type.${change.type}`;
-    return fill(
-      row,
-      time,
-      cell("revision", String(change.revision)),
-      cell("change", el("span", { class: `operation ${change.type}` }, t(word))),
-      cell("name", link),
-      cell("size", change.size === undefined ? "" : size(change.size)),
-    );
-  }
+function cells({ type, at, revision, name, version, size: bytes }) {
+  const time = new Date(at).toLocaleTimeString();
+  if (type === "gap") return [time, revision, "…", t("changes.gap")];
+  const word = type === "put" && version === 1 ? "operation.create" : `operation.${type}`;
+  return [
+    time,
+    revision,
+    el("span", { class: `operation ${type}` }, t(word)),
+    el("a", { href: hrefOfName(name), tabindex: -1 }, show(name)),
+    bytes === undefined ? "" : size(bytes),
+  ];
 }
 
 customElements.define("changes-page", ChangesPage);

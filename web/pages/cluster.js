@@ -1,11 +1,16 @@
-// The cluster: who is a member, who leads, who lags, what each has room for; and how busy the member is that one looks at.
+// The cluster: who is a member, who leads, who lags, what each has room for; and of the member that one looks at, how busy it is and who watches
+// what there.
 
-import { ask, json } from "../core/api.js";
+import { ask, json, outcome, query } from "../core/api.js";
 import { el, fill } from "../core/dom.js";
+import { nameIn, show } from "../core/name.js";
 import { poll } from "../core/poll.js";
-import { countdown, number, size, t, told } from "../core/text.js";
-import { plainTable } from "../parts/table.js";
+import { hrefOfKey, hrefOfName } from "../core/route.js";
+import { ago, countdown, instant, number, size, t, told } from "../core/text.js";
+import { pagedTable } from "../parts/pager.js";
+import { facts, pill, plainTable } from "../parts/table.js";
 import "../parts/chart.js";
+import { View } from "../parts/view.js";
 
 const EVERY_MS = 2000;
 // The sums over all label sets of these are drawn.
@@ -21,13 +26,17 @@ function sums(text) {
   return found;
 }
 
-class ClusterPage extends HTMLElement {
+class ClusterPage extends View {
   #facts = el("dl", { class: "facts" });
   #problem = el("p", { class: "problem", role: "alert", hidden: true });
   #members = plainTable(t("cluster.members"), ["member", "role", "state", "lag", "revision", "store", "log", "room", "release", "urls"]);
   #charts = Object.fromEntries(["requests", "latency", "revisions", "watchers"].map((word) => [word, el("line-chart", { label: t(`chart.${word}`) })]));
+  #watches = pagedTable(t("cluster.watches"), ["watched", "carrier", "address", "agent", "since", "behind"], {
+    ask: (page) => json("GET", `/v1/watchers?${query(page)}`),
+    cells: watchCells,
+    none: t("cluster.unwatched"),
+  });
   #before = null;
-  #stop;
 
   connectedCallback() {
     document.title = `${t("nav.cluster")} · Vardr`;
@@ -38,53 +47,47 @@ class ClusterPage extends HTMLElement {
       this.#members.table,
       el("h2", {}, t("cluster.here")),
       el("div", { class: "charts" }, Object.values(this.#charts)),
+      el("h2", {}, t("cluster.watches")),
+      ...this.#watches.nodes,
     );
-    this.#stop = poll(EVERY_MS, () => this.#look());
-  }
-
-  disconnectedCallback() {
-    this.#stop();
+    this.atEnd(poll(EVERY_MS, () => Promise.all([this.#look(), this.#watches.look()])));
   }
 
   show() {}
 
   async #look() {
-    try {
-      const [cluster, status, metrics] = await Promise.all([json("GET", "/v1/cluster"), json("GET", "/v1/status"), ask("GET", "/metrics", { as: "text" })]);
-      this.#problem.hidden = true;
-      this.#draw(cluster, status);
-      this.#measure(sums(metrics.content));
-    } catch (problem) {
-      if (problem.code === undefined) throw problem;
-      fill(this.#problem, told(problem)).hidden = false;
-    }
+    const asked = [json("GET", "/v1/cluster"), json("GET", "/v1/status"), ask("GET", "/metrics", { as: "text" })];
+    const [found, problem] = await outcome(Promise.all(asked));
+    fill(this.#problem, problem && told(problem)).hidden = !problem;
+    if (problem) return;
+    const [cluster, status, metrics] = found;
+    this.#draw(cluster, status);
+    this.#measure(sums(metrics.content));
   }
 
   #draw({ clusterId, leader, raftTerm, members }, status) {
-    const fact = (word, value) => el("div", {}, el("dt", {}, t(`fact.${word}`)), el("dd", {}, value));
     const leading = members.find((member) => member.id === leader);
-    fill(
-      this.#facts,
-      fact("cluster", el("code", {}, clusterId)),
-      fact("leader", leading ? leading.name || leading.id : t("cluster.nobody")),
-      fact("term", String(raftTerm)),
-      fact("revision", String(status.revision)),
-      fact("compacted", String(status.compactRevision)),
-      fact("uptime", countdown(status.uptime)),
-      fact("free", size(status.freeBytes)),
-    );
-    const pill = (word, isBad) => el("span", { class: isBad ? "operation delete" : "operation" }, t(word));
+    const values = {
+      cluster: el("code", {}, clusterId),
+      leader: leading ? leading.name || leading.id : t("cluster.nobody"),
+      term: raftTerm,
+      revision: status.revision,
+      compacted: status.compactRevision,
+      uptime: countdown(status.uptime),
+      free: size(status.freeBytes),
+    };
+    fill(this.#facts, facts(values));
     this.#members.show(
       members.map((member) => [
         [el("strong", {}, member.name || member.id), member.id === status.memberId ? el("small", {}, ` ${t("cluster.this")}`) : null],
         t(member.leads ? "role.leader" : member.learner ? "role.learner" : "role.voter"),
-        pill(member.heard ? "state.heard" : "state.silent", !member.heard),
+        pill(t(member.heard ? "state.heard" : "state.silent"), !member.heard),
         member.lag === undefined ? "" : number(member.lag),
-        member.revision === undefined ? "" : String(member.revision),
+        member.revision,
         member.storeBytes === undefined ? "" : size(member.storeBytes),
         member.logBytes === undefined ? "" : size(member.logBytes),
-        member.room === undefined ? "" : pill(`room.${member.room}`, member.room !== "enough"),
-        member.version ?? "",
+        member.room === undefined ? "" : pill(t(`room.${member.room}`), member.room !== "enough"),
+        member.version,
         member.clientUrls.join(" "),
       ]),
     );
@@ -105,6 +108,28 @@ class ClusterPage extends HTMLElement {
     }
     this.#before = { at, now };
   }
+}
+
+// What is watched, as a link to where it is: a key, a directory, or names from one to another.
+function placeWatched(item) {
+  const [key, prefix, from, to] = ["key", "prefix", "from", "to"].map((word) => nameIn(item, word));
+  if (key !== undefined) return el("a", { href: hrefOfKey(key) }, show(key));
+  if (prefix === undefined) return `${show(from)} … ${to === undefined ? "" : show(to)}`;
+  const level = item.children && el("small", {}, ` ${t("directory.level")}`);
+  return [el("a", { href: hrefOfName(prefix) }, prefix === "" ? t("keys.top") : show(prefix)), level];
+}
+
+function watchCells(item, { revision: newest }) {
+  const { carrier, address, userAgent, since, revision } = item;
+  return [
+    placeWatched(item),
+    el("code", {}, carrier),
+    address,
+    el("span", { title: userAgent }, userAgent),
+    el("time", { datetime: since, title: instant(since) }, ago(since)),
+    // It may be told more while it is asked about. Nothing is told while the present state is on its way.
+    revision === 0 ? "…" : number(Math.max(0, newest - revision)),
+  ];
 }
 
 customElements.define("cluster-page", ClusterPage);

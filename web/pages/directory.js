@@ -4,18 +4,23 @@ import { firstOf, list } from "../core/api.js";
 import { button, el, fill, icon } from "../core/dom.js";
 import { levels } from "../core/levels.js";
 import { isSayable, last, ofItem, show } from "../core/name.js";
-import { hrefOfName, route } from "../core/route.js";
+import { hrefOfKey, hrefOfName, route } from "../core/route.js";
 import { countdown, size, t, told } from "../core/text.js";
-import "../parts/rows.js";
+import { grid, rowLink } from "../parts/grid.js";
+import { View } from "../parts/view.js";
 
 // What is needed once somebody acts is loaded then.
 const create = () => import("../parts/create.js");
 
-class DirectoryView extends HTMLElement {
+class DirectoryView extends View {
   #name;
   #level;
   #total = null;
-  #rows = el("vardr-rows", { role: "grid", class: "table", "aria-label": t("directory.table") });
+  #rows = grid(t("directory.table"), ["name", "size", "revision", "version", "lease"], {
+    cells: (entry) => this.#cells(entry),
+    nameOf: ({ name }) => name,
+    choose: (entry) => route.go(this.#href(entry)),
+  });
   #count = el("span", { class: "muted count", role: "status" });
   #ways = el("div", { class: "switch", role: "group", "aria-label": t("directory.depth") });
   #blank = el("div", { class: "blank", hidden: true });
@@ -23,14 +28,10 @@ class DirectoryView extends HTMLElement {
   // Why there is no more of it, beside what there is.
   #failed = el("div", { class: "toolbar thin failed", role: "alert", hidden: true });
   #redraw = () => this.#draw();
-  #clock;
 
   connectedCallback() {
     this.#name = this.place.name;
-    this.#rows.draw = (entry, index) => this.#row(entry, index);
-    this.#rows.nameOf = (entry) => entry.name;
     this.#rows.addEventListener("drawn", ({ detail }) => detail.end >= this.#level.entries.length - 50 && this.#more());
-    this.#rows.addEventListener("choose", ({ detail }) => route.go(this.#href(detail)));
     const act = [
       button([icon("plus"), t("create.key")], async () => (await create()).createKey(this.#name), { class: "primary" }),
       button(t("create.directory"), async () => (await create()).createDirectory(this.#name)),
@@ -41,8 +42,6 @@ class DirectoryView extends HTMLElement {
       this.#name !== "/" && isSayable(this.#name) && button(t("move.action"), async () => (await import("../parts/move.js")).openMove(this.#name)),
       this.#name !== "" && this.#name !== "/" && button(t("remove.action"), () => this.#remove(), { class: "bad" }),
     ];
-    const column = (word) => el("span", { role: "columnheader", class: word }, t(`column.${word}`));
-    this.#rows.head = el("div", { class: "table-head", role: "row" }, ["name", "size", "revision", "version", "lease"].map(column));
     this.append(
       el("div", { class: "toolbar" }, el("h1", {}, this.#name === "" ? t("keys.top") : show(last(this.#name))), el("div", { class: "acts" }, act)),
       el("div", { class: "toolbar thin" }, this.#ways, this.#count),
@@ -54,12 +53,8 @@ class DirectoryView extends HTMLElement {
     this.show(this.place);
     this.#findMarker();
     // Countdowns go on, and what was new becomes usual.
-    this.#clock = setInterval(() => this.#level.entries.some((entry) => entry.dies || entry.fresh) && this.#rows.refresh(), 1000);
-  }
-
-  disconnectedCallback() {
-    clearInterval(this.#clock);
-    this.#leave();
+    this.eachSecond(() => this.#level.entries.some((entry) => entry.dies || entry.fresh) && this.#rows.refresh());
+    this.atEnd(() => this.#leave());
   }
 
   show({ options }) {
@@ -138,24 +133,15 @@ class DirectoryView extends HTMLElement {
 
   // With everything below, a marker is shown as the key that it is.
   #href(entry) {
-    return hrefOfName(entry.name, {}, this.#level.recursive && entry.name.endsWith("/"));
+    return this.#level.recursive ? hrefOfKey(entry.name) : hrefOfName(entry.name);
   }
 
-  #row(entry, index) {
+  #cells(entry) {
     const name = this.#level.recursive ? entry.name.slice(this.#name.length) : last(entry.name);
-    const link = el("a", { href: this.#href(entry), tabindex: -1, title: show(entry.name) }, icon(entry.directory ? "folder" : "key"), el("span", {}, show(name)));
-    const cell = (word, text) => el("span", { role: "gridcell", class: word }, text);
-    const row = el("div", { class: "table-row", role: "row", "aria-rowindex": index + 1 }, cell("name", link));
-    if (entry.fresh > Date.now() - 2000) row.classList.add("fresh");
-    if (entry.directory) return row;
+    const link = rowLink(this.#href(entry), entry, show(name));
+    if (entry.directory) return [link];
     const left = entry.dies === undefined ? (entry.lease ? t("lease.held") : "") : countdown((entry.dies - Date.now()) / 1000);
-    row.append(
-      cell("size", entry.size === undefined ? "" : size(entry.size)),
-      cell("revision", String(entry.revision)),
-      cell("version", String(entry.version)),
-      cell("lease", left),
-    );
-    return row;
+    return [link, entry.size === undefined ? "" : size(entry.size), entry.revision, entry.version, left];
   }
 }
 

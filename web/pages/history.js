@@ -1,40 +1,38 @@
 // The versions of a key that are still kept: what each change was, what differs between any two, and the way back.
 
-import { history, read } from "../core/api.js";
+import { Question, absent, history, read } from "../core/api.js";
+import { bytesOfText } from "../core/codec.js";
 import { button, el, fill } from "../core/dom.js";
 import { hrefOfName, route } from "../core/route.js";
 import { ago, instant, size, t, told } from "../core/text.js";
 import { diffTable } from "../parts/diffview.js";
 import { openRollback } from "../parts/rollback.js";
+import { View } from "../parts/view.js";
 
 const PAGE = 50;
 
 // How large the value of a version is, where the answer says it exactly: of JSON it lacks the line breaks.
 function sizeOf({ encoding, value }) {
-  if (encoding === "utf8") return size(new TextEncoder().encode(value).length);
+  if (encoding === "utf8") return size(bytesOfText(value).length);
   return encoding === "base64" ? size(atob(value).length) : "";
 }
 
-class KeyHistory extends HTMLElement {
+class KeyHistory extends View {
   // The pages that are read, newest first; `#before` is where the next one begins, if there is one.
   #versions = [];
   #before;
   // The revision of the key that they are of.
   #revision;
   // Of the versions and of the values: only the last question counts.
-  #reading = new AbortController();
-  #comparing = new AbortController();
+  #reading = new Question();
+  #comparing = new Question();
   #list = el("ol", { class: "versions", "aria-label": t("history.list") });
   #rest = el("div", { class: "toolbar thin" });
   #difference = el("section", { class: "difference", "aria-live": "polite" });
 
   connectedCallback() {
-    if (!this.firstChild) this.append(el("div", { class: "side-list" }, this.#list, this.#rest), this.#difference);
-  }
-
-  disconnectedCallback() {
-    this.#reading.abort();
-    this.#comparing.abort();
+    this.append(el("div", { class: "side-list" }, this.#list, this.#rest), this.#difference);
+    this.atEnd(() => [this.#reading, this.#comparing].forEach((question) => question.drop()));
   }
 
   // Shows the history of the key as it is now; read anew when the key has changed.
@@ -48,9 +46,7 @@ class KeyHistory extends HTMLElement {
   // Reads the first page, or the one after those that are here.
   async #read(before) {
     const { name, literal } = this.place;
-    this.#reading.abort();
-    this.#reading = new AbortController();
-    const { signal } = this.#reading;
+    const signal = this.#reading.anew();
     fill(this.#rest, el("span", { class: "muted" }, t("list.loading")));
     try {
       const page = await history(name, { limit: PAGE, before }, { literal, signal });
@@ -81,11 +77,11 @@ class KeyHistory extends HTMLElement {
     const [from, to] = this.#pair;
     const choose = (option) => (version) => {
       const [a, b] = option === "a" ? [version.revision, to] : [from, version.revision];
-      const options = { view: "history", a: String(a ?? version.revision), b: String(b ?? version.revision) };
+      const options = { view: "history", a: a ?? version.revision, b: b ?? version.revision };
       route.go(hrefOfName(this.place.name, options, this.place.literal), { replace: true });
     };
     const radio = (option, version, checked) => {
-      const label = t(`history.${option}`, { revision: String(version.revision) });
+      const label = t(`history.${option}`, version);
       return el("input", { type: "radio", name: `version-${option}`, checked, "aria-label": label, title: label, on: { change: () => choose(option)(version) } });
     };
     const row = (version, at) => {
@@ -95,12 +91,12 @@ class KeyHistory extends HTMLElement {
         { class: isGone ? "gone" : "" },
         radio("a", version, version.revision === from),
         radio("b", version, version.revision === to),
-        el("span", { class: "number" }, String(version.revision)),
+        el("span", { class: "number" }, version.revision),
         el("span", { class: `operation ${version.type}` }, t(`operation.${version.operation}`)),
         el("span", { class: "muted" }, sizeOf(version)),
         el("time", { datetime: version.time, title: instant(version.time) }, ago(version.time)),
         version.author && el("span", { class: "muted" }, version.author),
-        (at > 0 || isGone) && button(t("history.back"), () => this.#back(version), { class: "plain", "aria-label": t("history.backTo", { revision: String(version.revision) }) }),
+        (at > 0 || isGone) && button(t("history.back"), () => this.#back(version), { class: "plain", "aria-label": t("history.backTo", version) }),
       );
     };
     // Whoever chooses by keyboard goes on from there.
@@ -118,12 +114,7 @@ class KeyHistory extends HTMLElement {
     const isGone = this.#versions.some((version) => version.revision === revision && version.type !== "put");
     if (revision === undefined || isGone) return null;
     const { name, literal } = this.place;
-    try {
-      return (await read(name, { revision, literal, signal })).bytes;
-    } catch (problem) {
-      if (problem.code !== "key_not_found") throw problem;
-      return null;
-    }
+    return (await read(name, { revision, literal, signal }).catch(absent))?.bytes ?? null;
   }
 
   // The version before one, where that is on a page that is not here yet.
@@ -134,16 +125,14 @@ class KeyHistory extends HTMLElement {
   }
 
   async #compare() {
-    this.#comparing.abort();
-    this.#comparing = new AbortController();
-    const { signal } = this.#comparing;
+    const signal = this.#comparing.anew();
     this.#drawList();
     const [known, to] = this.#pair;
     if (to === undefined) return fill(this.#difference);
     try {
       const from = known ?? (await this.#earlier(to, signal));
       const [before, after] = await Promise.all([from, to].map((revision) => this.#valueAt(revision, signal)));
-      const title = (revision) => (revision === undefined ? t("history.nothing") : t("history.at", { revision: String(revision) }));
+      const title = (revision) => (revision === undefined ? t("history.nothing") : t("history.at", { revision }));
       return fill(this.#difference, diffTable(before, after, [title(from), title(to)]));
     } catch (problem) {
       if (signal.aborted) return undefined;

@@ -1,17 +1,19 @@
 // One key: what it is, its value or its history, and what can be done with it. It follows what others do to it.
 
-import { read } from "../core/api.js";
+import { Question, read } from "../core/api.js";
 import { button, el, fill, icon } from "../core/dom.js";
 import { live } from "../core/live.js";
 import { last, show } from "../core/name.js";
 import { hrefOfName } from "../core/route.js";
 import { countdown, size, t, told } from "../core/text.js";
+import { facts } from "../parts/table.js";
 import "../parts/value.js";
+import { View } from "../parts/view.js";
 
 // What is needed once somebody acts is loaded then.
 const transfer = () => import("../parts/transfer.js");
 
-class KeyView extends HTMLElement {
+class KeyView extends View {
   // The key as it was last read; null when it is not there; undefined before.
   #item;
   #problem = null;
@@ -25,31 +27,18 @@ class KeyView extends HTMLElement {
   #notice = el("p", { class: "hint", role: "status", hidden: true });
   #body = el("div", { class: "key-body" });
   #editor = null;
-  #reading = new AbortController();
-  #clock;
-  #onChanges = ({ detail }) => this.#follow(detail);
-  #onGap = () => this.#forget();
-  #onState = () => live.state === "live" && this.#problem?.code === "unreachable" && this.#read();
-  #onKey = (event) => this.#key(event);
+  #reading = new Question();
 
   connectedCallback() {
     fill(this.#title, show(last(this.place.name)));
     this.append(el("div", { class: "toolbar" }, this.#title, this.#acts), this.#facts, this.#tabs, this.#notice, this.#body);
-    live.addEventListener("changes", this.#onChanges);
-    live.addEventListener("gap", this.#onGap);
-    live.addEventListener("state", this.#onState);
-    this.#clock = setInterval(() => this.#count(), 1000);
-    document.addEventListener("keydown", this.#onKey);
+    this.listen(live, "changes", ({ detail }) => this.#follow(detail));
+    this.listen(live, "gap", () => this.#forget());
+    this.listen(live, "state", () => live.state === "live" && this.#problem?.code === "unreachable" && this.#read());
+    this.listen(document, "keydown", (event) => this.#key(event));
+    this.eachSecond(() => this.#count());
+    this.atEnd(() => this.#reading.drop());
     this.#read();
-  }
-
-  disconnectedCallback() {
-    live.removeEventListener("changes", this.#onChanges);
-    live.removeEventListener("gap", this.#onGap);
-    live.removeEventListener("state", this.#onState);
-    document.removeEventListener("keydown", this.#onKey);
-    this.#reading.abort();
-    clearInterval(this.#clock);
   }
 
   get #name() {
@@ -89,8 +78,7 @@ class KeyView extends HTMLElement {
 
   // The store may be another one: nothing that is on its way counts, and no revision is older than what is shown.
   #forget() {
-    this.#reading.abort();
-    this.#reading = new AbortController();
+    this.#reading.anew();
     this.#at = 0;
     this.#read();
   }
@@ -118,7 +106,7 @@ class KeyView extends HTMLElement {
   #draw() {
     const item = this.#item;
     fill(this.#acts, item ? this.#actsOf(item) : []);
-    fill(this.#facts, item ? this.#factsOf(item) : []);
+    fill(this.#facts, item ? facts(this.#factsOf(item)) : []);
     const view = this.place.options.view === "history" ? "history" : "value";
     const tab = (word) => {
       const href = hrefOfName(this.#name, word === "value" ? {} : { view: word }, this.place.literal);
@@ -163,15 +151,14 @@ class KeyView extends HTMLElement {
   }
 
   #factsOf(item) {
-    const fact = (word, ...value) => el("div", {}, el("dt", {}, t(`fact.${word}`)), el("dd", {}, value));
-    return [
-      fact("revision", String(item.modRevision)),
-      fact("created", String(item.createRevision)),
-      fact("version", String(item.version)),
-      fact("size", size(item.bytes.length)),
-      item.contentType && fact("type", item.contentType),
-      item.lease && fact("lease", el("code", {}, item.lease), item.ttl !== undefined && [" ", icon("clock"), el("span", { class: "left" }, countdown(item.ttl))]),
-    ].filter(Boolean);
+    return {
+      revision: item.modRevision,
+      created: item.createRevision,
+      version: item.version,
+      size: size(item.bytes.length),
+      type: item.contentType,
+      id: item.lease && [el("code", {}, item.lease), item.ttl !== undefined && [" ", icon("clock"), el("span", { class: "left" }, countdown(item.ttl))]],
+    };
   }
 
   // Opens the editor, on the value as it is or on other bytes.
@@ -180,8 +167,9 @@ class KeyView extends HTMLElement {
     if (this.#editor !== null || this.#item === undefined || !this.isConnected) return;
     const editor = el("value-editor");
     this.#editor = editor;
-    Object.assign(editor, { place: this.place, base: this.#item, initial: bytes });
+    Object.assign(editor, { place: this.place, base: this.#item, initial: bytes, form: bytes ? undefined : this.#body.firstChild?.chosen });
     editor.addEventListener("done", () => {
+      if (this.#editor !== editor) return;
       this.#editor = null;
       this.#body.replaceChildren();
       this.#read();

@@ -1,54 +1,51 @@
 // Keys that hold a text, in their name or their value. The server looks; the page says how far it has come.
 
-import { list } from "../core/api.js";
-import { button, el, fill, icon } from "../core/dom.js";
+import { Question, list } from "../core/api.js";
+import { button, el, fill } from "../core/dom.js";
 import { last, ofItem, ofText, parent, show, textOf } from "../core/name.js";
-import { hrefOf, hrefOfName, route } from "../core/route.js";
+import { hrefOf, hrefOfKey, route } from "../core/route.js";
 import { size, t, told } from "../core/text.js";
-import "../parts/rows.js";
+import { grid, rowLink } from "../parts/grid.js";
+import { View } from "../parts/view.js";
 
 // Found or looked into so many, the search waits to be told to go on.
 const FOUND_AT_ONCE = 500;
 const EXAMINED_AT_ONCE = 200_000;
 
-class SearchPage extends HTMLElement {
+class SearchPage extends View {
   #found = [];
   #examined = 0;
   #cursor;
-  #asking = new AbortController();
+  #asking = new Question();
   // What is looked for, and where: what stands in the fields may be another one already.
   #wanted;
-  #text = el("input", { type: "search", "aria-label": t("search.text"), placeholder: t("search.text"), spellcheck: "false", required: true });
-  #below = el("input", { "aria-label": t("search.below"), placeholder: "/", spellcheck: "false" });
+  #text = el("input", { type: "search", "aria-label": t("search.text"), placeholder: t("search.text"), required: true });
+  #below = el("input", { "aria-label": t("search.below"), placeholder: "/" });
   #state = el("span", { class: "muted count", role: "status" });
   #act = el("span", {});
-  #rows = el("vardr-rows", { role: "grid", class: "table", "aria-label": t("search.found") });
+  #rows = grid(t("search.found"), ["name", "size", "revision"], {
+    cells,
+    nameOf: ({ name }) => name,
+    choose: ({ name }) => route.go(hrefOfKey(name)),
+  });
   #blank = el("div", { class: "blank", hidden: true });
 
   connectedCallback() {
-    const form = el("form", { class: "toolbar thin" }, this.#text, el("label", { class: "tick" }, t("search.below"), this.#below), el("button", { class: "primary" }, t("search.do")), this.#state, this.#act);
+    const form = el("form", { class: "toolbar thin" }, this.#text, el("label", { class: "tick" }, t("search.below"), this.#below), el("button", { class: "primary" }, t("search.title")), this.#state, this.#act);
     form.addEventListener("submit", (event) => {
       event.preventDefault();
       const options = { text: this.#text.value, below: this.#below.value || undefined };
       route.go(hrefOf({ page: "search", options }), { replace: true });
     });
-    this.#rows.draw = (item, index) => this.#row(item, index);
-    this.#rows.nameOf = (item) => item.name;
-    this.#rows.addEventListener("choose", ({ detail }) => route.go(this.#href(detail)));
-    const column = (word) => el("span", { role: "columnheader", class: word }, t(`column.${word}`));
-    this.#rows.head = el("div", { class: "table-head", role: "row" }, ["name", "size", "revision"].map(column));
     this.append(el("div", { class: "toolbar" }, el("h1", {}, t("search.title"))), form, this.#rows, this.#blank);
-  }
-
-  disconnectedCallback() {
-    this.#asking.abort();
+    this.atEnd(() => this.#asking.drop());
   }
 
   show({ options }) {
     document.title = `${t("search.title")} · Vardr`;
     this.#text.value = options.text ?? "";
     this.#below.value = options.below ?? "";
-    this.#asking.abort();
+    this.#asking.drop();
     [this.#found, this.#examined, this.#cursor] = [[], 0, undefined];
     // What is below a path that is no directory begins with the rest of it.
     const name = ofText(options.below ?? "");
@@ -62,9 +59,7 @@ class SearchPage extends HTMLElement {
   }
 
   async #look() {
-    this.#asking.abort();
-    this.#asking = new AbortController();
-    const { signal } = this.#asking;
+    const signal = this.#asking.anew();
     const [most, deepest] = [this.#found.length + FOUND_AT_ONCE, this.#examined + EXAMINED_AT_ONCE];
     const { directory, prefix, contains } = this.#wanted;
     fill(this.#act, button(t("search.stop"), () => this.#stop()));
@@ -88,7 +83,7 @@ class SearchPage extends HTMLElement {
   }
 
   #stop() {
-    this.#asking.abort();
+    this.#asking.drop();
     const isWhole = this.#cursor === undefined && this.#examined > 0;
     this.#draw(t(isWhole ? "search.done" : "search.stopped", { count: this.#examined, found: this.#found.length }));
     fill(this.#act, this.#cursor && button(t("search.on"), () => this.#look()));
@@ -101,16 +96,12 @@ class SearchPage extends HTMLElement {
     this.#blank.hidden = this.#found.length > 0;
     fill(this.#blank, t(this.#cursor === undefined ? "search.nothing" : "search.nothingYet"));
   }
+}
 
-  #href(item) {
-    return hrefOfName(item.name, {}, item.name.endsWith("/"));
-  }
-
-  #row(item, index) {
-    const cell = (word, ...content) => el("span", { role: "gridcell", class: word }, content);
-    const link = el("a", { href: this.#href(item), tabindex: -1, title: show(item.name) }, icon("key"), el("span", {}, el("span", { class: "muted" }, show(parent(item.name))), show(last(item.name))));
-    return el("div", { class: "table-row", role: "row", "aria-rowindex": index + 1 }, cell("name", link), cell("size", size(item.size)), cell("revision", String(item.modRevision)));
-  }
+function cells(item) {
+  const { name } = item;
+  const link = rowLink(hrefOfKey(name), item, el("span", { class: "muted" }, show(parent(name))), show(last(name)));
+  return [link, size(item.size), item.modRevision];
 }
 
 customElements.define("search-page", SearchPage);

@@ -15,7 +15,7 @@ const beginning = (text) => text.slice(0, SHOWN).replace(/[\ud800-\udbff]$/, "")
 // `before`, `theirs` and `mine` are each `{ bytes, contentType }`, `theirs` with its `modRevision`, or null when the key is gone.
 // Gives `theirs` (nothing is written), `mine` (after `overwrite`, which writes over the revision shown and no other), or
 // `{ merged }`, a text to go on from; undefined when nothing was chosen.
-export function openConflict({ before, theirs, mine, overwrite }) {
+export function openConflict({ subject, before, theirs, mine, overwrite }) {
   const texts = [before.bytes, theirs?.bytes ?? new Uint8Array(), mine.bytes].map(textOfBytes);
   const isTyped = [theirs ?? mine, mine].some(({ contentType }) => contentType !== before.contentType);
   const isText = texts.every((text) => text !== null && !text.includes("\r"));
@@ -26,7 +26,7 @@ export function openConflict({ before, theirs, mine, overwrite }) {
     actions.push({ label, kind: "primary", run: () => ({ merged: merged.text }) });
   }
   actions.push(
-    { label: theirs === null ? t("conflict.again") : t("conflict.mine", { revision: String(theirs.modRevision) }), kind: "bad", run: overwrite },
+    { label: theirs === null ? t("conflict.again") : t("conflict.mine", { revision: theirs.modRevision }), kind: "bad", run: overwrite },
     { label: t(theirs === null ? "conflict.leave" : "conflict.theirs"), run: () => "theirs" },
   );
   const column = (word, side, text) => {
@@ -40,11 +40,14 @@ export function openConflict({ before, theirs, mine, overwrite }) {
   return openDialog({
     title: t(theirs === null ? "conflict.titleGone" : "conflict.title"),
     content: [
-      el("p", {}, t(theirs === null ? "conflict.textGone" : "conflict.text", { revision: String(theirs?.modRevision ?? 0) })),
+      el("p", {}, t(theirs === null ? "conflict.textGone" : "conflict.text", { revision: theirs?.modRevision })),
       el("div", { class: "three" }, column("before", before, texts[0]), column("now", theirs, texts[1]), column("yours", mine, texts[2])),
     ],
+    subject,
     actions,
     wide: true,
+    // What is written says so itself.
+    tell: () => {},
   });
 }
 

@@ -1,6 +1,7 @@
 // Makes what is not there yet: a key, a directory, the next key in order.
 
 import { append, makeDirectory, put } from "../core/api.js";
+import { bytesOfText } from "../core/codec.js";
 import { el } from "../core/dom.js";
 import { ofItem, ofText, show } from "../core/name.js";
 import { hrefOfName, route } from "../core/route.js";
@@ -8,36 +9,35 @@ import { t } from "../core/text.js";
 import { field, openDialog, ttlInput } from "./dialog.js";
 import { notify } from "./notice.js";
 
-const encoder = new TextEncoder();
-
 function fields() {
-  const value = el("textarea", { rows: 6, spellcheck: "false" });
-  const type = el("input", { list: "create-types", placeholder: t("editor.noType"), spellcheck: "false" });
+  const value = el("textarea", { rows: 6 });
+  const type = el("input", { list: "create-types", placeholder: t("editor.noType") });
   const types = ["application/json", "text/plain", "application/yaml"].map((name) => el("option", { value: name }));
   const ttl = ttlInput({ placeholder: "30s" });
   const content = [
     field(t("key.value"), value),
-    el("div", { class: "pair" }, field(t("fact.type"), type), field(t("create.ttl"), ttl, t("create.ttlHint"))),
+    el("div", { class: "pair" }, field(t("column.type"), type), field(t("create.ttl"), ttl, t("create.ttlHint"))),
     el("datalist", { id: "create-types" }, types),
   ];
   const read = () => ({
-    bytes: encoder.encode(value.value),
+    bytes: bytesOfText(value.value),
     options: { contentType: type.value.trim() || undefined, ttl: ttl.value.trim() || undefined },
   });
   return { content, read };
 }
 
 const nameField = (directory, hint) => {
-  const name = el("input", { required: true, autofocus: true, value: "", spellcheck: "false", autocomplete: "off" });
+  const name = el("input", { required: true, autofocus: true, value: "", autocomplete: "off" });
   return { name, shown: field(t("create.name", { directory: show(directory) || "—" }), name, hint) };
 };
 
-// Goes to what has just been made.
-const arrive = (name) => {
-  if (name !== undefined) route.go(hrefOfName(name));
-};
+const open = (title, content, run, tell) => openDialog({ title, content, actions: [{ label: t("create.do"), kind: "primary", run }], tell });
 
-export async function createKey(directory) {
+const tellMade = (name) => notify(t("create.made", { name: show(name) }), { link: { href: hrefOfName(name), text: t("create.open") } });
+// Goes to what has just been made, unless somebody has gone elsewhere.
+const arrive = (name, isLeft) => (isLeft ? tellMade(name) : route.go(hrefOfName(name)));
+
+export function createKey(directory) {
   const { name, shown } = nameField(directory, t("create.nameHint"));
   const { content, read } = fields();
   const run = async () => {
@@ -46,29 +46,24 @@ export async function createKey(directory) {
     await put(made, bytes, { ...options, match: null, literal: made.endsWith("/") });
     return made;
   };
-  arrive(await openDialog({ title: t("create.key"), content: [shown, content], actions: [{ label: t("create.do"), kind: "primary", run }] }));
+  return open(t("create.key"), [shown, content], run, arrive);
 }
 
-export async function createDirectory(directory) {
+export function createDirectory(directory) {
   const { name, shown } = nameField(directory, t("create.directoryHint"));
   const run = async () => {
     const made = directory + ofText(name.value.replace(/\/*$/, "/"));
     await makeDirectory(made);
     return made;
   };
-  arrive(await openDialog({ title: t("create.directory"), content: [shown], actions: [{ label: t("create.do"), kind: "primary", run }] }));
+  return open(t("create.directory"), shown, run, arrive);
 }
 
-export async function appendKey(directory) {
+export function appendKey(directory) {
   const { content, read } = fields();
   const run = async () => {
     const { bytes, options } = read();
     return ofItem(await append(directory, bytes, options));
   };
-  const made = await openDialog({
-    title: t("create.append"),
-    content: [el("p", { class: "hint" }, t("create.appendHint")), content],
-    actions: [{ label: t("create.do"), kind: "primary", run }],
-  });
-  if (made !== undefined) notify(t("create.made", { name: show(made) }), { link: { href: hrefOfName(made), text: t("create.open") } });
+  return open(t("create.append"), [el("p", { class: "hint" }, t("create.appendHint")), content], run, tellMade);
 }

@@ -4,6 +4,7 @@ import { hexDump, textOfBytes } from "../core/codec.js";
 import { sideBySide } from "../core/diff.js";
 import { button, el } from "../core/dom.js";
 import { t } from "../core/text.js";
+import { appendPieces } from "./pieces.js";
 
 // Equal lines kept around a difference, and rows drawn before one has to ask.
 const AROUND = 3;
@@ -11,27 +12,14 @@ const PIECE = 2000;
 // Of bytes that are no text so many are compared.
 const DUMPED = 64 * 1024;
 
-const written = (bytes) => textOfBytes(bytes) ?? hexDump(bytes, DUMPED);
-
 // The table for two values, each bytes or null where there was none.
 export function diffTable(before, after, titles) {
   const isText = [before, after].every((bytes) => bytes === null || textOfBytes(bytes) !== null);
-  const write = (bytes) => (bytes === null ? "" : isText ? written(bytes) : hexDump(bytes, DUMPED));
+  const write = (bytes) => (bytes === null ? "" : isText ? textOfBytes(bytes) : hexDump(bytes, DUMPED));
   const rows = folded(sideBySide(write(before), write(after)));
   const body = el("div", { class: "diff", role: "table", "aria-label": t("diff.label") });
   body.append(el("div", { class: "diff-row head", role: "row" }, titles.map((title) => el("span", { role: "columnheader" }, title))));
-  let drawn = 0;
-  const more = () => {
-    body.append(...rows.slice(drawn, drawn + PIECE).map(draw));
-    drawn += PIECE;
-    if (drawn >= rows.length) return;
-    const rest = button(t("json.more", { count: rows.length - drawn }), () => {
-      rest.remove();
-      more();
-    });
-    body.append(rest);
-  };
-  more();
+  appendPieces(body, rows, PIECE, draw);
   if (rows.every((row) => row.kind !== "changed")) return el("div", {}, el("p", { class: "hint" }, t("diff.equal")), body);
   return body;
 }
@@ -59,7 +47,7 @@ function draw(row) {
   const side = (cell, word) => {
     const what = row.kind === "changed" && cell ? word : "";
     const sign = { gone: "−", new: "+" }[what] ?? " ";
-    return el("span", { role: "cell", class: `side ${cell ? what : "none"}` }, el("span", { class: "no" }, cell ? String(cell.number) : ""), el("code", {}, cell ? `${sign} ${cell.text}` : ""));
+    return el("span", { role: "cell", class: `side ${cell ? what : "none"}` }, el("span", { class: "no" }, cell?.number), el("code", {}, cell ? `${sign} ${cell.text}` : ""));
   };
   return el("div", { class: "diff-row", role: "row" }, side(row.left, "gone"), side(row.right, "new"));
 }

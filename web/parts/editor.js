@@ -1,24 +1,38 @@
 // Changes a value. What is saved replaces the revision that the change began from and no other: when somebody else was
 // first, a person chooses.
 
-import { FORMS, formOf, isSame, textOfBytes } from "../core/codec.js";
-import { put, read } from "../core/api.js";
-import { button, el, fill } from "../core/dom.js";
+import { FORMS, bytesIn, bytesOfText, formOf, isJson, isSame, isText, textIn, textOfBytes } from "../core/codec.js";
+import { Question, absent, convert, put, read } from "../core/api.js";
+import { button, debounce, el, fill } from "../core/dom.js";
 import { parseJson, prettyJson } from "../core/json.js";
+import { show } from "../core/name.js";
 import { route } from "../core/route.js";
 import { t, told } from "../core/text.js";
 import { openConflict } from "./conflict.js";
 import { openDialog } from "./dialog.js";
-import { notify } from "./notice.js";
+import { notify, notifyEnd } from "./notice.js";
 
 const TYPES = ["application/json", "text/plain", "application/yaml", "application/octet-stream"];
 const NOTHING = new Uint8Array();
+// How long one has to stop typing for YAML to be checked, in milliseconds.
+const PAUSE_MS = 250;
+
+const LINE_BREAK = 10;
+// Whether an area for text keeps the bytes: it turns line breaks into `\n`.
+const isTextual = (bytes) => textOfBytes(bytes)?.includes("\r") === false;
 
 class ValueEditor extends HTMLElement {
   #form;
-  #area = el("textarea", { spellcheck: "false", "aria-label": t("key.value"), wrap: "off" });
+  // What was last written into the area, and the bytes that it stands for: unchanged, it means just these.
+  #written = { text: "", bytes: NOTHING };
+  // Whether what YAML was chosen for is JSON.
+  #isOfJson = false;
+  #checking = new Question();
+  #checkSoon = debounce(PAUSE_MS, () => this.#bytes());
+  #area = el("textarea", { "aria-label": t("key.value"), wrap: "off" });
   #forms = el("div", { class: "switch", role: "group", "aria-label": t("value.form") });
-  #type = el("input", { list: "media-types", placeholder: t("editor.noType"), "aria-label": t("fact.type"), size: 22 });
+  #type = el("input", { list: "media-types", placeholder: t("editor.noType"), "aria-label": t("column.type"), size: 22 });
+  #target = el("small", {}, t("editor.asJson"));
   #problem = el("p", { class: "problem", role: "alert", hidden: true });
   #meanwhile = el("p", { class: "hint", role: "status", hidden: true });
   #save = button([t("editor.save"), el("kbd", { "aria-hidden": "true" }, "⌃S")], () => this.#store(), { class: "primary" });
@@ -33,20 +47,20 @@ class ValueEditor extends HTMLElement {
     this.#begin();
     const bytes = this.initial ?? this.#began.bytes;
     this.#type.value = this.#began.contentType;
-    const first = formOf(bytes, this.base?.contentType);
-    this.#form = FORMS[first].isEditable(bytes) && FORMS.text.isEditable(bytes) ? first : "hex";
-    this.#area.value = this.#written(bytes);
     this.append(
-      el("div", { class: "toolbar thin" }, this.#forms, button(t("editor.format"), () => this.#pretty(), { class: "plain format" }), this.#type),
+      el("div", { class: "toolbar thin" }, this.#forms, this.#target, button(t("editor.format"), () => this.#pretty(), { class: "plain format" }), this.#type),
       el("datalist", { id: "media-types" }, TYPES.map((value) => el("option", { value }))),
       this.#meanwhile,
       this.#area,
       this.#problem,
       el("div", { class: "toolbar thin" }, this.#save, button(t("dialog.cancel"), () => this.#cancel())),
     );
+    this.#written.bytes = bytes;
+    const usual = this.#isYaml ? "yaml" : formOf(bytes, this.#began.contentType);
+    this.#alone(() => this.#write(isTextual(bytes) ? (this.form ?? usual) : "hex", bytes));
     this.#area.addEventListener("input", () => this.#check());
+    this.#type.addEventListener("input", () => this.#drawForms());
     this.addEventListener("keydown", (event) => this.#key(event));
-    this.#drawForms();
     this.#area.focus();
     this.#area.setSelectionRange(0, 0);
     route.guards.add(this.#guard);
@@ -59,67 +73,103 @@ class ValueEditor extends HTMLElement {
 
   disconnectedCallback() {
     route.guards.delete(this.#guard);
+    this.#checking.drop();
   }
 
   // Tells that the key is another one now, or gone.
   meanwhile(item) {
     if (item?.modRevision === this.base?.modRevision) return;
-    const text = item === null ? t("editor.gone") : t("editor.changed", { revision: String(item.modRevision) });
+    const text = item === null ? t("editor.gone") : t("editor.changed", { revision: item.modRevision });
     fill(this.#meanwhile, text, " ", button(t("editor.compare"), () => this.#alone(() => this.#settle())));
     this.#meanwhile.hidden = false;
   }
 
-  // JSON is changed as it was written; only reading it shows it laid out.
-  #written(bytes) {
-    return this.#form === "json" ? textOfBytes(bytes) : FORMS[this.#form].write(bytes);
+  // Whether the key is to hold YAML, and whether it is to hold the JSON that is written as YAML here. The type decides; where it
+  // says neither, what the value was.
+  get #isYaml() {
+    return /\byaml\b/.test(this.#type.value);
+  }
+  get #isForJson() {
+    return this.#form === "yaml" && !this.#isYaml && (this.#isOfJson || /\bjson\b/.test(this.#type.value));
   }
 
-  #drawForms() {
-    const way = (form) => button(t(`form.${form}`), () => this.#choose(form), { "aria-pressed": String(form === this.#form) });
-    fill(this.#forms, Object.keys(FORMS).map(way));
-    this.querySelector(".format").hidden = this.#form !== "json";
-  }
-
-  // The bytes that the text means; undefined when it means none, which is said.
-  #bytes() {
-    try {
-      const bytes = FORMS[this.#form].read(this.#area.value);
-      this.#problem.hidden = true;
-      return bytes;
-    } catch (error) {
-      const where = { line: error.line, column: error.column };
-      fill(this.#problem, error.reason ? t("json.error", { ...where, reason: t(`json.${error.reason}`) }) : t(`form.bad.${error.message}`));
-      this.#problem.hidden = false;
-      return undefined;
-    }
-  }
-
-  #check() {
-    if (this.#form === "json" || !this.#problem.hidden) this.#bytes();
-  }
-
-  #choose(form) {
-    if (this.#isBusy) return;
-    const bytes = this.#bytes();
-    if (bytes === undefined) return;
-    const text = textOfBytes(bytes);
-    if ((form === "text" || form === "json") && (text === null || text.includes("\r"))) {
-      fill(this.#problem, t("form.bad.text")).hidden = false;
-      return;
-    }
+  // Shows bytes in a form. JSON is changed as it was written; only reading it shows it laid out.
+  async #write(form, bytes) {
+    const before = this.#form;
     this.#form = form;
-    this.#area.value = this.#written(bytes);
+    this.#isOfJson = isJson(bytes);
+    try {
+      const text = this.#isForJson ? await convert(bytes, "json", "yaml") : textIn(form, bytes);
+      this.#area.value = text;
+      this.#written = { text, bytes };
+    } catch (problem) {
+      if (before === undefined) await this.#write("text", bytes);
+      this.#form = before ?? "text";
+      throw problem;
+    }
     this.#drawForms();
     this.#check();
   }
 
-  #pretty() {
-    if (!this.#isBusy && this.#bytes() !== undefined) this.#area.value = prettyJson(parseJson(this.#area.value));
+  #drawForms() {
+    const way = (form) => button(t(`form.${form}`), () => this.#choose(form), { "aria-pressed": String(form === this.#form) });
+    fill(this.#forms, FORMS.map(way));
+    this.querySelector(".format").hidden = this.#form !== "json";
+    this.#target.hidden = !this.#isForJson;
+  }
+
+  // The bytes that the text means; undefined when it means none, which is said.
+  async #bytes() {
+    this.#checkSoon.cancel();
+    const signal = this.#checking.anew();
+    try {
+      const bytes = await this.#read(this.#area.value, signal);
+      if (signal.aborted) return undefined;
+      this.#problem.hidden = true;
+      return bytes;
+    } catch (error) {
+      if (signal.aborted) return undefined;
+      fill(this.#problem, error instanceof SyntaxError ? t(`form.bad.${error.message}`) : told(error)).hidden = false;
+      return undefined;
+    }
+  }
+
+  async #read(text, signal) {
+    if (this.#form !== "yaml") return bytesIn(this.#form, text);
+    const { text: before, bytes } = this.#written;
+    if (this.#isForJson && this.#isOfJson && text === before) return bytes;
+    const json = await convert(text, "yaml", "json", signal);
+    if (!this.#isForJson) return bytesOfText(text);
+    // In lines where it was.
+    return bytesOfText(bytes.includes(LINE_BREAK) ? prettyJson(parseJson(json)) : json);
+  }
+
+  #check() {
+    if (this.#form === "yaml") this.#checkSoon();
+    else if (this.#form === "json" || !this.#problem.hidden) this.#bytes();
+  }
+
+  #choose(form) {
+    return this.#alone(async () => {
+      // A text that is not well formed can be gone on with as one.
+      const isKept = isText(this.#form) && !this.#isForJson;
+      const bytes = isKept ? bytesOfText(this.#area.value) : await this.#bytes();
+      if (bytes === undefined) return;
+      this.#problem.hidden = true;
+      if (isText(form) && !isTextual(bytes)) fill(this.#problem, t("form.bad.text")).hidden = false;
+      else await this.#write(form, bytes);
+    });
+  }
+
+  async #pretty() {
+    if (!this.#isBusy && (await this.#bytes()) !== undefined) this.#area.value = prettyJson(parseJson(this.#area.value));
   }
 
   #isDirty() {
+    const text = this.#area.value;
     try {
-      return !this.#isAs(this.#began, FORMS[this.#form].read(this.#area.value));
+      const bytes = text === this.#written.text ? this.#written.bytes : bytesIn(this.#form, text);
+      return !this.#isAs(this.#began, bytes);
     } catch {
       return true;
     }
@@ -132,9 +182,9 @@ class ValueEditor extends HTMLElement {
 
   async #mayLeave() {
     if (!this.#isDirty()) return true;
-    const leave = { label: t("editor.discard"), kind: "bad", run: () => true };
-    const content = [el("p", {}, t("editor.unsaved"))];
-    return (await openDialog({ title: t("editor.leave"), content, actions: [leave] })) === true;
+    const [title, text, label] = this.#isBusy ? ["editor.saving", "editor.told", "editor.away"] : ["editor.leave", "editor.unsaved", "editor.discard"];
+    const actions = [{ label: t(label), kind: "bad", run: () => true }];
+    return (await openDialog({ title: t(title), content: el("p", {}, t(text)), actions })) === true;
   }
 
   async #cancel() {
@@ -154,7 +204,8 @@ class ValueEditor extends HTMLElement {
       await run();
     } catch (problem) {
       if (problem.code === undefined) throw problem;
-      fill(this.#problem, told(problem)).hidden = false;
+      if (this.isConnected) fill(this.#problem, told(problem)).hidden = false;
+      else notifyEnd(`${t("editor.save")} ${show(this.place.name)}`, problem);
     } finally {
       hold(false);
     }
@@ -162,12 +213,13 @@ class ValueEditor extends HTMLElement {
 
   #store() {
     return this.#alone(async () => {
-      const bytes = this.#bytes();
+      const bytes = await this.#bytes();
       if (bytes === undefined) return;
       try {
         await this.#put(bytes, this.base?.modRevision ?? null);
       } catch (problem) {
-        if (problem.code !== "precondition_failed") throw problem;
+        // Whoever has left is not asked.
+        if (problem.code !== "precondition_failed" || !this.isConnected) throw problem;
         await this.#settle();
       }
     });
@@ -178,19 +230,16 @@ class ValueEditor extends HTMLElement {
     const contentType = this.#type.value.trim();
     // Also where there was no lease: somebody may have given it one since.
     const { modRevision } = await put(name, bytes, { contentType, match, keepLease: true, literal });
-    notify(t("editor.saved", { revision: String(modRevision) }));
+    notify(t("editor.saved", { name: show(name), revision: modRevision }));
     this.#done();
   }
 
   // Somebody else was first: shows what was, what is and what was meant, until a person has chosen.
   async #settle() {
     const { name, literal } = this.place;
-    const mine = this.#bytes();
+    const mine = await this.#bytes();
     if (mine === undefined) return;
-    const theirs = await read(name, { literal }).catch((problem) => {
-      if (problem.code === "key_not_found") return null;
-      throw problem;
-    });
+    const theirs = await read(name, { literal }).catch(absent);
     // A type that nobody changed here is the one that somebody gave it there.
     if (theirs !== null && this.#type.value.trim() === this.#followed) this.#type.value = this.#followed = theirs.contentType ?? "";
     // An answer that was lost on its way, and what it told of is done.
@@ -198,14 +247,13 @@ class ValueEditor extends HTMLElement {
     const overwrite = () => this.#put(mine, theirs?.modRevision ?? null).then(() => "mine");
     const side = ({ bytes, contentType = "", modRevision }) => ({ bytes, contentType, modRevision });
     const sides = { before: this.#began, theirs: theirs && side(theirs), mine: { bytes: mine, contentType: this.#type.value.trim() } };
-    const choice = await openConflict({ ...sides, overwrite });
+    const choice = await openConflict({ subject: show(name), ...sides, overwrite });
     if (choice === "theirs") this.#done();
     if (choice?.merged !== undefined) {
-      [this.base, this.#form] = [theirs, "text"];
+      this.base = theirs;
       this.#begin();
-      this.#area.value = choice.merged;
       this.#meanwhile.hidden = true;
-      this.#drawForms();
+      await this.#write("text", bytesOfText(choice.merged));
       this.#area.focus();
     }
   }

@@ -1,6 +1,7 @@
 // A directory out: as one document in JSON or YAML, or as the files that `vardr export` makes, in a ZIP archive.
 
 import { address, ask, convert } from "../core/api.js";
+import { bytesOfText } from "../core/codec.js";
 import { Builder } from "../core/document.js";
 import { el, fill } from "../core/dom.js";
 import { everything } from "../core/everything.js";
@@ -15,11 +16,10 @@ import { save } from "./transfer.js";
 
 // Values that are asked for at once, where a page does not give their very bytes.
 const AT_ONCE = 6;
-const encoder = new TextEncoder();
 
 // The bytes of each key of a page, in order; those of JSON stand in it without their line breaks.
 async function bytesOfAll({ revision, items }, signal) {
-  const all = items.map(({ encoding, value }) => (encoding === "utf8" ? encoder.encode(value) : encoding === "base64" ? bytesOf(atob(value)) : undefined));
+  const all = items.map(({ encoding, value }) => (encoding === "utf8" ? bytesOfText(value) : encoding === "base64" ? bytesOf(atob(value)) : undefined));
   let next = 0;
   const work = async () => {
     while ((next = all.indexOf(undefined, next)) >= 0) {
@@ -41,7 +41,7 @@ function documentOf(directory, leaveOut) {
   const take = ({ items }) => items.forEach((item) => builder.add(item.name.slice(directory.length), item));
   const finish = () => {
     builder.skipped.forEach((name) => leaveOut(name, "document"));
-    return encoder.encode(`${prettyJson(builder.finish())}\n`);
+    return bytesOfText(`${prettyJson(builder.finish())}\n`);
   };
   return { take, finish };
 }
@@ -83,11 +83,11 @@ export async function exportDirectory(directory) {
     }
     return left;
   };
-  const content = [el("p", {}, el("code", {}, show(directory))), el("p", { class: "hint" }, t("export.hint")), read];
+  const content = [el("p", { class: "hint" }, t("export.hint")), read];
   const actions = [
     { label: "JSON", kind: "primary", run: out("json", documentOf) },
     { label: "YAML", run: out("yaml", documentOf) },
     { label: t("export.zip"), run: out("zip", zipOf) },
   ];
-  tellLeftOut((await openDialog({ title: t("export.title"), content, actions })) ?? []);
+  tellLeftOut((await openDialog({ title: t("export.title"), subject: show(directory), content, actions })) ?? []);
 }

@@ -2,7 +2,7 @@
 
 import { el } from "../core/dom.js";
 import { t } from "../core/text.js";
-import { openDialog } from "./dialog.js";
+import { DONE, openDialog } from "./dialog.js";
 
 const KEYS = [
   ["/", "help.search"],
@@ -19,5 +19,5 @@ export function openHelp() {
   if (document.querySelector("dialog[open]")) return undefined;
   const rows = KEYS.map(([key, text]) => [el("dt", {}, el("kbd", {}, key)), el("dd", {}, t(text))]);
   const content = [el("dl", { class: "shortcuts" }, rows), el("p", {}, el("a", { href: "/docs/", target: "_blank" }, t("help.docs")))];
-  return openDialog({ title: t("help.title"), content, actions: [{ label: t("dialog.done"), kind: "primary", run: () => true }] });
+  return openDialog({ title: t("help.title"), content, actions: [DONE] });
 }

@@ -1,7 +1,7 @@
 // A document or a folder in, after a look at what that changes. Nothing is written over that has changed since the look, and what fits
 // one transaction is one.
 
-import { address, convert, freshAttempt, json, put, read } from "../core/api.js";
+import { absent, address, convert, freshAttempt, json, put, read } from "../core/api.js";
 import { keysOf } from "../core/document.js";
 import { el } from "../core/dom.js";
 import { everything, exactItem } from "../core/everything.js";
@@ -10,7 +10,7 @@ import { isSame, toBase64 } from "../core/codec.js";
 import { parseJson, prettyJson } from "../core/json.js";
 import { bytesOf, ofText, show, textOf, toBase64Url } from "../core/name.js";
 import { t } from "../core/text.js";
-import { changeLine, firstLines, openDialog } from "./dialog.js";
+import { DONE, changeLine, firstLines, nameList, openDialog } from "./dialog.js";
 import { leftOut, problemOf, tellLeftOut } from "./exchange.js";
 import { notify } from "./notice.js";
 import { choose } from "./transfer.js";
@@ -89,17 +89,14 @@ async function write(step, attempt) {
 // What a list of keys would change: those that come, those that change, and how many are as they are already.
 async function plan(directory, keys) {
   const present = new Map();
-  const unlessAbsent = (problem) => {
-    if (problem.code !== "key_not_found") throw problem;
-  };
   try {
     for await (const { items } of everything(directory)) for (const item of items) present.set(item.name, item);
   } catch (problem) {
-    unlessAbsent(problem);
+    absent(problem);
   }
   // The directory's own marker, and the key that is called like it, are not below it.
   for (const { name } of keys.filter((key) => key.name.length <= directory.length)) {
-    const found = await exactItem(address("/v1/keys", name, {}, { literal: true })).catch(unlessAbsent);
+    const found = await exactItem(address("/v1/keys", name, {}, { literal: true })).catch(absent);
     if (found) present.set(name, found);
   }
   const changes = [];
@@ -136,7 +133,7 @@ export async function importInto(directory) {
     }
   };
   const actions = [{ label: t("import.document"), kind: "primary", run: take(false) }, { label: t("import.folder"), run: take(true) }];
-  const content = [el("p", {}, el("code", {}, show(directory))), el("p", { class: "hint" }, t("import.hint"))];
+  const content = el("p", { class: "hint" }, t("import.hint"));
   const onOpen = (dialog) => {
     dialog.addEventListener("dragover", (event) => event.preventDefault());
     dialog.addEventListener("drop", async (event) => {
@@ -147,7 +144,7 @@ export async function importInto(directory) {
       dialog.querySelector("form").requestSubmit();
     });
   };
-  const planned = await openDialog({ title: t("import.title"), content, actions, onOpen });
+  const planned = await openDialog({ title: t("import.title"), subject: show(directory), content, actions, onOpen });
   if (planned !== undefined) await preview(directory, planned);
 }
 
@@ -179,17 +176,16 @@ async function preview(directory, { changes, same, left: before }) {
     return true;
   };
   const content = [
-    el("p", {}, el("code", {}, show(directory))),
     el("p", {}, t("import.counts", { fresh, changed: changes.length - fresh, same })),
-    el("ul", { class: "names", tabindex: 0, "aria-label": t("rollback.preview") }, firstLines(changes, NAMED, line)),
+    nameList(t("rollback.preview"), firstLines(changes, NAMED, line)),
     before.length > 0 && leftOut(before),
     changes.length > 0 && el("p", { class: "muted" }, t("import.steps", { count: steps.length })),
     progress,
   ];
-  const act = changes.length > 0 ? { label: t("import.do"), kind: "primary", run } : { label: t("dialog.done"), kind: "primary", run: () => true };
+  const act = changes.length > 0 ? { label: t("import.title"), kind: "primary", run } : DONE;
   const tell = (done, isLeft) => {
     if (changes.length > 0) notify(t(isLeft ? "import.left" : "import.done", { count: written }));
     tellLeftOut(large);
   };
-  await openDialog({ title: t("import.title"), content, actions: [act], tell });
+  await openDialog({ title: t("import.title"), subject: show(directory), content, actions: [act], tell });
 }

@@ -2,6 +2,7 @@
 
 import { put } from "../core/api.js";
 import { el } from "../core/dom.js";
+import { show } from "../core/name.js";
 import { countdown, t } from "../core/text.js";
 import { field, openDialog, ttlInput } from "./dialog.js";
 
@@ -12,5 +13,5 @@ export function changeLease(name, item, { literal }) {
   const actions = [{ label: t("lease.set"), kind: "primary", run: write(() => ttl.value.trim() || undefined) }];
   if (item.lease !== undefined) actions.push({ label: t("lease.remove"), run: write(() => undefined) });
   const content = [el("p", {}, now), field(t("create.ttl"), ttl, t("lease.hint"))];
-  return openDialog({ title: t("lease.title"), content, actions });
+  return openDialog({ title: t("create.ttl"), subject: show(name), content, actions });
 }

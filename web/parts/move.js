@@ -1,11 +1,11 @@
 // Gives another name to what is at a key, or to everything in a directory: moves it or copies it, once it has shown what that writes.
 
-import { copy, freshAttempt } from "../core/api.js";
+import { Question, copy, freshAttempt } from "../core/api.js";
 import { debounce, el, fill } from "../core/dom.js";
 import { isDirectory, namesOf, ofSpelling, ofText, parent, show, spell, textOf } from "../core/name.js";
 import { hrefOfName, route } from "../core/route.js";
 import { t, told } from "../core/text.js";
-import { changeLine, field, firstLines, openDialog } from "./dialog.js";
+import { changeLine, field, firstLines, nameList, openDialog } from "./dialog.js";
 import { notify } from "./notice.js";
 
 // How many of the keys that are written are named, and how long one has to stop typing for a preview, in milliseconds.
@@ -19,9 +19,9 @@ export async function openMove(name, { literal } = {}) {
   // A name that an input would not keep is spelled out.
   const isSpelled = show(name) !== textOf(name);
   const typed = isSpelled ? spell : textOf;
-  const input = el("input", { required: true, autofocus: true, value: typed(name), spellcheck: "false", autocomplete: "off" });
+  const input = el("input", { required: true, autofocus: true, value: typed(name), autocomplete: "off" });
   const counts = el("p", { role: "status" });
-  const names = el("ul", { class: "names", tabindex: 0, "aria-label": t("rollback.preview") });
+  const names = nameList(t("rollback.preview"));
   // Where to agree to what is overwritten.
   const consent = el("p");
   // The name that is meant; null when it is badly spelled.
@@ -31,13 +31,11 @@ export async function openMove(name, { literal } = {}) {
   };
   // What the name that stands there would write, its keys that are there already as `there`: only that is done.
   let plan;
-  let asking = new AbortController();
+  const asking = new Question();
 
   const preview = async () => {
     later.cancel();
-    asking.abort();
-    asking = new AbortController();
-    const { signal } = asking;
+    const signal = asking.anew();
     const before = plan;
     plan = undefined;
     check();
@@ -76,7 +74,7 @@ export async function openMove(name, { literal } = {}) {
   };
   const later = debounce(PAUSE_MS, preview);
   input.addEventListener("input", () => {
-    asking.abort();
+    asking.drop();
     plan = undefined;
     fill(consent);
     check();
@@ -97,23 +95,21 @@ export async function openMove(name, { literal } = {}) {
       attempt = { asked, key: freshAttempt() };
     }
     try {
-      const done = { ...(await copy(name, to, { verb, overwrite, literal, attempt: attempt.key })), verb, to };
-      if (left.aborted) tellDone(done);
-      return done;
+      return { ...(await copy(name, to, { verb, overwrite, literal, attempt: attempt.key })), verb, to };
     } catch (problem) {
       if (problem.status >= 400 && problem.status < 500) attempt = undefined;
       // Nobody asks again once the dialog was left.
       throw Object.assign(problem, { isUnsure: problem.isUnsure && left.aborted });
     }
   };
-  const hrefOfDone = ({ to }) => hrefOfName(to, {}, literal && to.endsWith("/"));
-  const tellDone = (done) => {
-    const facts = { count: done.keys, overwritten: done.overwritten, revision: String(done.revision) };
-    if (done.verb === "move") return notify(t("move.moved", facts));
-    return notify(t("move.copied", facts), { link: { href: hrefOfDone(done), text: t("create.open") } });
+  const tellDone = (done, isLeft) => {
+    const facts = { count: done.keys, overwritten: done.overwritten, revision: done.revision };
+    const href = hrefOfName(done.to, {}, literal && done.to.endsWith("/"));
+    if (done.verb === "copy") return notify(t("move.copied", facts), { link: { href, text: t("create.open") } });
+    notify(t("move.moved", facts));
+    return isLeft || route.go(href);
   };
   const content = [
-    el("p", {}, el("code", {}, show(name))),
     field(t("move.to"), input, t(isSpelled ? "move.spelling" : ofDirectory ? "move.hintDirectory" : "create.nameHint")),
     counts,
     names,
@@ -126,10 +122,7 @@ export async function openMove(name, { literal } = {}) {
     input.setSelectionRange(typed(parent(name)).length, input.value.length - (ofDirectory ? 1 : 0));
     preview();
   };
-  const done = await openDialog({ title: t("move.title"), content, actions, onOpen });
+  await openDialog({ title: t("move.title"), subject: show(name), content, actions, onOpen, tell: tellDone });
   later.cancel();
-  asking.abort();
-  if (done === undefined) return;
-  tellDone(done);
-  if (done.verb === "move") route.go(hrefOfDone(done));
+  asking.drop();
 }

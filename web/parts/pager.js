@@ -1,26 +1,41 @@
-// Turns the pages of a list that is asked for again and again: where one is, and the way back and on.
+// A table of a list that is asked for again and again, page by page, with the way back and on.
 
-import { button, el } from "../core/dom.js";
-import { t } from "../core/text.js";
+import { outcome } from "../core/api.js";
+import { button, el, fill } from "../core/dom.js";
+import { t, told } from "../core/text.js";
+import { plainTable } from "./table.js";
 
-// `bar` has the buttons, `cursor` says what page to ask for, `show` takes the cursor of the one behind it, and `reset` goes to the first. Who
-// turns is shown it by `look`.
-export function pager(look) {
+// So many items stand on a page.
+const LIMIT = 50;
+
+// `ask` asks for a page, given its parameters, `cells` makes those of an item of an answer, and `none` is said where there is no item. Gives the
+// nodes, `look`, which asks anew for the page where one is, and `reset`, which goes to the first.
+export function pagedTable(title, columns, { ask, cells, none }) {
+  const { table, show } = plainTable(title, columns);
+  const blank = el("p", { class: "muted", role: "status", hidden: true });
   // The cursors of the pages up to the present one; the first has none.
   const way = [undefined];
   let next;
-  const turn = (step) => () => {
-    step();
-    look();
-  };
-  const back = button(t("pages.back"), turn(() => way.pop()));
-  const on = button(t("pages.on"), turn(() => way.push(next)));
-  const bar = el("div", { class: "toolbar thin", hidden: true }, back, on);
-  const show = (cursor) => {
-    next = cursor;
+  // Counts the looks: the answer to an earlier one is not shown.
+  let turn = 0;
+  const look = async () => {
+    const mine = ++turn;
+    const [found, problem] = await outcome(ask({ limit: LIMIT, cursor: way.at(-1) }));
+    if (mine !== turn) return;
+    fill(blank, problem ? told(problem) : none).hidden = found?.items.length > 0;
+    if (problem) return;
+    next = found.cursor;
     back.disabled = way.length === 1;
     on.disabled = next === undefined;
     bar.hidden = back.disabled && on.disabled;
+    show(found.items.map((item) => cells(item, found)));
   };
-  return { bar, show, cursor: () => way.at(-1), reset: () => way.splice(1) };
+  const turner = (text, step) =>
+    button(t(text), () => {
+      step();
+      look();
+    });
+  const [back, on] = [turner("pages.back", () => way.pop()), turner("pages.on", () => way.push(next))];
+  const bar = el("div", { class: "toolbar thin", hidden: true }, back, on);
+  return { nodes: [blank, table, bar], look, reset: () => way.splice(1) };
 }

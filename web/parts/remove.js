@@ -5,13 +5,15 @@ import { el, fill } from "../core/dom.js";
 import { ofItem, parent, show } from "../core/name.js";
 import { hrefOfName, route } from "../core/route.js";
 import { size, t, told } from "../core/text.js";
-import { firstLines, openDialog } from "./dialog.js";
+import { firstLines, nameList, openDialog } from "./dialog.js";
 import { notify } from "./notice.js";
 
 // How many of the keys that will go are named.
 const NAMED = 200;
 
-export async function removeKey(name, item, { literal }) {
+const tellDone = (count) => notify(t("remove.done", { count }));
+
+export function removeKey(name, item, { literal }) {
   const run = async () => {
     try {
       await remove(name, { match: item.modRevision, literal });
@@ -19,17 +21,16 @@ export async function removeKey(name, item, { literal }) {
       if (problem.code === "precondition_failed") throw Object.assign(problem, { detail: t("remove.changed") });
       throw problem;
     }
-    return true;
+    return 1;
   };
-  const facts = t("remove.facts", { revision: String(item.modRevision), size: size(item.bytes.length) });
-  const content = [el("p", {}, el("code", {}, show(name))), el("p", { class: "muted" }, facts), el("p", {}, t("remove.kept"))];
-  const done = await openDialog({ title: t("remove.key"), content, actions: [{ label: t("remove.action"), kind: "bad", run }] });
-  if (done) notify(t("remove.done", { count: 1 }));
+  const facts = t("remove.facts", { revision: item.modRevision, size: size(item.bytes.length) });
+  const content = [el("p", { class: "muted" }, facts), el("p", {}, t("remove.kept"))];
+  return openDialog({ title: t("remove.key"), subject: show(name), content, actions: [{ label: t("remove.action"), kind: "bad", run }], tell: tellDone });
 }
 
-export async function removeDirectory(name) {
+export function removeDirectory(name) {
   const count = el("p", { role: "status" }, t("list.loading"));
-  const names = el("ul", { class: "names", tabindex: 0, "aria-label": t("remove.preview") });
+  const names = nameList(t("remove.preview"));
   const preview = async () => {
     try {
       const page = await list(name, { recursive: true, keysOnly: true, limit: NAMED });
@@ -40,15 +41,18 @@ export async function removeDirectory(name) {
       fill(count, told(problem));
     }
   };
-  const content = [el("p", {}, el("code", {}, show(name))), count, names, el("p", {}, t("remove.kept"))];
+  const content = [count, names, el("p", {}, t("remove.kept"))];
   const run = async () => (await remove(name)).deleted;
-  const deleted = await openDialog({
+  const tell = (count, isLeft) => {
+    tellDone(count);
+    if (!isLeft) route.go(hrefOfName(parent(name)));
+  };
+  return openDialog({
     title: t("remove.directory"),
+    subject: show(name),
     content,
     actions: [{ label: t("remove.all"), kind: "bad", run }],
     onOpen: preview,
+    tell,
   });
-  if (deleted === undefined) return;
-  notify(t("remove.done", { count: deleted }));
-  route.go(hrefOfName(parent(name)));
 }

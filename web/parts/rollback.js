@@ -4,15 +4,15 @@ import { rollback } from "../core/api.js";
 import { el, fill } from "../core/dom.js";
 import { isDirectory, namesOf, show } from "../core/name.js";
 import { t, told } from "../core/text.js";
-import { changeLine, field, firstLines, openDialog } from "./dialog.js";
+import { changeLine, field, firstLines, nameList, openDialog } from "./dialog.js";
 import { notify } from "./notice.js";
 
 const NAMED = 500;
 
-export async function openRollback(name, { to, literal } = {}) {
+export function openRollback(name, { to, literal } = {}) {
   const revision = el("input", { type: "number", min: 1, step: 1, required: true, value: to ?? "", autofocus: true });
   const counts = el("p", { role: "status" });
-  const names = el("ul", { class: "names", tabindex: 0, "aria-label": t("rollback.preview") });
+  const names = nameList(t("rollback.preview"));
   // The revision that the preview is of: only that is gone back to.
   let previewed;
   const preview = async () => {
@@ -44,11 +44,11 @@ export async function openRollback(name, { to, literal } = {}) {
     return rollback(name, wanted, { literal });
   };
   const content = [
-    el("p", {}, el("code", {}, show(name))),
     field(t("rollback.to"), revision, t(isDirectory(name) && !literal ? "rollback.hintDirectory" : "rollback.hint")),
     counts,
     names,
   ];
-  const done = await openDialog({ title: t("rollback.title"), content, actions: [{ label: t("rollback.do"), kind: "primary", run }], onOpen: preview });
-  if (done !== undefined) notify(t("rollback.done", { restored: done.restored, deleted: done.deleted, revision: String(done.revision) }));
+  const actions = [{ label: t("rollback.title"), kind: "primary", run }];
+  const tell = (done) => notify(t("rollback.done", done));
+  return openDialog({ title: t("rollback.title"), subject: show(name), content, actions, onOpen: preview, tell });
 }

@@ -1,7 +1,7 @@
 // The search field of the bar: what begins with the text is offered while one types; Enter opens it, or searches for the text.
 
 import { debounce, el, fill, freshId, icon } from "../core/dom.js";
-import { list } from "../core/api.js";
+import { Question, list } from "../core/api.js";
 import { last, namesOf, ofItem, ofText, parent, show, textOf } from "../core/name.js";
 import { hrefOf, hrefOfName, route } from "../core/route.js";
 import { t } from "../core/text.js";
@@ -16,17 +16,16 @@ class Search extends HTMLElement {
     type: "search",
     role: "combobox",
     placeholder: t("search.placeholder"),
-    "aria-label": t("search.label"),
+    "aria-label": t("search.placeholder"),
     "aria-expanded": "false",
     "aria-controls": this.#listId,
     "aria-autocomplete": "list",
     autocomplete: "off",
-    spellcheck: "false",
   });
   #offers = el("ul", { id: this.#listId, role: "listbox", "aria-label": t("search.offers"), hidden: true });
   #names = [];
   #at = -1;
-  #asking = new AbortController();
+  #asking = new Question();
   #ask = debounce(PAUSE_MS, () => this.#offer());
 
   connectedCallback() {
@@ -48,9 +47,7 @@ class Search extends HTMLElement {
   async #offer() {
     const text = this.#input.value;
     if (text === "" || document.activeElement !== this.#input) return this.#close();
-    this.#asking.abort();
-    this.#asking = new AbortController();
-    const { signal } = this.#asking;
+    const signal = this.#asking.anew();
     const name = ofText(text.startsWith("/") ? text : `/${text}`);
     const directory = name.slice(0, name.lastIndexOf("/") + 1);
     const query = { prefix: textOf(name.slice(directory.length)), limit: OFFERED, keysOnly: true };
@@ -86,7 +83,7 @@ class Search extends HTMLElement {
   // No answer that is still on its way opens it again.
   #close() {
     this.#ask.cancel();
-    this.#asking.abort();
+    this.#asking.drop();
     this.#names = [];
     this.#draw();
   }

@@ -1,5 +1,6 @@
 // A table of a bounded number of rows, drawn whole. Columns are the ends of keys of the texts; long lists are in rows.js.
 
+import { given } from "../core/api.js";
 import { el, fill } from "../core/dom.js";
 import { countdown, t } from "../core/text.js";
 
@@ -8,6 +9,12 @@ export const left = (ttl) => (ttl === undefined ? "" : el("span", { "data-dies":
 export function tick(element) {
   for (const span of element.querySelectorAll("[data-dies]")) span.textContent = countdown((span.dataset.dies - Date.now()) / 1000);
 }
+
+// A word for how something is, that stands out where that is bad.
+export const pill = (text, isBad) => el("span", { class: isBad ? "operation delete" : "operation" }, text);
+
+// What is told of one thing, by column: for a list of descriptions. What is not there is not told.
+export const facts = (values) => given(values).map(([column, value]) => el("div", {}, el("dt", {}, t(`column.${column}`)), el("dd", {}, value)));
 
 // Gives the table, and a function that fills it: rows are lists of cells, each a node, a text or a list of these.
 export function plainTable(label, columns) {

@@ -17,10 +17,10 @@ async function copy(text) {
     notify(t("copy.done"));
   } catch {
     // Without TLS, or without leave, the clipboard is closed: the text can be taken by hand.
-    const { openDialog } = await import("./dialog.js");
+    const { DONE, openDialog } = await import("./dialog.js");
     const { el } = await import("../core/dom.js");
     const area = el("textarea", { readonly: true, rows: 4, value: text, "aria-label": t("copy.title") });
-    await openDialog({ title: t("copy.title"), content: [area], actions: [{ label: t("dialog.done"), run: () => true }], onOpen: () => area.select() });
+    await openDialog({ title: t("copy.title"), content: [area], actions: [DONE], onOpen: () => area.select() });
   }
 }
 

@@ -5,7 +5,7 @@ import { levels, placeOf } from "../core/levels.js";
 import { ancestors, last, parent, show } from "../core/name.js";
 import { hrefOfName, route } from "../core/route.js";
 import { t, told } from "../core/text.js";
-import "./rows.js";
+import { isFresh, rowLink } from "./grid.js";
 
 export class Tree extends HTMLElement {
   // The levels that are open, by directory; the top is always.
@@ -117,13 +117,12 @@ export class Tree extends HTMLElement {
     row.setAttribute("aria-selected", isSelected);
     row.setAttribute("aria-setsize", level.complete ? level.entries.length : -1);
     row.setAttribute("aria-posinset", placeOf(level.entries, entry.name) + 1);
-    if (entry.fresh > Date.now() - 2000) row.classList.add("fresh");
+    if (isFresh(entry)) row.classList.add("fresh");
     if (entry.directory) {
       row.setAttribute("aria-expanded", open);
       row.append(el("span", { class: "toggle" }, icon("chevron")));
     }
-    const text = show(last(entry.name));
-    row.append(el("a", { href: hrefOfName(entry.name), tabindex: -1, title: show(entry.name) }, icon(entry.directory ? "folder" : "key"), el("span", {}, text)));
+    row.append(rowLink(hrefOfName(entry.name), entry, show(last(entry.name))));
     return row;
   }
 

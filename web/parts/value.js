@@ -1,6 +1,6 @@
 // A value to look at: as text, as JSON that folds, as YAML, in hexadecimal, in base64.
 
-import { FORMS, formOf, hexDump, textOfBytes, toBase64 } from "../core/codec.js";
+import { FORMS, formOf, hexDump, isJson, isText, textOfBytes, toBase64 } from "../core/codec.js";
 import { convert } from "../core/api.js";
 import { button, el, fill } from "../core/dom.js";
 import { parseJson } from "../core/json.js";
@@ -9,8 +9,6 @@ import "./jsonview.js";
 
 // More than this is drawn only when it is asked for, in bytes.
 const AT_ONCE = 128 * 1024;
-// What a value is offered as. YAML is another writing of JSON, which the server knows.
-const WAYS = ["text", "json", "yaml", "hex", "base64"];
 
 class ValueView extends HTMLElement {
   #item;
@@ -24,6 +22,11 @@ class ValueView extends HTMLElement {
     this.append(this.#forms, this.#body);
   }
 
+  // The form that a person chose, if one did.
+  get chosen() {
+    return this.#isChosen ? this.#form : undefined;
+  }
+
   show(item) {
     const isSame = this.#item?.modRevision === item.modRevision;
     this.#item = item;
@@ -33,9 +36,8 @@ class ValueView extends HTMLElement {
   }
 
   #fits(form) {
-    const text = textOfBytes(this.#item.bytes);
-    if (form === "text") return text !== null;
-    return (form !== "json" && form !== "yaml") || (text !== null && FORMS.json.write(this.#item.bytes) !== null);
+    const { bytes } = this.#item;
+    return form === "text" ? textOfBytes(bytes) !== null : !isText(form) || isJson(bytes);
   }
 
   #draw(whole = false) {
@@ -46,7 +48,7 @@ class ValueView extends HTMLElement {
     };
     const way = (form) =>
       button(t(`form.${form}`), () => choose(form), { "aria-pressed": String(form === this.#form), disabled: !this.#fits(form) });
-    fill(this.#forms, WAYS.map(way));
+    fill(this.#forms, FORMS.map(way));
     const { bytes } = this.#item;
     if (bytes.length === 0) return fill(this.#body, el("p", { class: "muted" }, t("value.empty")));
     if (this.#form === "json") {

@@ -17,6 +17,7 @@ pub mod schema;
 pub mod services;
 pub mod txn;
 pub mod watch;
+pub mod watchers;
 
 use utoipa_axum::router::OpenApiRouter;
 
@@ -36,5 +37,6 @@ pub fn router() -> OpenApiRouter<State> {
         .merge(cluster::router())
         .merge(maintenance::router())
         .merge(watch::router())
+        .merge(watchers::router())
         .merge(health::router())
 }

@@ -43,7 +43,7 @@ pub(super) fn head() -> OpenApi {
             tag("keys", "Keys and directories"),
             tag("history", "Earlier versions"),
             tag("transactions", "Several keys at once"),
-            tag("watch", "Following changes"),
+            tag("watch", "Following changes, and who does"),
             tag("leases", "Keys that die unless kept alive"),
             tag("locks", "One at a time"),
             tag("elections", "One who leads"),
@@ -137,7 +137,7 @@ fn complete_operation(path: &str, operation: &mut Operation, kind: Kind, shared:
         RefOr::Ref(_) => false,
     });
     let reads_keys = kind == Kind::Read && path.starts_with("/v1/keys");
-    let follows = path.starts_with("/v1/watch") || path.ends_with(":watch");
+    let follows = path == "/v1/watch" || path.starts_with("/v1/watch/") || path.ends_with(":watch");
     let headers: &[&str] = match kind {
         Kind::Read if path.starts_with("/v1/services") && !follows => &["IfNoneMatch", "Prefer"],
         Kind::Read if reads_keys => &["IfNoneMatch", "IfMatch", "Prefer"],

@@ -1,17 +1,21 @@
 //! Holding a request until something that it is about has changed (`Prefer: wait`, RFC 7240, section 4.3).
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use axum::extract::Request;
 use http::header::HeaderName;
+use http::request::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use tokio::time::timeout_at;
 
 use crate::api::extract::query::{After, Span, Wait};
 use crate::api::extract::{Tags, duration};
+use crate::api::origin::origin;
 use crate::api::problem::{Code, Problem};
 use crate::api::{Answer, PREFERENCE_APPLIED, State};
 use crate::model::{Key, KeyRange, Revision};
-use crate::service::{Call, Consistency, Error, OnCompacted, Reader, Service, Start, WatchRequest};
+use crate::service::{Call, Carrier, Consistency, Error, OnCompacted, Origin, Reader, Service, Start, WatchRequest};
 
 /// The longest that a request is held.
 pub(super) const MAX_WAIT: Duration = Duration::from_mins(10);
@@ -27,7 +31,7 @@ pub struct Scope {
 }
 
 /// How a request asks to be held.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Hold {
     /// How long, while nothing changes.
     pub wait: Duration,
@@ -35,6 +39,14 @@ pub struct Hold {
     preferred: bool,
     /// Until something changed after this revision.
     pub after: Option<Revision>,
+    /// Who waits.
+    origin: Option<Arc<Origin>>,
+}
+
+/// Whether a request could ask to be held: most do not.
+#[must_use]
+pub fn may_be_held(request: &Request) -> bool {
+    request.uri().query().is_some() || request.headers().contains_key(PREFER)
 }
 
 impl Hold {
@@ -42,19 +54,22 @@ impl Hold {
     ///
     /// # Errors
     /// [`Code::InvalidArgument`].
-    pub fn asked(headers: &HeaderMap, wait: Option<Wait>, after: Option<After>) -> Result<Option<Self>, Problem> {
+    pub fn asked(parts: &Parts, wait: Option<Wait>, after: Option<After>) -> Result<Option<Self>, Problem> {
         let preferred = wait.is_none();
         let wait = match wait.map(Wait::duration) {
             Some(wait) if wait > MAX_WAIT => {
                 return Err(Problem::invalid(format!("`wait` may be at most {} s", MAX_WAIT.as_secs())));
             }
             Some(wait) => Some(wait),
-            None => preferred_wait(headers)?.map(|wait| wait.min(MAX_WAIT)),
+            None => preferred_wait(&parts.headers)?.map(|wait| wait.min(MAX_WAIT)),
         };
         if after.is_some() && wait.is_none() {
             return Err(Problem::invalid("`after` goes with `wait`"));
         }
-        Ok(wait.map(|wait| Self { wait, preferred, after: after.map(|after| after.0) }))
+        Ok(wait.map(|wait| {
+            let origin = origin(Carrier::Poll, &parts.headers, &parts.extensions);
+            Self { wait, preferred, after: after.map(|after| after.0), origin }
+        }))
     }
 }
 
@@ -100,7 +115,7 @@ pub trait Look: Send + Sync {
 pub async fn answer(api: &State, mut request: impl Look, hold: Option<Hold>) -> Result<Answer, Problem> {
     let Some(hold) = hold else { return request.answer(api, &api.call(request.timeout())?).await };
     // On the heap: what is answered at once needs no room for it.
-    let answer = Box::pin(held(api, &mut request, hold)).await?;
+    let answer = Box::pin(held(api, &mut request, &hold)).await?;
     if hold.preferred {
         return Ok(answer.with_header(PREFERENCE_APPLIED, HeaderValue::from_static("wait")));
     }
@@ -110,7 +125,7 @@ pub async fn answer(api: &State, mut request: impl Look, hold: Option<Hold>) -> 
 /// Holds a request until its answer is another one than the client has.
 ///
 /// The first look may find one already. Each further look follows a change in scope, so a write elsewhere never wakes it.
-async fn held(api: &State, request: &mut impl Look, hold: Hold) -> Result<Answer, Problem> {
+async fn held(api: &State, request: &mut impl Look, hold: &Hold) -> Result<Answer, Problem> {
     let until = Instant::now() + hold.wait;
     let mut seen = match (hold.after, request.if_none_match()) {
         (Some(after), _) => after,
@@ -124,7 +139,7 @@ async fn held(api: &State, request: &mut impl Look, hold: Hold) -> Result<Answer
     // To a client that saw nothing, still nothing is no news; to one that did, it is.
     let saw_nothing = *request.if_none_match() == Some(Tags::Listed(Vec::new()));
     loop {
-        let call = api.call(request.timeout())?;
+        let call = api.call(request.timeout())?.by(hold.origin.clone());
         let result = request.answer(api, &call).await;
         let unchanged = match &result {
             Ok(answer) if answer.status == StatusCode::NOT_MODIFIED => answer.revision,
@@ -178,20 +193,25 @@ async fn changed(
 
 #[cfg(test)]
 mod tests {
+    use axum::body::Body;
+
     use super::*;
     use crate::model::Ttl;
 
     #[test]
     fn a_wait_is_preferred_or_asked_for() {
         let asked = |prefer: &'static str| {
-            let headers = HeaderMap::from_iter([(PREFER, HeaderValue::from_static(prefer))]);
-            Hold::asked(&headers, None, None).map(|hold| hold.map(|hold| hold.wait))
+            let request = Request::builder().header(PREFER, prefer).body(Body::empty()).unwrap();
+            assert!(may_be_held(&request));
+            Hold::asked(&request.into_parts().0, None, None).map(|hold| hold.map(|hold| hold.wait))
         };
         assert_eq!(asked("wait=60").unwrap(), Some(Duration::from_mins(1)));
         assert_eq!(asked("respond-async, wait=\"2s\"").unwrap(), Some(Duration::from_secs(2)));
         assert_eq!(asked("return=minimal").unwrap(), None);
         assert!(asked("wait=soon").is_err());
-        let none = HeaderMap::new();
+        let none = Request::new(Body::empty());
+        assert!(!may_be_held(&none));
+        let none = none.into_parts().0;
         let hold = Hold::asked(&none, Some(Wait(Ttl(1000))), Some(After(Revision(0)))).unwrap().unwrap();
         assert_eq!((hold.wait, hold.preferred, hold.after), (Duration::from_secs(1), false, Some(Revision(0))));
         assert!(Hold::asked(&none, None, Some(After(Revision(0)))).is_err());

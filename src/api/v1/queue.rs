@@ -22,10 +22,11 @@ use crate::api::extract::query::{
     LEASE_ID, Span as SpanParameter, is_percent_encoded, lease_id, page_limit, parameters, shortened,
 };
 use crate::api::extract::{Verb, body, query};
+use crate::api::origin::origin;
 use crate::api::problem::{Code, Problem};
 use crate::api::{Answer, State};
 use crate::model::{LeaseId, Revision, Ttl};
-use crate::service::{Consistency, Entered, Entry, Life, Place, QueueName, QueuesRequest};
+use crate::service::{Carrier, Consistency, Entered, Entry, Life, Place, QueueName, QueuesRequest};
 
 /// How long a place lasts without being kept alive, when the request does not say.
 const DEFAULT_TTL: Ttl = Ttl::from_secs(30);
@@ -211,6 +212,7 @@ where
     let Terms { ttl, lease, wait: asked, value } = request.into();
     let (life, wait) = (life(ttl, lease)?, wait(asked)?);
     call.deadline += wait;
+    call.origin = origin(Carrier::Poll, &parts.headers, &parts.extensions);
     let entry = Entry { name: name.clone(), life, value: value.unwrap_or_default().into(), wait };
     match api.service().enter(&call, entry).await? {
         Entered::First { place, revision, replayed } => {

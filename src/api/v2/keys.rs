@@ -15,9 +15,10 @@ use super::ask::Ask;
 use super::form::{self, Form, Kind};
 use super::{Error, ErrorCode, show};
 use crate::api::State;
+use crate::api::origin::origin;
 use crate::model::limits::{MAX_DRAINED_BYTES, MAX_SHOWN_BYTES};
 use crate::model::{Action, NodeEvent, NodePath, NodeWrite, Revision};
-use crate::service::{self, Call, Consistency, NodeWatch, NodeWatchRequest, ShownNode};
+use crate::service::{self, Call, Carrier, Consistency, NodeWatch, NodeWatchRequest, ShownNode};
 
 /// What the paths of keys begin with.
 pub(super) const PATH: &str = "/v2/keys";
@@ -52,7 +53,7 @@ async fn carry_out(api: &State, parts: &Parts, key: &[u8], body: Body) -> Result
         Method::PUT => ask.put(lease),
         Method::POST => ask.post(lease),
         Method::DELETE => ask.delete(),
-        _ if ask.wait && !ask.quorum => return wait(api, path, &ask),
+        _ if ask.wait && !ask.quorum => return wait(api, parts, call, path, &ask),
         _ => return get(api, &call, path, &ask).await,
     };
     let (revision, event) = api.service().write_node(&call, NodeWrite { path, change }).await?;
@@ -149,10 +150,12 @@ async fn shown_bytes(shown: ShownNode) -> Result<Vec<u8>, service::Error> {
 }
 
 /// Answers at once with the headers, and with changes as they come: one, or all of a stream.
-fn wait(api: &State, path: NodePath, ask: &Ask) -> Result<Response, Error> {
+fn wait(api: &State, parts: &Parts, call: Call, path: NodePath, ask: &Ask) -> Result<Response, Error> {
     let since = (ask.wait_index > 0).then_some(Revision(ask.wait_index));
     let request = NodeWatchRequest { path, recursive: ask.recursive, since, stream: ask.stream };
-    let watch = api.service().watch_node(request)?;
+    let carrier = if ask.stream { Carrier::NodeStream } else { Carrier::NodeWait };
+    let call = call.by(origin(carrier, &parts.headers, &parts.extensions));
+    let watch = api.service().watch_node(&call, request)?;
     let revision = watch.revision();
     Ok(respond(api, StatusCode::OK, revision, changes(watch, ask.stream)))
 }

@@ -1,10 +1,11 @@
 //! What every call of the dialect carries, whether it comes over gRPC or as JSON: until when it is to be answered.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::HeaderMap;
 
-use crate::service::Call;
+use crate::service::{Call, Origin};
 
 /// How long etcd lets a request take: five seconds, and two election timeouts.
 const REQUEST_TIME: Duration = Duration::from_secs(7);
@@ -45,12 +46,17 @@ impl Ask {
     /// How long a client waits its turn, and a call that lasts as long and carries out something then.
     pub(super) fn waiting(&self) -> (Duration, Call) {
         let wait = self.timeout.map_or(MAX_TURN, |timeout| timeout.min(MAX_TURN));
-        (wait, Call::new(Instant::now() + wait + REQUEST_TIME))
+        (wait, Call { deadline: Instant::now() + wait + REQUEST_TIME, ..self.call.clone() })
     }
 
     /// A call by the headers of a request. A time that makes no sense is none.
     pub(super) fn of(headers: &HeaderMap) -> Self {
         Self::within(headers.get(GRPC_TIMEOUT).and_then(|value| grpc_timeout(value.to_str().ok()?)))
+    }
+
+    /// As a call that may watch, with whose watches it begins.
+    pub(super) fn by(self, origin: Option<Arc<Origin>>) -> Self {
+        Self { call: self.call.by(origin), ..self }
     }
 
     /// Whether the deadline is the client's.

@@ -1,6 +1,7 @@
 //! The generated services, each method of which calls the function that carries it out. Nothing is decided here.
 
 use std::pin::Pin;
+use std::sync::Arc;
 
 use futures_util::Stream;
 use tonic::{Request, Response, Status, Streaming, async_trait};
@@ -19,6 +20,8 @@ use super::pb::watch_server::Watch;
 use super::pb::{election, lock};
 use super::{auth, cluster, health, kv, leader, lease, maintenance, pb, queue, txn, watch};
 use crate::api::State;
+use crate::api::origin::origin;
+use crate::service::{Carrier, Origin};
 
 type Answer<T> = Result<Response<T>, Status>;
 /// Answers as they come.
@@ -32,6 +35,21 @@ pub(super) struct Grpc(pub(super) State);
 fn taken<T>(request: Request<T>) -> (Ask, T) {
     let (metadata, _, message) = request.into_parts();
     (Ask::of(metadata.as_ref()), message)
+}
+
+/// The same of a request that may watch.
+fn taken_to_watch<T>(request: Request<T>) -> (Ask, T) {
+    let origin = origin_of(&request);
+    let (ask, message) = taken(request);
+    (ask.by(origin), message)
+}
+
+/// Whose watches a request begins. The gateway says it of those that it passes on.
+fn origin_of<T>(request: &Request<T>) -> Option<Arc<Origin>> {
+    match request.extensions().get::<Arc<Origin>>() {
+        Some(origin) => Some(Arc::clone(origin)),
+        None => origin(Carrier::Grpc, request.metadata().as_ref(), request.extensions()),
+    }
 }
 
 #[async_trait]
@@ -68,7 +86,7 @@ impl Watch for Grpc {
 
     async fn watch(&self, request: Request<Streaming<pb::WatchRequest>>) -> Answer<Self::WatchStream> {
         let is_led = leader::is_wanted(request.metadata().as_ref());
-        let answers = watch::watch(self.0.clone(), request.into_inner());
+        let answers = watch::watch(self.0.clone(), origin_of(&request), request.into_inner());
         Ok(Response::new(leader::while_led(&self.0, is_led, answers)))
     }
 }
@@ -184,7 +202,7 @@ impl Maintenance for Grpc {
 #[async_trait]
 impl Lock for Grpc {
     async fn lock(&self, request: Request<lock::LockRequest>) -> Answer<lock::LockResponse> {
-        let (ask, request) = taken(request);
+        let (ask, request) = taken_to_watch(request);
         queue::lock(&self.0, &ask, request).await.map(Response::new)
     }
 
@@ -197,7 +215,7 @@ impl Lock for Grpc {
 #[async_trait]
 impl Election for Grpc {
     async fn campaign(&self, request: Request<election::CampaignRequest>) -> Answer<election::CampaignResponse> {
-        let (ask, request) = taken(request);
+        let (ask, request) = taken_to_watch(request);
         queue::campaign(&self.0, &ask, request).await.map(Response::new)
     }
 
@@ -215,7 +233,7 @@ impl Election for Grpc {
 
     async fn observe(&self, request: Request<election::LeaderRequest>) -> Answer<Self::ObserveStream> {
         let is_led = leader::is_wanted(request.metadata().as_ref());
-        let (ask, request) = taken(request);
+        let (ask, request) = taken_to_watch(request);
         let answers = queue::observe(self.0.clone(), &ask, request).await?;
         Ok(Response::new(leader::while_led(&self.0, is_led, answers)))
     }

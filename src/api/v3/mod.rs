@@ -24,6 +24,8 @@ mod reflection;
 mod txn;
 mod watch;
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
@@ -36,6 +38,7 @@ pub(crate) use gateway::{Path, answer as answer_json, is_addressed, pattern};
 pub(crate) use methods::Method;
 
 use super::State;
+use crate::service::Origin;
 use body::Bounded;
 use errors::Known;
 use grpc::Grpc;
@@ -116,9 +119,19 @@ impl Services {
         (Some(method), response)
     }
 
-    /// Calls a method as if it came over gRPC, with this metadata and messages.
-    async fn call(&self, home: Home, path: &'static str, metadata: HeaderMap, messages: Body) -> Response {
+    /// Calls a method as if it came over gRPC, with this metadata and messages, and whose watches it begins.
+    async fn call(
+        &self,
+        home: Home,
+        path: &'static str,
+        origin: Option<Arc<Origin>>,
+        metadata: HeaderMap,
+        messages: Body,
+    ) -> Response {
         let mut request = Request::new(messages);
+        if let Some(origin) = origin {
+            request.extensions_mut().insert(origin);
+        }
         *request.method_mut() = HttpMethod::POST;
         *request.uri_mut() = http::Uri::from_static(path);
         *request.version_mut() = Version::HTTP_2;

@@ -6,6 +6,7 @@
 //! stream is put together at a time, and nothing else is said between the fragments of one.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, stream};
@@ -24,7 +25,7 @@ use super::pb::watch_request::RequestUnion;
 use crate::api::State;
 use crate::model::limits::MAX_STREAM_WATCHES;
 use crate::model::{Event, EventKind, KeyRange, Revision};
-use crate::service::{Error, OnCompacted, Start, Told, WatchEvents, WatchItem, WatchRequest, Watches};
+use crate::service::{Error, OnCompacted, Origin, Start, Told, WatchEvents, WatchItem, WatchRequest, Watches};
 
 /// The number in an answer that is about no one watch.
 const NO_WATCH: i64 = -1;
@@ -37,12 +38,13 @@ const DUPLICATE: &str = "mvcc: duplicate watch ID provided on the WatchStream";
 /// when the requests end with an error; requests that end well leave the watches as they are, as in etcd.
 pub(super) fn watch<S>(
     api: State,
+    origin: Option<Arc<Origin>>,
     requests: S,
 ) -> impl Stream<Item = Result<pb::WatchResponse, Status>> + Send + 'static
 where
     S: Stream<Item = Result<pb::WatchRequest, Status>> + Send + Unpin + 'static,
 {
-    let watching = Watching::new(api);
+    let watching = Watching::new(api, origin);
     let stopping = Box::pin(watching.api.service().shutdown_signal());
     stream::unfold(Some((watching, Some(requests), stopping)), |state| async move {
         let (mut watching, mut requests, mut stopping) = state?;
@@ -108,11 +110,11 @@ struct Watching {
 }
 
 impl Watching {
-    fn new(api: State) -> Self {
+    fn new(api: State, origin: Option<Arc<Origin>>) -> Self {
         let every = api.settings().watch_progress;
         let mut ticks = interval_at(Instant::now() + every, every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let watches = api.service().watches();
+        let watches = api.service().watches(origin);
         Self { api, watches, terms: BTreeMap::new(), next_id: 0, answers: VecDeque::new(), begun: Vec::new(), ticks }
     }
 

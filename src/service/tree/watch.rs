@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 
 use super::super::kv::Reader;
-use super::super::{Error, Service, WatchItem, WatchStream};
+use super::super::{Call, Error, Service, WatchItem, WatchStream};
 use crate::model::{Action, Event, Node, NodeEvent, NodePath, Part, Refusal, Revision};
 use crate::mvcc::{Replay, ReplayBudget};
 use crate::node::StoreView;
@@ -54,10 +54,11 @@ impl Service {
     /// # Errors
     /// [`Refusal::Compacted`] where the first revision of interest is below the compacted one; [`Error::ShuttingDown`],
     /// [`Error::Stopped`], [`Error::NoState`].
-    pub fn watch_node(&self, request: NodeWatchRequest) -> Result<NodeWatch, Error> {
+    pub fn watch_node(&self, call: &Call, request: NodeWatchRequest) -> Result<NodeWatch, Error> {
         let since = request.since.unwrap_or(Revision::ZERO);
         let after = Revision(since.get().saturating_sub(1));
-        let (stream, state) = self.follow(Filter::node(&request.path, request.recursive), after)?;
+        let (stream, state) =
+            self.follow(call.origin.clone(), Filter::node(&request.path, request.recursive), after)?;
         let registered_at = state.revision();
         let mut stream = Box::new(stream.with_patience());
         if after < registered_at {
@@ -68,6 +69,7 @@ impl Service {
             return Err(Error::refused(Refusal::Compacted { asked: since, compacted }, registered_at));
         }
         let looking_back = request.since.map(|_| after).filter(|after| *after < registered_at);
+        stream.is_behind(looking_back);
         Ok(NodeWatch {
             service: self.clone(),
             request,
@@ -141,6 +143,9 @@ impl NodeWatch {
                 self.looking_back = None;
             }
             None => self.looking_back = Some(through).filter(|through| *through < self.registered_at),
+        }
+        if let Source::Live(stream) = &self.source {
+            stream.is_behind(self.looking_back);
         }
         Some(())
     }

@@ -70,7 +70,7 @@ fn settle(watches: &mut Watches<u32>) {
 #[tokio::test]
 async fn what_a_watch_has_begun_of_a_revision_it_gives_to_the_end_before_others_begin() {
     let alone = Alone::start();
-    let mut watches = alone.service.watches();
+    let mut watches = alone.service.watches(None);
     for name in 0..10 {
         watches.add(name, all(Start::Now)).unwrap();
     }
@@ -95,7 +95,7 @@ async fn what_a_watch_has_begun_of_a_revision_it_gives_to_the_end_before_others_
 #[tokio::test]
 async fn progress_is_told_once_all_have_given_what_there_was_though_one_always_has_more() {
     let alone = Alone::start();
-    let mut watches = alone.service.watches();
+    let mut watches = alone.service.watches(None);
     for name in 0..3 {
         watches.add(name, all(Start::Now)).unwrap();
     }
@@ -120,7 +120,7 @@ async fn progress_is_told_once_all_have_given_what_there_was_though_one_always_h
 #[tokio::test]
 async fn progress_waits_for_one_that_began_meanwhile_in_the_past_and_not_for_one_that_is_gone() {
     let alone = Alone::start();
-    let mut watches = alone.service.watches();
+    let mut watches = alone.service.watches(None);
     alone.put_key("a").await;
     watches.add(0, all(Start::After(Revision::FIRST))).unwrap();
     watches.ask_progress();
@@ -135,7 +135,7 @@ async fn progress_waits_for_one_that_began_meanwhile_in_the_past_and_not_for_one
 async fn progress_through_history_that_says_nothing_to_a_watch_is_told_without_an_event() {
     let alone = Alone::start();
     alone.put_key("a").await;
-    let mut watches = alone.service.watches();
+    let mut watches = alone.service.watches(None);
     let nothing = WatchRequest { range: KeyRange::prefix("nothing"), ..all(Start::After(Revision::FIRST)) };
     watches.add(0, nothing).unwrap();
     assert_eq!(watches.through(&[0]), [(0, Revision::FIRST)]);
@@ -147,7 +147,7 @@ async fn progress_through_history_that_says_nothing_to_a_watch_is_told_without_a
 #[tokio::test]
 async fn however_often_progress_is_asked_for_while_it_is_waited_for_it_is_told_twice() {
     let alone = Alone::start();
-    let mut watches = alone.service.watches();
+    let mut watches = alone.service.watches(None);
     watches.add(0, all(Start::Now)).unwrap();
     settle(&mut watches);
     alone.put_key("a").await;

@@ -18,6 +18,8 @@ async function look(page, where) {
 }
 
 await flow(async ({ visit, expect }) => {
+  // What is no YAML, and a revision that was not the last.
+  expect("400");
   expect("412");
   await put("/axe/deep/key", "a\nb\n");
   await put("/axe/text", "one\ntwo\n");
@@ -46,6 +48,12 @@ await flow(async ({ visit, expect }) => {
     await page.getByRole("button", { name: "Edit" }).click();
     await page.locator("value-editor textarea").fill('{"mine":1}');
     await look(page, "editor");
+    await page.getByRole("button", { name: "YAML" }).click();
+    await page.getByText("Saved as JSON.").waitFor();
+    await page.locator("value-editor textarea").fill("mine: [");
+    await page.locator("value-editor .problem").waitFor();
+    await look(page, "editor of YAML");
+    await page.locator("value-editor textarea").fill("mine: 1");
     await api("PUT", "/v1/keys/axe/json", '{"theirs":1}', { "Content-Type": "application/json" });
     await page.keyboard.press("Control+s");
     await page.locator("dialog .three").waitFor();
@@ -60,7 +68,7 @@ await flow(async ({ visit, expect }) => {
     await go("/console/services", "td");
     await go("/console/services?name=web", "td");
     await go("/console/leases?lock=jobs", ".table-row");
-    await go("/console/cluster", "td");
+    await go("/console/cluster", ".watched a");
     await page.goto(new URL("/console/keys/axe/", page.url()).href);
     for (const name of ["New key", "Delete…", "Move or copy…", "Roll back…", "?"]) {
       await page.getByRole("button", { name, exact: true }).or(page.getByRole("button", { name: "Keyboard" }).filter({ hasText: name })).first().click();

@@ -3,7 +3,7 @@
 import { mkdir } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 
-import { api, base, flow, isLive, put, until } from "./frame.mjs";
+import { answer, api, base, flow, isLive, put, until } from "./frame.mjs";
 
 const folder = fileURLToPath(new URL("../../../docs/console/", import.meta.url));
 const JSON_TYPE = { "Content-Type": "application/json" };
@@ -22,8 +22,17 @@ for (const region of ["eu-central", "eu-west", "us-east"]) for (let at = 1; at <
 for (const job of ["resize 4711", "resize 4712", "mail 9"]) await api("POST", "/v1/keys/shop/jobs/", job);
 for (const service of ["api", "web"]) for (let at = 1; at <= 3; at += 1) await api("PUT", `/v1/services/${service}/${service}-${at}?ttl=10m`, JSON.stringify({ address: `10.0.0.${at}`, port: 8080 }), JSON_TYPE);
 await api("POST", "/v1/locks/nightly-backup", '{"ttl":"10m","owner":"worker-3"}', JSON_TYPE);
+// They follow until the end.
+const stop = new AbortController();
+for (const [place, program] of [["features/", "shop-web/4.2"], ["features/dark-mode", "shop-api/2.0"], ["database", "shop-api/2.0"], ["", "audit/1.3"]]) {
+  const headers = { Accept: "text/event-stream", "User-Agent": program };
+  const { body } = await fetch(`${base}/v1/watch/shop/${place}`, { headers, signal: stop.signal });
+  body.pipeTo(new WritableStream()).catch(() => {});
+}
 
 await flow(async ({ visit, expect }) => {
+  // What is no YAML, and a revision that was not the last.
+  expect("400");
   expect("412");
   for (const [width, height] of [[1440, 900], [390, 844]]) {
     for (const colorScheme of ["light", "dark"]) {
@@ -42,13 +51,22 @@ await flow(async ({ visit, expect }) => {
       await picture("keys");
       await go("/console/keys/shop/database", "json-view details");
       await picture("key");
+      await page.getByRole("button", { name: "Edit" }).click();
+      await page.getByRole("button", { name: "YAML" }).click();
+      await page.getByText("Saved as JSON.").waitFor();
+      const yaml = await page.locator("value-editor textarea").inputValue();
+      await page.locator("value-editor textarea").fill(yaml.replace("max: 32", "max: [32"));
+      await page.locator("value-editor .problem").waitFor();
+      await picture("yaml");
+      await page.getByRole("button", { name: "Cancel" }).click();
+      await answer(page, "Discard");
       await go("/console/keys/shop/nginx.conf?view=history", ".diff-row");
       await picture("history");
       await go("/console/services?name=web", "td");
       await picture("services");
       await go("/console/leases?lock=nightly-backup", "td");
       await picture("leases");
-      await go("/console/cluster", "td");
+      await go("/console/cluster", ".watched a");
       await until("the charts have a line", async () => (await page.locator("polyline").first().getAttribute("points"))?.split(" ").length > 3);
       await picture("cluster");
       await go("/console/search?text=internal", ".table-row");
@@ -75,3 +93,4 @@ await flow(async ({ visit, expect }) => {
     }
   }
 });
+stop.abort();

@@ -9,26 +9,25 @@ import { readdir, readFile } from "node:fs/promises";
 const OF_THE_CONSOLE = {
   "chart.*": ["latency", "requests", "revisions", "watchers"],
   "column.*": [
-    ...["address", "change", "granted", "holder", "id", "instance", "instances", "kind", "lag", "lease", "lock", "log", "member", "name", "owner", "passing", "place"],
-    ...["release", "revision", "role", "room", "service", "size", "state", "store", "tags", "time", "token", "urls", "version", "waiting", "weight"],
+    ...["address", "agent", "behind", "carrier", "change", "cluster", "compacted", "created", "free", "granted", "holder", "id", "instance", "instances", "kind", "lag", "leader", "lease"],
+    ...["lock", "log", "member", "name", "owner", "passing", "place", "release", "revision", "role", "room", "service", "since", "size", "state", "store", "tags"],
+    ...["term", "time", "token", "type", "uptime", "urls", "version", "waiting", "watched", "weight"],
   ],
   "conflict.*": ["before", "now", "yours"],
   "document.*": ["itself", "large", "object", "top", "twice", "zip"],
-  "fact.*": ["cluster", "compacted", "created", "free", "leader", "lease", "revision", "size", "term", "type", "uptime", "version"],
   "form.*": ["base64", "hex", "json", "text", "yaml"],
   "form.bad.*": ["base64", "hex"],
   "history.*": ["a", "b"],
   "json.*": ["colon", "comma", "deep", "end", "name", "rest", "string", "value"],
   "key.*": ["history", "value"],
   "left.*": ["directory", "document", "key", "large", "name", "utf8", "value"],
-  "live.*": ["connecting", "idle", "live", "lost", "resting"],
-  "live.*.hint": ["connecting", "idle", "live", "lost", "resting"],
+  "live.*": ["connecting", "live", "lost", "resting"],
+  "live.*.hint": ["connecting", "live", "lost", "resting"],
   "nav.*": ["changes", "cluster", "keys", "leases", "services"],
   "rollback.*": ["gone", "new"],
-  "type.*": ["delete", "expire", "put"],
 };
 const OF_THE_SERVER = {
-  "operation.*": ["append", "copy", "createDirectory", "delete", "expire", "increment", "move", "patch", "put", "revoke", "rollback", "transaction"],
+  "operation.*": ["append", "copy", "create", "createDirectory", "delete", "expire", "increment", "move", "patch", "put", "revoke", "rollback", "transaction"],
   "room.*": ["enough", "none", "short"],
   "status.*": ["critical", "draining", "passing", "warning"],
 };

@@ -133,7 +133,7 @@ impl ReadRequest {
             raw: wants_raw(query.raw, list.is_some(), &parts.headers)?,
             if_none_match: Tags::of(&parts.headers, &IF_NONE_MATCH)?,
             if_match: Tags::of(&parts.headers, &IF_MATCH)?,
-            hold: Hold::asked(&parts.headers, query.wait, query.after)?,
+            hold: Hold::asked(parts, query.wait, query.after)?,
             revision: query.revision,
             list,
             timeout: query.timeout,
@@ -258,8 +258,8 @@ fn prefers_raw(accept: &HeaderValue) -> bool {
 /// # Errors
 /// [`Code::KeyNotFound`], and those of the service.
 pub async fn get(api: &State, parts: &Parts) -> Result<Answer, Problem> {
-    let request = ReadRequest::parse(parts)?;
-    let hold = request.hold.filter(|_| !request.is_past());
+    let mut request = ReadRequest::parse(parts)?;
+    let hold = request.hold.take().filter(|_| !request.is_past());
     poll::answer(api, request, hold).await
 }
 

@@ -164,7 +164,7 @@ struct Seen {
 pub(super) async fn services(api: &State, parts: &Parts) -> Result<Answer, Problem> {
     let query: ServicesQuery = query(parts.uri.query())?;
     let cursor = query.cursor.as_ref().map(|text| cursor::read(text, SERVICES_SHAPE)).transpose()?;
-    let hold = Hold::asked(&parts.headers, query.wait, query.after)?.filter(|_| cursor.is_none());
+    let hold = Hold::asked(parts, query.wait, query.after)?.filter(|_| cursor.is_none());
     let subject = Subject::Services(ServicesRequest { revision: None, limit: page_limit(query.limit)?, cursor });
     poll::answer(api, ReadRequest::new(api, subject, query.consistency, query.timeout, parts)?, hold).await
 }
@@ -177,7 +177,7 @@ pub(super) async fn instances(api: &State, parts: &Parts, service: Name) -> Resu
     let query: InstancesQuery = query(parts.uri.query())?;
     let selection = selection(query.tag, query.status);
     let cursor = query.cursor.as_ref().map(|text| cursor::read(text, shape(&service, &selection))).transpose()?;
-    let hold = Hold::asked(&parts.headers, query.wait, query.after)?.filter(|_| cursor.is_none());
+    let hold = Hold::asked(parts, query.wait, query.after)?.filter(|_| cursor.is_none());
     let limit = page_limit(query.limit)?;
     let subject = Subject::Instances(InstancesRequest { service, selection, revision: None, limit, cursor });
     poll::answer(api, ReadRequest::new(api, subject, query.consistency, query.timeout, parts)?, hold).await
@@ -190,7 +190,7 @@ pub(super) async fn instances(api: &State, parts: &Parts, service: Name) -> Resu
 /// service.
 pub(super) async fn instance(api: &State, parts: &Parts, name: InstanceName) -> Result<Answer, Problem> {
     let query: InstanceQuery = query(parts.uri.query())?;
-    let hold = Hold::asked(&parts.headers, query.wait, query.after)?;
+    let hold = Hold::asked(parts, query.wait, query.after)?;
     let subject = Subject::Instance(name);
     poll::answer(api, ReadRequest::new(api, subject, query.consistency, query.timeout, parts)?, hold).await
 }

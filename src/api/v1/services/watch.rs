@@ -11,7 +11,7 @@ use crate::api::extract::query::{After, parameters};
 use crate::api::problem::Problem;
 use crate::api::v1::format::{Detail, Object};
 use crate::api::v1::watch::carrier::{self, Content, Message};
-use crate::api::v1::watch::{Compacted, PROGRESS, carrier_of, last_event_id, stream};
+use crate::api::v1::watch::{Compacted, PROGRESS, last_event_id, stream};
 use crate::model::{Event, KeyValue, Revision};
 use crate::service::registry::{self, Change, Instance, Name, Reason, Selection};
 use crate::service::{OnCompacted, Service, Start, WatchItem, WatchRequest};
@@ -53,8 +53,7 @@ pub(super) async fn follow(api: &State, parts: &Parts, service: Option<&Name>) -
     };
     let selection = selection(query.tag, query.status);
     let mut teller = Teller { service: api.service().clone(), selection, unsettled: false };
-    stream(api, request, carrier_of(&parts.headers), Detail::default(), move |item, write| teller.tell(item, write))
-        .await
+    stream(api, parts, request, Detail::default(), move |item, write| teller.tell(item, write)).await
 }
 
 /// Tells of a watch in terms of instances.

@@ -9,7 +9,7 @@ use futures_util::stream::unfold;
 use super::super::format::{self, Change, Detail, Object};
 use crate::api::problem::Problem;
 use crate::model::{Event, KeyValue, Revision};
-use crate::service::{Service, WatchItem, WatchStream};
+use crate::service::{self, Service, WatchItem, WatchStream};
 
 /// The media type of newline-delimited JSON.
 pub(crate) const NDJSON: &str = "application/x-ndjson";
@@ -28,6 +28,14 @@ impl Carrier {
         match self {
             Self::Events => "text/event-stream",
             Self::Lines => NDJSON,
+        }
+    }
+
+    /// What it is called where watches are listed.
+    pub(super) const fn listed(self) -> service::Carrier {
+        match self {
+            Self::Events => service::Carrier::Events,
+            Self::Lines => service::Carrier::Lines,
         }
     }
 }

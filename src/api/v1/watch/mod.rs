@@ -6,6 +6,7 @@
 pub(crate) mod carrier;
 mod socket;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -23,9 +24,10 @@ use super::format::{self, Detail};
 use crate::api::State;
 use crate::api::extract::path::{Target, target};
 use crate::api::extract::query::{After, Kind, Literal, Literal64, parameters, query};
+use crate::api::origin::origin;
 use crate::api::problem::Problem;
 use crate::model::{EventKind, Key, KeyRange};
-use crate::service::{OnCompacted, Start, WatchItem, WatchRequest};
+use crate::service::{self, OnCompacted, Origin, Start, WatchItem, WatchRequest};
 
 use carrier::{Carrier, Message};
 
@@ -242,20 +244,23 @@ async fn follow(state: &State, upgrade: Option<WebSocketUpgrade>, request: &Part
                 "a socket for many watches takes no parameters: each watch brings its own in its message",
             ));
         }
-        Some(upgrade) => return Ok(socket::open(upgrade, state.clone(), None)),
+        Some(upgrade) => return Ok(socket::open(upgrade, state.clone(), socket_origin(request), None)),
     };
     if let Some(upgrade) = upgrade {
-        return Ok(socket::open(upgrade, state.clone(), Some(asked)));
+        return Ok(socket::open(upgrade, state.clone(), socket_origin(request), Some(asked)));
     }
-    let carrier = carrier_of(&request.headers);
-    stream(state, asked.request, carrier, asked.detail, |item, write| carrier::messages(item, write)).await
+    stream(state, request, asked.request, asked.detail, |item, write| carrier::messages(item, write)).await
+}
+
+fn socket_origin(request: &Parts) -> Option<Arc<Origin>> {
+    origin(service::Carrier::Socket, &request.headers, &request.extensions)
 }
 
 fn asks_for_socket(headers: &HeaderMap) -> bool {
     headers.get(UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
 }
 
-pub(crate) fn carrier_of(headers: &HeaderMap) -> Carrier {
+fn carrier_of(headers: &HeaderMap) -> Carrier {
     let asks_for_lines = headers
         .get_all(ACCEPT)
         .iter()
@@ -265,16 +270,17 @@ pub(crate) fn carrier_of(headers: &HeaderMap) -> Carrier {
     if asks_for_lines { Carrier::Lines } else { Carrier::Events }
 }
 
-/// The answer that is a watch. `speak` says what there is to tell of an item, as [`carrier::messages`] does for keys.
+/// The answer to a request for a watch. `speak` says what there is to tell of an item, as [`carrier::messages`] does for keys.
 pub(crate) async fn stream(
     state: &State,
+    parts: &Parts,
     request: WatchRequest,
-    carrier: Carrier,
     detail: Detail,
     speak: impl FnMut(&WatchItem, &mut dyn FnMut(&Message<'_>)) -> bool + Send + 'static,
 ) -> Result<Response, Problem> {
+    let carrier = carrier_of(&parts.headers);
     // The deadline is for the beginning; a stream has none.
-    let call = state.call(None)?;
+    let call = state.call(None)?.by(origin(carrier.listed(), &parts.headers, &parts.extensions));
     let stream = state.service().watch(&call, request).await?;
     let revision = stream.revision();
     let body = carrier::body(stream, carrier, detail, state.service().clone(), speak);

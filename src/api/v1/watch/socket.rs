@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::extract::ws::{CloseFrame, Message as Frame, Utf8Bytes, WebSocket, WebSocketUpgrade, close_code};
@@ -27,7 +28,7 @@ use crate::model::limits::{
     MAX_SOCKET_WATCHES, SOCKET_FRAME_BYTES, SOCKET_MESSAGE_BYTES, SOCKET_PING_EVERY, SOCKET_SILENCE, SOCKET_WRITE_BYTES,
 };
 use crate::model::{Command, LeaseId, Revision, Ttl};
-use crate::service::{Call, Error, Service, WatchItem, WatchStream};
+use crate::service::{Call, Error, Origin, Service, WatchItem, WatchStream};
 
 /// However short a session's time to live, it is pinged no more often than this.
 const PING_AT_MOST_EVERY: Duration = Duration::from_millis(100);
@@ -65,13 +66,18 @@ enum Request {
 }
 
 /// Answers an upgrade, then serves the socket.
-pub(super) fn open(upgrade: WebSocketUpgrade, state: State, asked: Option<Asked>) -> Response {
+pub(super) fn open(
+    upgrade: WebSocketUpgrade,
+    state: State,
+    origin: Option<Arc<Origin>>,
+    asked: Option<Asked>,
+) -> Response {
     upgrade
         .max_message_size(SOCKET_MESSAGE_BYTES)
         .max_frame_size(SOCKET_FRAME_BYTES)
         .max_write_buffer_size(SOCKET_WRITE_BYTES)
         .on_upgrade(move |socket| async move {
-            let mut connection = Connection::new(socket, state);
+            let mut connection = Connection::new(socket, state, origin);
             let ended = connection.serve(asked).await;
             connection.close(&ended).await;
         })
@@ -108,6 +114,7 @@ struct Session {
 struct Connection {
     socket: WebSocket,
     state: State,
+    origin: Option<Arc<Origin>>,
     /// The watches that run, and what cancels each.
     names: BTreeMap<String, AbortHandle>,
     steps: FuturesUnordered<BoxFuture<'static, Step>>,
@@ -117,10 +124,11 @@ struct Connection {
 }
 
 impl Connection {
-    fn new(socket: WebSocket, state: State) -> Self {
+    fn new(socket: WebSocket, state: State, origin: Option<Arc<Origin>>) -> Self {
         Self {
             socket,
             state,
+            origin,
             names: BTreeMap::new(),
             steps: FuturesUnordered::new(),
             session: None,
@@ -133,7 +141,7 @@ impl Connection {
     }
 
     fn call(&self) -> Call {
-        Call::new(Instant::now() + self.state.settings().timeout)
+        Call::new(Instant::now() + self.state.settings().timeout).by(self.origin.clone())
     }
 
     async fn serve(&mut self, asked: Option<Asked>) -> End {

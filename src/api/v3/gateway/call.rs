@@ -1,5 +1,6 @@
 //! A call of a service: what surrounds it, and its answers in JSON.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Error;
@@ -22,6 +23,7 @@ use crate::api::v3::Services;
 use crate::api::v3::ask::{GRPC_TIMEOUT, MAX_TIMEOUT_DIGITS, TIMEOUT_UNITS};
 use crate::api::v3::body::PREFIX_BYTES;
 use crate::api::v3::errors::{Known, http_status};
+use crate::service::Origin;
 
 /// Headers that begin with this are metadata of the call.
 const METADATA: &str = "grpc-metadata-";
@@ -33,6 +35,8 @@ pub(super) struct Asked {
     metadata: HeaderMap,
     /// Until when the client waits.
     deadline: Option<Instant>,
+    /// Whose watches it begins.
+    origin: Option<Arc<Origin>>,
 }
 
 impl Asked {
@@ -50,14 +54,21 @@ impl Asked {
             metadata.append(AUTHORIZATION, token.clone());
         }
         let said = headers.get(GRPC_TIMEOUT).map(|value| String::from_utf8_lossy(value.as_bytes()));
-        let Some(said) = said.filter(|said| !said.is_empty()) else { return Ok(Self { metadata, deadline: None }) };
+        let Some(said) = said.filter(|said| !said.is_empty()) else {
+            return Ok(Self { metadata, deadline: None, origin: None });
+        };
         let invalid = || Status::invalid_argument(format!("invalid grpc-timeout: {said}"));
         let nanos = timeout(&said).ok_or_else(invalid)?;
         if let Some(value) = as_grpc(nanos) {
             metadata.insert(GRPC_TIMEOUT, value);
         }
         let wait = Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX));
-        Ok(Self { metadata, deadline: Instant::now().checked_add(wait) })
+        Ok(Self { metadata, deadline: Instant::now().checked_add(wait), origin: None })
+    }
+
+    /// The same, with whose watches it begins.
+    pub(super) fn by(self, origin: Option<Arc<Origin>>) -> Self {
+        Self { origin, ..self }
     }
 
     /// Whether the client's time is up before anything was done.
@@ -99,8 +110,9 @@ pub(super) async fn one(
 ) -> Result<Vec<u8>, Status> {
     let frame = first.unwrap_or_else(|| Ok(requests::empty()))?;
     asked.check()?;
-    let Asked { metadata, deadline } = asked;
-    let response = within(deadline, services.call(path.home, path.table.path, metadata, Body::from(frame))).await?;
+    let Asked { metadata, deadline, origin } = asked;
+    let response =
+        within(deadline, services.call(path.home, path.table.path, origin, metadata, Body::from(frame))).await?;
     let mut answers = Answers::new(response, path.table.output, deadline);
     let none = || Status::internal("the service gave no answer");
     answers.next(b"", b"").await.ok_or_else(none)?
@@ -134,8 +146,8 @@ where
             Body::from(first.unwrap_or_else(requests::empty))
         }
     };
-    let Asked { metadata, deadline } = asked;
-    let response = within(deadline, services.call(path.home, path.table.path, metadata, body)).await?;
+    let Asked { metadata, deadline, origin } = asked;
+    let response = within(deadline, services.call(path.home, path.table.path, origin, metadata, body)).await?;
     Ok(Answers::new(response, path.table.output, deadline))
 }
 

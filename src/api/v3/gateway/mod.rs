@@ -36,6 +36,8 @@ use super::Services;
 use super::errors::{Known, http_status};
 use super::methods::{Home, Method};
 use crate::api::go_json;
+use crate::api::origin::origin;
+use crate::service::{Carrier, Origin};
 use call::{Answers, Asked};
 use requests::Requests;
 
@@ -132,6 +134,11 @@ impl Path {
     pub(crate) fn waits(&self) -> bool {
         self.waits
     }
+
+    /// Whose watches a request begins, if it may begin any.
+    fn origin(&self, carrier: Carrier, parts: &Parts) -> Option<Arc<Origin>> {
+        if self.waits { origin(carrier, &parts.headers, &parts.extensions) } else { None }
+    }
 }
 
 /// What answers are counted under.
@@ -163,7 +170,10 @@ pub(crate) async fn answer(services: &Arc<Services>, request: Request) -> (Optio
         && let Ok(upgrade) = WebSocketUpgrade::from_request_parts(&mut parts, &()).await
     {
         let response = match asked {
-            Ok(asked) => socket::open(upgrade, services.clone(), *path, asked),
+            Ok(asked) => {
+                let asked = asked.by(path.origin(Carrier::GatewaySocket, &parts));
+                socket::open(upgrade, services.clone(), *path, asked)
+            }
             Err(status) => failed(&status),
         };
         return (Some(path), response);
@@ -171,6 +181,7 @@ pub(crate) async fn answer(services: &Arc<Services>, request: Request) -> (Optio
     if parts.method != HttpMethod::POST {
         return (Some(path), text(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n"));
     }
+    let asked = asked.map(|asked| asked.by(path.origin(Carrier::GatewayLines, &parts)));
     let response = match asked {
         Ok(asked) if path.table.gives_many => stream(services, path, asked, body).await,
         Ok(asked) => one(services, path, asked, body).await,
