@@ -29,7 +29,7 @@ const KNOWN: &[Known] = &[
     Known {
         feature: "user and role, auth off",
         run: "auth enable",
-        says: &["Error: etcdserver: authentication is not enforced yet"],
+        says: &["code = FailedPrecondition", "authentication is not enforced yet"],
         why: "nothing would hold anybody to it",
     },
     Known {
