@@ -13,7 +13,7 @@ use crate::cluster::{Cluster, Shape, TOKEN, flags};
 use crate::load::{self, Load};
 use crate::member::Member;
 use crate::record::{Act, Outcome};
-use crate::starting::{Site, within};
+use crate::starting::{Site, is_written, within};
 use crate::support::http::Client;
 use crate::support::{Server, vardr};
 
@@ -157,7 +157,7 @@ fn begun(site: &Site) -> (Vec<Member>, u64) {
     let client = Client::new(&site.client(0).to_string());
     let put = |key: &str, value: &str| {
         within(LIMIT, "it takes writes", || {
-            client.try_put(&format!("/v1/keys{key}?timeout=1s"), value).filter(|it| matches!(it.status, 200 | 201))
+            client.try_put(&format!("/v1/keys{key}?timeout=1s"), value).filter(is_written)
         })
     };
     for number in 0..20 {
@@ -243,7 +243,7 @@ fn three_members_go_on_from_one_survivor_under_another_token_and_not_under_the_s
     for place in 0..3 {
         let client = Client::new(&site.client(place).to_string());
         within(LIMIT, "each of the three takes writes", || {
-            client.try_put(&format!("/v1/keys/after/{place}?timeout=1s"), "x").filter(|it| it.status == 201)
+            client.try_put(&format!("/v1/keys/after/{place}?timeout=1s"), "x").filter(is_written)
         });
         assert_eq!(client.get("/v1/keys/last?raw=true").expect(200).text(), "of all");
         assert_eq!(client.get("/v1/cluster").value()["members"].as_array().unwrap().len(), 3);

@@ -47,6 +47,11 @@ impl Drop for Shell {
     }
 }
 
+/// Whether a key was written: anew, or over what an earlier try wrote without being told so in time.
+pub(crate) fn is_written(answer: &Response) -> bool {
+    matches!(answer.status, 200 | 201)
+}
+
 /// Looks until something is there, at most for a time.
 pub(crate) fn within<T>(limit: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + limit;
@@ -80,7 +85,7 @@ fn the_three_commands_of_the_tutorial_make_a_cluster_within_five_seconds() {
         .collect();
     for address in addresses {
         let left = START_LIMIT.saturating_sub(began.elapsed());
-        within(left, address, || put(&format!("{address}:2379"), "/q1mi").filter(|it| matches!(it.status, 200 | 201)));
+        within(left, address, || put(&format!("{address}:2379"), "/q1mi").filter(is_written));
     }
     println!("three members took writes after {:?}", began.elapsed());
     for address in addresses {
@@ -171,9 +176,7 @@ fn a_member_with_another_token_finds_no_cluster_and_is_none_by_itself() {
     let members = [site.member(0, TOKEN), site.member(1, TOKEN)];
     let stranger = site.member(2, "another");
     let address = |place: usize| site.client(place).to_string();
-    within(Duration::from_secs(20), "two of three serve", || {
-        put(&address(0), "/k").filter(|answer| answer.status == 201)
-    });
+    within(Duration::from_secs(20), "two of three serve", || put(&address(0), "/k").filter(is_written));
     let limit = Duration::from_secs(10);
     within(limit, "it hears why", || stranger.log().contains("it belongs to cluster").then_some(()));
     within(limit, "they hear why", || members[0].log().contains("it belongs to cluster").then_some(()));
@@ -191,7 +194,7 @@ fn a_member_that_the_cluster_does_not_know_or_whose_data_is_gone_cannot_join_and
     let mut members: Vec<_> = (0..3).map(|place| site.member(place, TOKEN)).collect();
     let address = site.client(0).to_string();
     let limit = Duration::from_secs(20);
-    within(limit, "it serves", || put(&address, "/k").filter(|answer| answer.status == 201));
+    within(limit, "it serves", || put(&address, "/k").filter(is_written));
     within(limit, "all are known", || {
         let cluster = Client::new(&address).get("/v1/cluster").value();
         cluster["members"].as_array()?.iter().all(|member| member["name"] != "").then_some(())
