@@ -193,7 +193,7 @@ fn entries(page: &Value) -> u64 {
     LISTS.iter().map(|name| length(name) as u64).sum()
 }
 
-/// All pages as one: they show one revision.
+/// All pages as one, with the revision of the last.
 pub(super) fn append(whole: &mut Value, page: Value) {
     let Some(whole) = whole.as_object_mut() else { return };
     let Value::Object(page) = page else { return };

@@ -46,19 +46,29 @@ impl List {
     /// Shows what begins with a prefix.
     pub(crate) async fn list(&self, client: &Client, out: &Output, prefix: Option<&str>) -> Outcome<()> {
         let whole = all(client, &Route::new(self.route).optional("prefix", prefix)).await?;
-        if out.is_json() {
-            return out.line(whole.to_string());
-        }
-        let items = whole.get("items").and_then(Value::as_array).into_iter().flatten();
-        let mut rows: Vec<_> = items.map(self.row).collect();
-        if rows.is_empty() {
-            let of_what = prefix.map(|prefix| format!(": nothing begins with `{prefix}`")).unwrap_or_default();
-            eprintln!("vardr: {}{of_what}", self.nothing);
-            return Ok(());
-        }
-        rows.insert(0, self.titles.iter().map(|title| (*title).to_owned()).collect());
-        out.bytes(table(&rows).as_bytes())
+        let of_what = prefix.map(|prefix| format!(": nothing begins with `{prefix}`")).unwrap_or_default();
+        show(out, &whole, &format!("{}{of_what}", self.nothing), self.titles, self.row)
     }
+}
+
+/// Shows a list, as a table for people; `nothing` is said where there is nothing in it.
+pub(crate) fn show(
+    out: &Output,
+    whole: &Value,
+    nothing: &str,
+    titles: &[&str],
+    row: impl Fn(&Value) -> Vec<String>,
+) -> Outcome<()> {
+    if out.is_json() {
+        return out.line(whole.to_string());
+    }
+    let mut rows: Vec<_> = whole.get("items").and_then(Value::as_array).into_iter().flatten().map(row).collect();
+    if rows.is_empty() {
+        eprintln!("vardr: {nothing}");
+        return Ok(());
+    }
+    rows.insert(0, titles.iter().map(|title| (*title).to_owned()).collect());
+    out.bytes(table(&rows).as_bytes())
 }
 
 /// All pages of a list as one.

@@ -5,12 +5,14 @@ use serde_json::Value;
 use super::args::Services;
 use super::client::Client;
 use super::exit::{Failure, Outcome};
-use super::list::all;
-use super::output::{Output, member, table};
+use super::list::{all, show};
+use super::output::{Output, member};
 use super::route::Route;
 use super::watch::{Progress, Subject, follow_on};
 
 const SERVICES: &str = "/v1/services";
+const SERVICE_TITLES: [&str; 4] = ["SERVICE", "INSTANCES", "PASSING", "TAGS"];
+const INSTANCE_TITLES: [&str; 6] = ["INSTANCE", "ADDRESS", "STATUS", "WEIGHT", "TTL", "TAGS"];
 
 pub(crate) async fn services(client: &Client, out: &Output, args: &Services) -> Outcome<()> {
     if args.watch {
@@ -24,16 +26,11 @@ pub(crate) async fn services(client: &Client, out: &Output, args: &Services) -> 
         ));
     }
     let whole = all(client, &route(args, "")?).await?;
-    if out.is_json() {
-        return out.line(whole.to_string());
+    let nothing = nothing(args);
+    match args.name {
+        Some(_) => show(out, &whole, &nothing, &INSTANCE_TITLES, instance_row),
+        None => show(out, &whole, &nothing, &SERVICE_TITLES, service_row),
     }
-    let items = whole.get("items").and_then(Value::as_array).into_iter().flatten();
-    if items.clone().next().is_none() {
-        eprintln!("vardr: {}", nothing(args));
-        return Ok(());
-    }
-    let rows = if args.name.is_some() { instance_rows(items) } else { service_rows(items) };
-    out.bytes(table(&rows).as_bytes())
 }
 
 /// What is said where there is nothing to show. A service is there with its instances: one that was never heard of is like one
@@ -60,19 +57,13 @@ fn route(args: &Services, verb: &str) -> Outcome<Route> {
     Ok(route)
 }
 
-fn service_rows<'a>(items: impl Iterator<Item = &'a Value>) -> Vec<Vec<String>> {
-    let titles = ["SERVICE", "INSTANCES", "PASSING", "TAGS"].map(str::to_owned).to_vec();
-    let row = |item| vec![member(item, "service"), member(item, "instances"), member(item, "passing"), tags(item)];
-    std::iter::once(titles).chain(items.map(row)).collect()
+fn service_row(item: &Value) -> Vec<String> {
+    vec![member(item, "service"), member(item, "instances"), member(item, "passing"), tags(item)]
 }
 
-fn instance_rows<'a>(items: impl Iterator<Item = &'a Value>) -> Vec<Vec<String>> {
-    let titles = ["INSTANCE", "ADDRESS", "STATUS", "WEIGHT", "TTL", "TAGS"].map(str::to_owned).to_vec();
-    let row = |item| {
-        let cells = [member(item, "instance"), address(item), member(item, "status"), member(item, "weight")];
-        cells.into_iter().chain([member(item, "ttl"), tags(item)]).collect()
-    };
-    std::iter::once(titles).chain(items.map(row)).collect()
+fn instance_row(item: &Value) -> Vec<String> {
+    let cells = [member(item, "instance"), address(item), member(item, "status"), member(item, "weight")];
+    cells.into_iter().chain([member(item, "ttl"), tags(item)]).collect()
 }
 
 /// Where an instance is, as one connects to it; for one that does not say, why not.
