@@ -50,13 +50,12 @@ fn apply<E: Engine>(name: &str, engine: E) -> Result<()> {
         index += 1;
         Ok(machine.apply(&[entry(index)])?)
     })?;
-    let view = machine.view().clone();
+    let view = machine.view();
     let mut number = 0;
     report(&format!("read one key at present, {name}"), 1, || {
         number = (number + 7919) % KEYS;
         Ok(view.get(key(number).as_bytes(), None)?)
-    })?;
-    report(&format!("take a view, {name}"), 1, || Ok(machine.view().clone()))
+    })
 }
 
 fn fan_out() -> Result<()> {

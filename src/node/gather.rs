@@ -10,7 +10,7 @@ use super::runner::PendingRead;
 use super::waiters::Pending;
 
 /// So long after some that can wait have gone, others of their kind go.
-const COMPANY: Duration = Duration::from_millis(5);
+pub(super) const COMPANY: Duration = Duration::from_millis(5);
 /// So many wait no longer: what they share is then small beside what each costs by itself.
 const MANY: usize = 16;
 

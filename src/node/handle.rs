@@ -148,10 +148,13 @@ impl NodeHandle {
 
     /// Has what gathers looked at once more at a time.
     fn wake(&self, at: Instant) {
-        let runner = Arc::clone(&self.runner);
+        // A member that is stopped meanwhile is not held.
+        let runner = Arc::downgrade(&self.runner);
         self.shared.runtime.spawn(async move {
             sleep_until(at.into()).await;
-            runner.wake();
+            if let Some(runner) = runner.upgrade() {
+                runner.wake();
+            }
         });
     }
 

@@ -80,12 +80,6 @@ impl Hub {
         self.watchers.is_empty()
     }
 
-    /// What waits for one watcher, in bytes; 0 where there is none.
-    #[must_use]
-    pub fn backlog_bytes(&self, id: WatcherId) -> usize {
-        self.watchers.get(&id).map_or(0, |watcher| watcher.cost())
-    }
-
     /// What all watchers hold, and readers of what they have taken, in bytes: what several hold counts once.
     #[must_use]
     pub fn held_bytes(&self) -> usize {
@@ -200,10 +194,10 @@ impl Hub {
     /// still has to be brought up to the hub's revision counts as where it was registered or rejoined.
     #[must_use]
     pub fn through(&self, id: WatcherId) -> Revision {
-        self.watchers.get(&id).map_or(Revision::ZERO, |watcher| watcher.through(self.revision))
+        self.standing(id).map_or(Revision::ZERO, |(through, _)| through)
     }
 
-    /// How far a watcher is, as [`Hub::through`], and what waits for it, as [`Hub::backlog_bytes`]; `None` where there is no
+    /// How far a watcher is, as [`Hub::through`], and what waits for it, in bytes; `None` where there is no
     /// such watcher.
     #[must_use]
     pub fn standing(&self, id: WatcherId) -> Option<(Revision, usize)> {

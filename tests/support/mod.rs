@@ -209,7 +209,7 @@ fn announced(printed: &str) -> Option<String> {
 }
 
 /// Looks until something is so.
-pub(crate) fn until(what: &str, is_so: impl Fn() -> bool) {
+pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let deadline = Instant::now() + START_LIMIT;
     while !is_so() {
         assert!(Instant::now() < deadline, "{what}");
