@@ -156,26 +156,26 @@ impl Face {
     /// Hands a request to who answers it, past the router where a glance at the path is enough to know. Says what
     /// it was, too.
     async fn route(&self, from: SocketAddr, mut request: Request) -> (Route<'_>, Response) {
-        let counters = self.0.keys.of(self.state(), &request);
-        // It takes room on the heap, and what is answered at once is spared it.
-        if counters.is_none() || v1::poll::may_be_held(&request) {
-            request.extensions_mut().insert(ConnectInfo(from));
-        }
-        if let Some(counters) = counters {
+        // Where a request comes from takes room on the heap, and what cannot watch is spared it.
+        if let Some(counters) = self.0.keys.of(self.state(), &request) {
+            if v1::poll::may_be_held(&request) {
+                request.extensions_mut().insert(ConnectInfo(from));
+            }
             return (Route::Counted(counters), v1::keys::answer(self.state(), request).await);
         }
         if v3::is_grpc(&request) {
-            let (method, response) = self.0.v3.answer(request).await;
+            let (method, response) = self.0.v3.answer(from, request).await;
             return (Route::Grpc(method), response);
         }
         if v2::is_addressed(&request) {
-            let (pattern, response) = v2::answer(self.state(), request).await;
+            let (pattern, response) = v2::answer(self.state(), from, request).await;
             return (Route::Etcd(pattern), response);
         }
         if v3::is_addressed(&request) {
-            let (path, response) = v3::answer_json(&self.0.v3, request).await;
+            let (path, response) = v3::answer_json(&self.0.v3, from, request).await;
             return (Route::Gateway(path), response);
         }
+        request.extensions_mut().insert(ConnectInfo(from));
         let mut response = match self.0.router.clone().oneshot(request).await {
             Ok(response) => response,
             Err(never) => match never {},

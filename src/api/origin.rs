@@ -4,26 +4,34 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::extract::ConnectInfo;
+use http::HeaderMap;
 use http::header::USER_AGENT;
-use http::{Extensions, HeaderMap};
+use http::request::Parts;
 
 use crate::model::limits::MAX_USER_AGENT_BYTES;
 use crate::service::{Carrier, Origin};
 
 /// Whose watches a request begins that has come on a connection; `None` where it is not known on which.
-pub(super) fn origin(carrier: Carrier, headers: &HeaderMap, extensions: &Extensions) -> Option<Arc<Origin>> {
-    let ConnectInfo(address) = extensions.get::<ConnectInfo<SocketAddr>>()?;
+pub(super) fn origin_of(carrier: Carrier, parts: &Parts) -> Option<Arc<Origin>> {
+    let ConnectInfo(address) = parts.extensions.get()?;
+    Some(origin(carrier, *address, &parts.headers))
+}
+
+/// Whose watches a request with these headers begins that has come from an address.
+pub(super) fn origin(carrier: Carrier, address: SocketAddr, headers: &HeaderMap) -> Arc<Origin> {
     // A member that listens for both kinds of addresses has those of IPv4 as some of IPv6.
     let address = SocketAddr::new(address.ip().to_canonical(), address.port());
     let user_agent = headers.get(USER_AGENT).map(|value| String::from_utf8_lossy(value.as_bytes()));
     let user_agent = user_agent.filter(|text| !text.is_empty());
     let cut = |text: &str| text.get(..text.floor_char_boundary(MAX_USER_AGENT_BYTES)).map(Into::into);
     let user_agent = user_agent.and_then(|text| cut(&text));
-    Some(Arc::new(Origin { carrier, address, user_agent }))
+    Arc::new(Origin { carrier, address, user_agent })
 }
 
 #[cfg(test)]
 mod tests {
+    use axum::body::Body;
+    use axum::extract::Request;
     use http::HeaderValue;
 
     use super::*;
@@ -31,9 +39,7 @@ mod tests {
     fn of(address: &str, user_agent: Option<&[u8]>) -> Origin {
         let mut headers = HeaderMap::new();
         headers.extend(user_agent.map(|text| (USER_AGENT, HeaderValue::from_bytes(text).unwrap())));
-        let mut extensions = Extensions::new();
-        extensions.insert(ConnectInfo::<SocketAddr>(address.parse().unwrap()));
-        Arc::into_inner(origin(Carrier::Poll, &headers, &extensions).unwrap()).unwrap()
+        Arc::into_inner(origin(Carrier::Poll, address.parse().unwrap(), &headers)).unwrap()
     }
 
     #[test]
@@ -58,7 +64,10 @@ mod tests {
     }
 
     #[test]
-    fn a_request_of_no_connection_is_nobodys() {
-        assert_eq!(origin(Carrier::Poll, &HeaderMap::new(), &Extensions::new()), None);
+    fn a_request_is_of_the_connection_that_is_known_of_it() {
+        let (mut parts, _) = Request::new(Body::empty()).into_parts();
+        assert_eq!(origin_of(Carrier::Poll, &parts), None);
+        parts.extensions.insert(ConnectInfo(SocketAddr::from(([10, 0, 0, 7], 53))));
+        assert_eq!(origin_of(Carrier::Poll, &parts).unwrap().address.to_string(), "10.0.0.7:53");
     }
 }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -21,14 +21,14 @@ use super::runner::{Event, PendingRead, Runner};
 use super::streams::Streams;
 use super::transport::{Forward, Forwarded, PeerMessage, Transport};
 use super::waiters::Pending;
-use super::{Dismissal, Room, Shared};
+use super::{Dismissal, Room, Shared, now};
 use crate::consensus::forward::{ForwardAnswer, ForwardRefusal, Found, Incoming, MAX_UNANSWERED, Outgoing};
 use crate::consensus::{
     Input, MembershipChange, Message, MessageKind, Output, Persist, Position, ProposeRefusal, Replica, Role, Status,
 };
 use crate::model::codec::encode_into;
 use crate::model::limits::MAX_ENTRY_BYTES;
-use crate::model::{Command, ConfState, Incarnation, MemberId, Payload, Proposal, Term, Timestamp};
+use crate::model::{Command, ConfState, Incarnation, MemberId, Payload, Proposal, Term};
 use crate::storage::fjall::FjallEngine;
 
 /// Batches on their way to disk. While so many are, proposals gather into the next one.
@@ -735,10 +735,4 @@ fn in_batches(proposals: Vec<Pending>, max_bytes: usize) -> Vec<Vec<Pending>> {
         }
     }
     batches
-}
-
-/// Milliseconds since the epoch, for the entries of this leader.
-fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }

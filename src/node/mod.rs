@@ -39,7 +39,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use parking_lot::{Mutex, RwLock};
 use thiserror::Error;
@@ -58,11 +58,18 @@ pub use traffic::Sent;
 pub use transport::{ConnectionError, KnownMembers, ask_members};
 pub use watch::{Delivery, Watcher};
 
-use crate::model::{Auth, ClusterId, Incarnation, Index, MemberId, Members, ProposalId, Revision, Term};
+use crate::model::{Auth, ClusterId, Incarnation, Index, MemberId, Members, ProposalId, Revision, Term, Timestamp};
 use crate::mvcc::View;
 use crate::observe::Metrics;
 use crate::storage::fjall::{FjallEngine, FjallSnapshot};
 use transport::{Refusal, Transport};
+
+/// The present by this machine's clock, which entries of a leader are stamped with.
+#[must_use]
+pub fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
 
 /// The view of the store that a running member serves from.
 pub type StoreView = View<FjallSnapshot>;

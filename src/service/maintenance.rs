@@ -10,6 +10,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::{Call, Consistency, Done, Error, Reader, Service};
 use crate::machine::{SnapshotSource, padding, sealed};
 use crate::model::{ClusterId, Command, Index, MemberId, Revision, Term, Timestamp};
+use crate::node::now;
 use crate::storage::StorageError;
 use crate::storage::fjall::FjallSnapshot;
 
@@ -314,11 +315,8 @@ impl Service {
             Retention::Forever => return Ok(None),
             Retention::Revisions(kept) => Revision(reader.revision().get().saturating_sub(kept)),
             Retention::Periodic(kept) => {
-                let since = std::time::SystemTime::now()
-                    .duration_since(std::time::SystemTime::UNIX_EPOCH)
-                    .unwrap_or_default()
-                    .saturating_sub(kept);
-                let time = Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
+                let kept = u64::try_from(kept.as_millis()).unwrap_or(u64::MAX);
+                let time = Timestamp(now().get().saturating_sub(kept));
                 match reader.revision_at(time).await? {
                     Some(revision) => revision,
                     None => return Ok(None),

@@ -161,8 +161,9 @@ impl WatchEvents {
 pub struct WatchStream {
     node: NodeHandle,
     watcher: Watcher,
-    /// It is, as long as the stream is there.
-    listed: Listed,
+    filter: Filter,
+    /// That a client watches is to be seen for as long as the stream is there.
+    listed: Option<Listed>,
     children_of: Option<Key>,
     on_compacted: OnCompacted,
     patience: Patience,
@@ -331,8 +332,9 @@ impl Service {
         health::must_be_begun(&state)?;
         let stream = WatchStream {
             node: self.0.node.clone(),
-            listed: self.0.open_watches.list(watcher.id(), filter, origin),
+            listed: origin.map(|origin| self.0.open_watches.list(watcher.id(), filter.clone(), origin)),
             watcher,
+            filter,
             children_of: None,
             on_compacted: OnCompacted::End,
             patience: Patience::UntilCaughtUp,
@@ -437,7 +439,9 @@ impl WatchStream {
 
     /// Notes how far the caller has looked; `None` once that was all.
     pub(super) fn is_behind(&self, through: Option<Revision>) {
-        self.listed.is_behind(through);
+        if let Some(listed) = &self.listed {
+            listed.is_behind(through);
+        }
     }
 
     fn begin_state(&mut self, state: Arc<Published>) {
@@ -451,7 +455,7 @@ impl WatchStream {
     }
 
     fn enter(&mut self, phase: Phase) {
-        self.listed.is_behind(phase.behind());
+        self.is_behind(phase.behind());
         self.phase = phase;
     }
 
@@ -480,7 +484,7 @@ impl WatchStream {
 
     /// Begins to read the next piece, where there is one to read.
     fn read(&self, permit: Option<OwnedSemaphorePermit>) -> Option<Reading> {
-        let (filter, node) = (self.listed.filter().clone(), self.node.clone());
+        let (filter, node) = (self.filter.clone(), self.node.clone());
         match &self.phase {
             Phase::State { state, from } => {
                 let (state, directory, from) = (state.kept.clone(), self.children_of.clone(), from.clone());

@@ -11,7 +11,6 @@ use std::net::SocketAddr;
 use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::SystemTime;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -20,6 +19,7 @@ use super::watches::ASKED_AT_ONCE;
 use super::{Cursor, Service};
 use crate::model::limits::MAX_PAGE_BYTES;
 use crate::model::{Revision, Timestamp};
+use crate::node::now;
 use crate::watch::{Filter, Followed, WatcherId};
 
 /// How a watch reaches its client.
@@ -111,15 +111,14 @@ pub(super) struct OpenWatches(Mutex<BTreeMap<WatcherId, Arc<OpenWatch>>>);
 pub(super) struct OpenWatch {
     id: WatcherId,
     filter: Filter,
-    /// `None` for a watch of the member's own, which is not listed.
-    origin: Option<Arc<Origin>>,
+    origin: Arc<Origin>,
     since: Timestamp,
     /// Where a watch is that is still given what was there before it began: [`LIVE`] once it is told of what happens.
     behind: AtomicU64,
 }
 
 /// No revision: the hub knows how far the watch is.
-const LIVE: u64 = u64::MAX;
+const LIVE: Revision = Revision(u64::MAX);
 
 /// A watch on the list, for as long as this is there.
 #[derive(Debug)]
@@ -130,13 +129,9 @@ pub(super) struct Listed {
 
 impl OpenWatches {
     /// Puts a watch that begins on the list.
-    pub(super) fn list(self: &Arc<Self>, id: WatcherId, filter: Filter, origin: Option<Arc<Origin>>) -> Listed {
-        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let since = Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
-        let watch = Arc::new(OpenWatch { id, filter, origin, since, behind: AtomicU64::new(LIVE) });
-        if watch.origin.is_some() {
-            self.0.lock().insert(id, Arc::clone(&watch));
-        }
+    pub(super) fn list(self: &Arc<Self>, id: WatcherId, filter: Filter, origin: Arc<Origin>) -> Listed {
+        let watch = Arc::new(OpenWatch { id, filter, origin, since: now(), behind: AtomicU64::new(LIVE.get()) });
+        self.0.lock().insert(id, Arc::clone(&watch));
         Listed { all: Arc::clone(self), watch }
     }
 
@@ -149,35 +144,29 @@ impl OpenWatches {
 }
 
 impl Listed {
-    pub(super) fn filter(&self) -> &Filter {
-        &self.watch.filter
-    }
-
     /// Notes up to where the watch was given what was there before it began; `None` once that was all.
     pub(super) fn is_behind(&self, through: Option<Revision>) {
-        self.watch.behind.store(through.map_or(LIVE, Revision::get), Ordering::Relaxed);
+        self.watch.behind.store(through.unwrap_or(LIVE).get(), Ordering::Relaxed);
     }
 }
 
 impl Drop for Listed {
     fn drop(&mut self) {
-        if self.watch.origin.is_some() {
-            self.all.0.lock().remove(&self.watch.id);
-        }
+        self.all.0.lock().remove(&self.watch.id);
     }
 }
 
 impl OpenWatch {
-    /// The watch as it is, by what the hub knows of it.
-    fn shown(&self, through: Revision, backlog_bytes: usize) -> Option<Watching> {
-        let behind = self.behind.load(Ordering::Relaxed);
-        Some(Watching {
+    /// The watch as it is, but for what the hub knows of it; `None` where what it follows does not begin with a prefix.
+    fn wanted(&self, prefix: &[u8]) -> Option<Watching> {
+        let followed = self.filter.followed();
+        followed.start().starts_with(prefix).then(|| Watching {
             id: self.id.0,
-            origin: self.origin.clone()?,
-            followed: self.filter.followed(),
+            origin: Arc::clone(&self.origin),
+            followed,
             since: self.since,
-            told: if behind == LIVE { through } else { Revision(behind) },
-            backlog_bytes: backlog_bytes as u64,
+            told: Revision(self.behind.load(Ordering::Relaxed)),
+            backlog_bytes: 0,
         })
     }
 }
@@ -187,30 +176,34 @@ impl Service {
     #[must_use]
     pub fn watchers(&self, request: &WatchersRequest) -> Watchers {
         let limit = usize::try_from(request.limit).unwrap_or(usize::MAX);
-        let mut page = Watchers { revision: self.header().revision, items: Vec::new(), cursor: None };
-        let (mut after, mut bytes) = (request.cursor.as_ref().and_then(position), 0);
-        loop {
+        let (mut items, mut bytes): (Vec<Watching>, _) = (Vec::new(), 0);
+        let mut after = request.cursor.as_ref().and_then(position);
+        let end = 'page: loop {
             let some = self.0.open_watches.after(after);
-            let Some(last) = some.last() else { return page };
+            let Some(last) = some.last() else { break None };
             after = Some(last.id);
-            let is_wanted = |watch: &OpenWatch| watch.filter.followed().start().starts_with(&request.prefix);
-            let wanted: Vec<_> = some.iter().filter(|watch| is_wanted(watch)).collect();
-            let standings = self.0.node.watch_standings(wanted.iter().map(|watch| watch.id));
-            for (watch, standing) in wanted.into_iter().zip(standings) {
+            // One that ends its replay meanwhile is shown where it was in it.
+            let wanted: Vec<_> = some.iter().filter_map(|watch| watch.wanted(&request.prefix)).collect();
+            let standings = self.0.node.watch_standings(wanted.iter().map(|shown| WatcherId(shown.id)));
+            for (mut shown, standing) in wanted.into_iter().zip(standings) {
                 // It may have ended meanwhile.
-                let shown = standing.and_then(|(through, backlog)| watch.shown(through, backlog));
-                let Some(shown) = shown else { continue };
-                bytes += shown.bytes();
-                if let Some(last) = page.items.last()
-                    && (page.items.len() >= limit || bytes > MAX_PAGE_BYTES)
-                {
-                    let position = Bytes::copy_from_slice(&last.id.to_be_bytes());
-                    page.cursor = Some(Cursor { revision: page.revision, position });
-                    return page;
+                let Some((through, backlog)) = standing else { continue };
+                shown.backlog_bytes = backlog as u64;
+                if shown.told == LIVE {
+                    shown.told = through;
                 }
-                page.items.push(shown);
+                bytes += shown.bytes();
+                if let Some(last) = items.last()
+                    && (items.len() >= limit || bytes > MAX_PAGE_BYTES)
+                {
+                    break 'page Some(Bytes::copy_from_slice(&last.id.to_be_bytes()));
+                }
+                items.push(shown);
             }
-        }
+        };
+        // Looked at last: no watch is ahead of the store.
+        let revision = self.header().revision;
+        Watchers { revision, items, cursor: end.map(|position| Cursor { revision, position }) }
     }
 }
 

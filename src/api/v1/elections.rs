@@ -21,7 +21,7 @@ use super::txn::DurationSchema;
 use super::watch::event_stream;
 use crate::api::extract::json::{self, Lease as LeaseMember, Span as SpanMember};
 use crate::api::extract::{Verb, query};
-use crate::api::origin::origin;
+use crate::api::origin::origin_of;
 use crate::api::problem::{Code, Problem};
 use crate::api::{Answer, State};
 use crate::service::{Carrier, Consistency, Observation, Observed, QueueName};
@@ -220,7 +220,7 @@ async fn observe(api: &State, parts: &Parts, raw: &str) -> Result<Response, Prob
         return Err(Problem::invalid("following an election takes no parameters"));
     }
     // The deadline is for the beginning; a stream has none.
-    let call = api.call(None)?.by(origin(Carrier::Events, &parts.headers, &parts.extensions));
+    let call = api.call(None)?.by(origin_of(Carrier::Events, parts));
     let observation = api.service().observe(&call, name.clone()).await?;
     let revision = observation.revision();
     let mut response = Body::from_stream(messages(observation, name)).into_response();

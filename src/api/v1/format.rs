@@ -59,6 +59,14 @@ impl<'a> Object<'a> {
         string(self.member(name), text);
     }
 
+    /// Bytes that name something: as text, or in base64url under `name64` where they are not UTF-8.
+    pub fn name(&mut self, name: &str, bytes: &[u8]) {
+        match std::str::from_utf8(bytes) {
+            Ok(text) => self.string(name, text),
+            Err(_) => self.string(&format!("{name}64"), &URL_SAFE_NO_PAD.encode(bytes)),
+        }
+    }
+
     pub fn number(&mut self, name: &str, number: u64) {
         self::number(self.member(name), number);
     }
@@ -162,8 +170,7 @@ pub fn is_json(content_type: &str) -> bool {
 
 /// The members that name a key: `key`, or `key64` (base64url) for a key that is not UTF-8.
 pub fn key_members(object: &mut Object<'_>, key: &Key) {
-    let (name, text) = key_name(key);
-    object.string(name, &text);
+    object.name("key", key.as_bytes());
 }
 
 /// The member that names a key, and what it says.

@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 use axum::extract::Request;
 use http::header::HeaderName;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use tokio::time::timeout_at;
 
 use crate::api::extract::query::{After, Span, Wait};
 use crate::api::extract::{Tags, duration};
-use crate::api::origin::origin;
+use crate::api::origin::origin_of;
 use crate::api::problem::{Code, Problem};
 use crate::api::{Answer, PREFERENCE_APPLIED, State};
 use crate::model::{Key, KeyRange, Revision};
@@ -46,7 +46,8 @@ pub struct Hold {
 /// Whether a request could ask to be held: most do not.
 #[must_use]
 pub fn may_be_held(request: &Request) -> bool {
-    request.uri().query().is_some() || request.headers().contains_key(PREFER)
+    matches!(*request.method(), Method::GET | Method::HEAD)
+        && (request.uri().query().is_some() || request.headers().contains_key(PREFER))
 }
 
 impl Hold {
@@ -67,7 +68,7 @@ impl Hold {
             return Err(Problem::invalid("`after` goes with `wait`"));
         }
         Ok(wait.map(|wait| {
-            let origin = origin(Carrier::Poll, &parts.headers, &parts.extensions);
+            let origin = origin_of(Carrier::Poll, parts);
             Self { wait, preferred, after: after.map(|after| after.0), origin }
         }))
     }

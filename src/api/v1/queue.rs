@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use base64::engine::general_purpose::STANDARD;
 use http::HeaderValue;
 use http::header::ALLOW;
 use http::request::Parts;
@@ -22,7 +22,7 @@ use crate::api::extract::query::{
     LEASE_ID, Span as SpanParameter, is_percent_encoded, lease_id, page_limit, parameters, shortened,
 };
 use crate::api::extract::{Verb, body, query};
-use crate::api::origin::origin;
+use crate::api::origin::origin_of;
 use crate::api::problem::{Code, Problem};
 use crate::api::{Answer, State};
 use crate::model::{LeaseId, Revision, Ttl};
@@ -212,7 +212,9 @@ where
     let Terms { ttl, lease, wait: asked, value } = request.into();
     let (life, wait) = (life(ttl, lease)?, wait(asked)?);
     call.deadline += wait;
-    call.origin = origin(Carrier::Poll, &parts.headers, &parts.extensions);
+    if !wait.is_zero() {
+        call.origin = origin_of(Carrier::Poll, parts);
+    }
     let entry = Entry { name: name.clone(), life, value: value.unwrap_or_default().into(), wait };
     match api.service().enter(&call, entry).await? {
         Entered::First { place, revision, replayed } => {
@@ -264,10 +266,7 @@ pub async fn list(api: &State, parts: &Parts, show: Show) -> Result<Answer, Prob
     object.number("revision", found.revision.get());
     object.array("items", &found.items, |out, queue| {
         let mut item = Object::begin(out);
-        match std::str::from_utf8(queue.name.as_bytes()) {
-            Ok(text) => item.string("name", text),
-            Err(_) => item.string("name64", &URL_SAFE_NO_PAD.encode(queue.name.as_bytes())),
-        }
+        item.name("name", queue.name.as_bytes());
         write_place(item.member(show.first()), &queue.name, &queue.first, show);
         item.number("waiting", queue.waiting);
         item.end();

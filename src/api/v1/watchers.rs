@@ -2,8 +2,6 @@
 
 use axum::extract::{Request, State as Extract};
 use axum::response::Response;
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::request::Parts;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -164,16 +162,16 @@ fn write(out: &mut Vec<u8>, watching: &Watching) {
     object.id("id", watching.id);
     object.string("carrier", word(watching.origin.carrier));
     match &watching.followed {
-        Followed::Key(key) => name(&mut object, "key", key),
-        Followed::Prefix(prefix) => name(&mut object, "prefix", prefix),
+        Followed::Key(key) => object.name("key", key),
+        Followed::Prefix(prefix) => object.name("prefix", prefix),
         Followed::Children(directory) => {
-            name(&mut object, "prefix", directory);
+            object.name("prefix", directory);
             object.boolean("children", true);
         }
         Followed::Range(range) => {
-            name(&mut object, "from", range.start());
+            object.name("from", range.start());
             if let Some(end) = range.end() {
-                name(&mut object, "to", end);
+                object.name("to", end);
             }
         }
     }
@@ -185,14 +183,6 @@ fn write(out: &mut Vec<u8>, watching: &Watching) {
     object.number("revision", watching.told.get());
     object.number("backlogBytes", watching.backlog_bytes);
     object.end();
-}
-
-/// A name, or in base64url where it is not UTF-8.
-fn name(object: &mut Object<'_>, member: &str, bytes: &[u8]) {
-    match std::str::from_utf8(bytes) {
-        Ok(text) => object.string(member, text),
-        Err(_) => object.string(&format!("{member}64"), &URL_SAFE_NO_PAD.encode(bytes)),
-    }
 }
 
 /// The word of [`CarrierWord`] for a carrier.

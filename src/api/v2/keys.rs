@@ -15,7 +15,7 @@ use super::ask::Ask;
 use super::form::{self, Form, Kind};
 use super::{Error, ErrorCode, show};
 use crate::api::State;
-use crate::api::origin::origin;
+use crate::api::origin::origin_of;
 use crate::model::limits::{MAX_DRAINED_BYTES, MAX_SHOWN_BYTES};
 use crate::model::{Action, NodeEvent, NodePath, NodeWrite, Revision};
 use crate::service::{self, Call, Carrier, Consistency, NodeWatch, NodeWatchRequest, ShownNode};
@@ -154,7 +154,7 @@ fn wait(api: &State, parts: &Parts, call: Call, path: NodePath, ask: &Ask) -> Re
     let since = (ask.wait_index > 0).then_some(Revision(ask.wait_index));
     let request = NodeWatchRequest { path, recursive: ask.recursive, since, stream: ask.stream };
     let carrier = if ask.stream { Carrier::NodeStream } else { Carrier::NodeWait };
-    let call = call.by(origin(carrier, &parts.headers, &parts.extensions));
+    let call = call.by(origin_of(carrier, parts));
     let watch = api.service().watch_node(&call, request)?;
     let revision = watch.revision();
     Ok(respond(api, StatusCode::OK, revision, changes(watch, ask.stream)))

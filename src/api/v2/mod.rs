@@ -13,10 +13,11 @@ mod path;
 mod show;
 mod stats;
 
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use axum::body::Body;
-use axum::extract::Request;
+use axum::extract::{ConnectInfo, Request};
 use axum::response::Response;
 use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, LOCATION, X_CONTENT_TYPE_OPTIONS};
 use http::request::Parts;
@@ -56,8 +57,12 @@ pub(crate) fn is_addressed(request: &Request) -> bool {
 const NO_HANDLER: &str = "/v2/{*path}";
 
 /// Answers a request for a path of this dialect. Says the pattern of the path, too.
-pub(crate) async fn answer(api: &State, request: Request) -> (&'static str, Response) {
-    let (parts, body) = request.into_parts();
+pub(crate) async fn answer(api: &State, from: SocketAddr, request: Request) -> (&'static str, Response) {
+    let (mut parts, body) = request.into_parts();
+    // A write cannot wait.
+    if matches!(parts.method, Method::GET | Method::HEAD) {
+        parts.extensions.insert(ConnectInfo(from));
+    }
     if parts.method == Method::OPTIONS {
         return (NO_HANDLER, Response::new(Body::empty()));
     }

@@ -20,8 +20,7 @@ use super::pb::watch_server::Watch;
 use super::pb::{election, lock};
 use super::{auth, cluster, health, kv, leader, lease, maintenance, pb, queue, txn, watch};
 use crate::api::State;
-use crate::api::origin::origin;
-use crate::service::{Carrier, Origin};
+use crate::service::Origin;
 
 type Answer<T> = Result<Response<T>, Status>;
 /// Answers as they come.
@@ -44,12 +43,9 @@ fn taken_to_watch<T>(request: Request<T>) -> (Ask, T) {
     (ask.by(origin), message)
 }
 
-/// Whose watches a request begins. The gateway says it of those that it passes on.
+/// Whose watches a request begins, as was said when it was passed on to here.
 fn origin_of<T>(request: &Request<T>) -> Option<Arc<Origin>> {
-    match request.extensions().get::<Arc<Origin>>() {
-        Some(origin) => Some(Arc::clone(origin)),
-        None => origin(Carrier::Grpc, request.metadata().as_ref(), request.extensions()),
-    }
+    request.extensions().get().cloned()
 }
 
 #[async_trait]

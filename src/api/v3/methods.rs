@@ -134,6 +134,11 @@ impl Method {
         matches!(self.path, "/v3lockpb.Lock/Lock" | "/v3electionpb.Election/Campaign")
     }
 
+    /// Whether it may watch, of its own or for the client's turn.
+    pub(crate) fn watches(&self) -> bool {
+        matches!(self.home, Home::Watch) || self.waits() || self.path == "/v3electionpb.Election/Observe"
+    }
+
     /// `/service/method`.
     pub(crate) fn path(&self) -> &'static str {
         self.path

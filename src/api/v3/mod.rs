@@ -24,6 +24,7 @@ mod reflection;
 mod txn;
 mod watch;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -38,7 +39,8 @@ pub(crate) use gateway::{Path, answer as answer_json, is_addressed, pattern};
 pub(crate) use methods::Method;
 
 use super::State;
-use crate::service::Origin;
+use super::origin::origin;
+use crate::service::{Carrier, Origin};
 use body::Bounded;
 use errors::Known;
 use grpc::Grpc;
@@ -110,11 +112,15 @@ impl Services {
     }
 
     /// Answers a request, and says of which method it was.
-    pub(crate) async fn answer(&self, request: Request) -> (Option<&Method>, Response) {
+    pub(crate) async fn answer(&self, from: SocketAddr, mut request: Request) -> (Option<&Method>, Response) {
         let path = request.uri().path();
         let Some(method) = self.methods.iter().find(|method| method.path() == path) else {
             return (None, methods::unknown(path).into_http());
         };
+        if method.watches() {
+            let origin = origin(Carrier::Grpc, from, request.headers());
+            request.extensions_mut().insert(origin);
+        }
         let response = self.carry_out(method.home(), request).await;
         (Some(method), response)
     }

@@ -9,21 +9,21 @@ use futures_util::stream::unfold;
 use super::super::format::{self, Change, Detail, Object};
 use crate::api::problem::Problem;
 use crate::model::{Event, KeyValue, Revision};
-use crate::service::{self, Service, WatchItem, WatchStream};
+use crate::service::{Carrier, Service, WatchItem, WatchStream};
 
 /// The media type of newline-delimited JSON.
 pub(crate) const NDJSON: &str = "application/x-ndjson";
 
-/// How a stream is written.
+/// How the messages of a stream are told apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Carrier {
+pub(crate) enum Framing {
     /// Server-Sent Events.
     Events,
     /// One JSON object a line.
     Lines,
 }
 
-impl Carrier {
+impl Framing {
     pub(crate) const fn media_type(self) -> &'static str {
         match self {
             Self::Events => "text/event-stream",
@@ -32,10 +32,10 @@ impl Carrier {
     }
 
     /// What it is called where watches are listed.
-    pub(super) const fn listed(self) -> service::Carrier {
+    pub(super) const fn listed(self) -> Carrier {
         match self {
-            Self::Events => service::Carrier::Events,
-            Self::Lines => service::Carrier::Lines,
+            Self::Events => Carrier::Events,
+            Self::Lines => Carrier::Lines,
         }
     }
 }
@@ -167,15 +167,15 @@ pub(crate) fn messages(item: &WatchItem, mut write: impl FnMut(&Message<'_>)) ->
 /// with the watch.
 pub(super) fn body(
     watch: WatchStream,
-    carrier: Carrier,
+    framing: Framing,
     detail: Detail,
     service: Service,
     speak: impl FnMut(&WatchItem, &mut dyn FnMut(&Message<'_>)) -> bool + Send + 'static,
 ) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
-    let begin: &'static [u8] = match carrier {
+    let begin: &'static [u8] = match framing {
         // A comment first, so that a browser's EventSource opens at once.
-        Carrier::Events => b": follow\n\n",
-        Carrier::Lines => b"",
+        Framing::Events => b": follow\n\n",
+        Framing::Lines => b"",
     };
     let state = Some((watch, service, speak));
     let rest = unfold(state, move |state| async move {
@@ -185,12 +185,12 @@ pub(super) fn body(
         // An item may amount to nothing.
         while out.is_empty() && goes_on {
             let item = watch.next().await?;
-            if matches!((&item, carrier), (WatchItem::Progress(_), Carrier::Events)) {
+            if matches!((&item, framing), (WatchItem::Progress(_), Framing::Events)) {
                 out.extend_from_slice(b": keep-alive\n\n");
             }
-            goes_on = speak(&item, &mut |message| match carrier {
-                Carrier::Events => message.write_event(&mut out, &service, detail),
-                Carrier::Lines => {
+            goes_on = speak(&item, &mut |message| match framing {
+                Framing::Events => message.write_event(&mut out, &service, detail),
+                Framing::Lines => {
                     message.write_json(&mut out, None, &service, detail);
                     out.push(b'\n');
                 }

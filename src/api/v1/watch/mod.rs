@@ -24,12 +24,12 @@ use super::format::{self, Detail};
 use crate::api::State;
 use crate::api::extract::path::{Target, target};
 use crate::api::extract::query::{After, Kind, Literal, Literal64, parameters, query};
-use crate::api::origin::origin;
+use crate::api::origin::origin_of;
 use crate::api::problem::Problem;
 use crate::model::{EventKind, Key, KeyRange};
-use crate::service::{self, OnCompacted, Origin, Start, WatchItem, WatchRequest};
+use crate::service::{Carrier, OnCompacted, Origin, Start, WatchItem, WatchRequest};
 
-use carrier::{Carrier, Message};
+use carrier::{Framing, Message};
 
 /// How often an idle stream says that it is alive, and how far it has come.
 pub(crate) const PROGRESS: Duration = Duration::from_secs(15);
@@ -253,21 +253,21 @@ async fn follow(state: &State, upgrade: Option<WebSocketUpgrade>, request: &Part
 }
 
 fn socket_origin(request: &Parts) -> Option<Arc<Origin>> {
-    origin(service::Carrier::Socket, &request.headers, &request.extensions)
+    origin_of(Carrier::Socket, request)
 }
 
 fn asks_for_socket(headers: &HeaderMap) -> bool {
     headers.get(UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
 }
 
-fn carrier_of(headers: &HeaderMap) -> Carrier {
+fn framing_of(headers: &HeaderMap) -> Framing {
     let asks_for_lines = headers
         .get_all(ACCEPT)
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
         .any(|range| range.split(';').next().is_some_and(|media| media.trim() == carrier::NDJSON));
-    if asks_for_lines { Carrier::Lines } else { Carrier::Events }
+    if asks_for_lines { Framing::Lines } else { Framing::Events }
 }
 
 /// The answer to a request for a watch. `speak` says what there is to tell of an item, as [`carrier::messages`] does for keys.
@@ -278,25 +278,25 @@ pub(crate) async fn stream(
     detail: Detail,
     speak: impl FnMut(&WatchItem, &mut dyn FnMut(&Message<'_>)) -> bool + Send + 'static,
 ) -> Result<Response, Problem> {
-    let carrier = carrier_of(&parts.headers);
+    let framing = framing_of(&parts.headers);
     // The deadline is for the beginning; a stream has none.
-    let call = state.call(None)?.by(origin(carrier.listed(), &parts.headers, &parts.extensions));
+    let call = state.call(None)?.by(origin_of(framing.listed(), parts));
     let stream = state.service().watch(&call, request).await?;
     let revision = stream.revision();
-    let body = carrier::body(stream, carrier, detail, state.service().clone(), speak);
+    let body = carrier::body(stream, framing, detail, state.service().clone(), speak);
     let mut response = Body::from_stream(body).into_response();
-    stream_headers(response.headers_mut(), carrier);
+    stream_headers(response.headers_mut(), framing);
     state.stamp(response.headers_mut(), Some(revision));
     Ok(response)
 }
 
 /// What an answer of Server-Sent Events says of itself.
 pub fn event_stream(headers: &mut HeaderMap) {
-    stream_headers(headers, Carrier::Events);
+    stream_headers(headers, Framing::Events);
 }
 
-fn stream_headers(headers: &mut HeaderMap, carrier: Carrier) {
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(carrier.media_type()));
+fn stream_headers(headers: &mut HeaderMap, framing: Framing) {
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(framing.media_type()));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     // Proxies that buffer would hold events back.
     headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));

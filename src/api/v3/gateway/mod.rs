@@ -17,6 +17,7 @@ mod table;
 mod write;
 
 use std::borrow::Cow;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -136,8 +137,8 @@ impl Path {
     }
 
     /// Whose watches a request begins, if it may begin any.
-    fn origin(&self, carrier: Carrier, parts: &Parts) -> Option<Arc<Origin>> {
-        if self.waits { origin(carrier, &parts.headers, &parts.extensions) } else { None }
+    fn origin(&self, carrier: Carrier, from: SocketAddr, parts: &Parts) -> Option<Arc<Origin>> {
+        self.waits.then(|| origin(carrier, from, &parts.headers))
     }
 }
 
@@ -154,7 +155,7 @@ pub(crate) fn is_addressed(request: &Request) -> bool {
 }
 
 /// Answers a request, and says of which path it was.
-pub(crate) async fn answer(services: &Arc<Services>, request: Request) -> (Option<&Path>, Response) {
+pub(crate) async fn answer(services: &Arc<Services>, from: SocketAddr, request: Request) -> (Option<&Path>, Response) {
     let (mut parts, body) = request.into_parts();
     if parts.method == HttpMethod::OPTIONS {
         return (None, Response::new(Body::empty()));
@@ -171,7 +172,7 @@ pub(crate) async fn answer(services: &Arc<Services>, request: Request) -> (Optio
     {
         let response = match asked {
             Ok(asked) => {
-                let asked = asked.by(path.origin(Carrier::GatewaySocket, &parts));
+                let asked = asked.by(path.origin(Carrier::GatewaySocket, from, &parts));
                 socket::open(upgrade, services.clone(), *path, asked)
             }
             Err(status) => failed(&status),
@@ -181,7 +182,7 @@ pub(crate) async fn answer(services: &Arc<Services>, request: Request) -> (Optio
     if parts.method != HttpMethod::POST {
         return (Some(path), text(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n"));
     }
-    let asked = asked.map(|asked| asked.by(path.origin(Carrier::GatewayLines, &parts)));
+    let asked = asked.map(|asked| asked.by(path.origin(Carrier::GatewayLines, from, &parts)));
     let response = match asked {
         Ok(asked) if path.table.gives_many => stream(services, path, asked, body).await,
         Ok(asked) => one(services, path, asked, body).await,
