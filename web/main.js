@@ -55,7 +55,7 @@ async function draw() {
     shown = document.createElement(`${page}-page`);
     main.replaceChildren(shown);
   }
-  return shown.show(route.place);
+  return shown.show?.(route.place);
 }
 
 function help() {

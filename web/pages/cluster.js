@@ -53,8 +53,6 @@ class ClusterPage extends View {
     this.atEnd(poll(EVERY_MS, () => Promise.all([this.#look(), this.#watches.look()])));
   }
 
-  show() {}
-
   async #look() {
     const asked = [json("GET", "/v1/cluster"), json("GET", "/v1/status"), ask("GET", "/metrics", { as: "text" })];
     const [found, problem] = await outcome(Promise.all(asked));

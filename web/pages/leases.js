@@ -1,6 +1,6 @@
 // Leases, with what is left of each and the keys that die with it; and locks, with who holds them and who waits.
 
-import { json, outcome, query } from "../core/api.js";
+import { Question, json, outcome, query } from "../core/api.js";
 import { debounce, el, fill } from "../core/dom.js";
 import { live } from "../core/live.js";
 import { nameIn, namesOf, ofText, show } from "../core/name.js";
@@ -37,8 +37,7 @@ class LeasesPage extends View {
   // The beginning of names that the list has, and the lock that is looked at.
   #asked = { prefix: "", lock: "" };
   #lock = el("p", { class: "hint", role: "status", hidden: true });
-  // Counts the looks at each: the answer to an earlier one is not shown.
-  #turns = { leases: 0, lock: 0 };
+  #looking = { leases: new Question(), lock: new Question() };
   #queue = plainTable(t("locks.queue"), ["place", "owner", "holder", "token", "lease"]);
   #narrow = debounce(SOON_MS, () => this.isConnected && route.go(this.#href({ prefix: this.#prefix.value }), { replace: true }));
 
@@ -87,9 +86,9 @@ class LeasesPage extends View {
   }
 
   async #lookAtLeases() {
-    const turn = ++this.#turns.leases;
+    const signal = this.#looking.leases.anew();
     const [found, problem] = await outcome(json("GET", "/v1/leases"));
-    if (turn !== this.#turns.leases) return;
+    if (signal.aborted) return;
     fill(this.#blank, problem ? told(problem) : t("leases.none")).hidden = found?.items.length > 0;
     if (problem) return;
     this.#rows.items = found.items.map((item) => ({ ...item, dies: Date.now() + item.ttl * 1000 })).toSorted((a, b) => a.dies - b.dies);
@@ -97,14 +96,14 @@ class LeasesPage extends View {
   }
 
   async #lookAtLock() {
-    const turn = ++this.#turns.lock;
+    const signal = this.#looking.lock.anew();
     const name = this.#asked.lock;
     this.#lock.hidden = name === "";
     if (name === "") return this.#queue.show([]);
     // A path goes nowhere by these, and no lock is called so.
     if (name === "." || name === "..") return this.#refuse(t("locks.dots"));
     const [found, problem] = await outcome(json("GET", `/v1/locks/${encodeURIComponent(name)}`));
-    if (turn !== this.#turns.lock) return undefined;
+    if (signal.aborted) return undefined;
     if (problem) return this.#refuse(told(problem));
     const { holder, queue } = found;
     fill(this.#lock, el("code", {}, show(ofText(name))), " ", holder === null ? t("locks.free") : t("locks.held", { count: queue.length }));

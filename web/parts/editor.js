@@ -12,7 +12,6 @@ import { openConflict } from "./conflict.js";
 import { openDialog } from "./dialog.js";
 import { notify, notifyEnd } from "./notice.js";
 
-const TYPES = ["application/json", "text/plain", "application/yaml", "application/octet-stream"];
 const NOTHING = new Uint8Array();
 // How long one has to stop typing for YAML to be checked, in milliseconds.
 const PAUSE_MS = 250;
@@ -49,7 +48,6 @@ class ValueEditor extends HTMLElement {
     this.#type.value = this.#began.contentType;
     this.append(
       el("div", { class: "toolbar thin" }, this.#forms, this.#target, button(t("editor.format"), () => this.#pretty(), { class: "plain format" }), this.#type),
-      el("datalist", { id: "media-types" }, TYPES.map((value) => el("option", { value }))),
       this.#meanwhile,
       this.#area,
       this.#problem,

@@ -1,6 +1,6 @@
 // A table of a list that is asked for again and again, page by page, with the way back and on.
 
-import { outcome } from "../core/api.js";
+import { Question, outcome } from "../core/api.js";
 import { button, el, fill } from "../core/dom.js";
 import { t, told } from "../core/text.js";
 import { plainTable } from "./table.js";
@@ -16,12 +16,11 @@ export function pagedTable(title, columns, { ask, cells, none }) {
   // The cursors of the pages up to the present one; the first has none.
   const way = [undefined];
   let next;
-  // Counts the looks: the answer to an earlier one is not shown.
-  let turn = 0;
+  const looking = new Question();
   const look = async () => {
-    const mine = ++turn;
+    const signal = looking.anew();
     const [found, problem] = await outcome(ask({ limit: LIMIT, cursor: way.at(-1) }));
-    if (mine !== turn) return;
+    if (signal.aborted) return;
     fill(blank, problem ? told(problem) : none).hidden = found?.items.length > 0;
     if (problem) return;
     next = found.cursor;
