@@ -52,9 +52,10 @@ async function draw() {
   }
   if (route.place.page !== page) return undefined;
   if (shown?.localName !== `${page}-page`) {
-    shown = document.createElement(`${page}-page`);
+    shown = el(`${page}-page`);
     main.replaceChildren(shown);
   }
+  document.title = `${t(`nav.${page}`)} · Vardr`;
   return shown.show?.(route.place);
 }
 

@@ -39,7 +39,6 @@ class ClusterPage extends View {
   #before = null;
 
   connectedCallback() {
-    document.title = `${t("nav.cluster")} · Vardr`;
     this.append(
       el("div", { class: "toolbar" }, el("h1", {}, t("nav.cluster"))),
       this.#problem,
@@ -112,7 +111,7 @@ class ClusterPage extends View {
 function placeWatched(item) {
   const [key, prefix, from, to] = ["key", "prefix", "from", "to"].map((word) => nameIn(item, word));
   if (key !== undefined) return el("a", { href: hrefOfKey(key) }, show(key));
-  if (prefix === undefined) return `${show(from)} … ${to === undefined ? "" : show(to)}`;
+  if (prefix === undefined) return `${show(from)} … ${show(to ?? "")}`;
   const level = item.children && el("small", {}, ` ${t("directory.level")}`);
   return [el("a", { href: hrefOfName(prefix) }, prefix === "" ? t("keys.top") : show(prefix)), level];
 }

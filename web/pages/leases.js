@@ -20,6 +20,9 @@ const SOON_MS = 250;
 // So many keys of a lease are named.
 const NAMED = 200;
 
+// A path goes nowhere by these, and no lock is called so.
+const isDots = (name) => name === "." || name === "..";
+
 class LeasesPage extends View {
   #rows = grid(t("nav.leases"), ["id", "granted", "kind", "lease"], {
     cells,
@@ -42,7 +45,6 @@ class LeasesPage extends View {
   #narrow = debounce(SOON_MS, () => this.isConnected && route.go(this.#href({ prefix: this.#prefix.value }), { replace: true }));
 
   connectedCallback() {
-    document.title = `${t("nav.leases")} · Vardr`;
     this.#rows.addEventListener("click", (event) => {
       const lease = this.#rows.itemOf(event);
       if (lease) this.#open(lease.id);
@@ -80,8 +82,7 @@ class LeasesPage extends View {
   #lockCells(lock) {
     const { name, holder, waiting } = lock;
     const shown = show(nameIn(lock, "name"));
-    // A path goes nowhere by these.
-    const link = name === undefined || name === "." || name === ".." ? shown : el("a", { href: this.#href({ lock: name }) }, shown);
+    const link = name === undefined || isDots(name) ? shown : el("a", { href: this.#href({ lock: name }) }, shown);
     return [link, ...placeCells(holder), number(waiting)];
   }
 
@@ -100,8 +101,7 @@ class LeasesPage extends View {
     const name = this.#asked.lock;
     this.#lock.hidden = name === "";
     if (name === "") return this.#queue.show([]);
-    // A path goes nowhere by these, and no lock is called so.
-    if (name === "." || name === "..") return this.#refuse(t("locks.dots"));
+    if (isDots(name)) return this.#refuse(t("locks.dots"));
     const [found, problem] = await outcome(json("GET", `/v1/locks/${encodeURIComponent(name)}`));
     if (signal.aborted) return undefined;
     if (problem) return this.#refuse(told(problem));
