@@ -49,6 +49,22 @@ export function drawing(tag, attributes, ...children) {
 // A small drawing beside a text that says the same, so that it is hidden from readers.
 export const icon = (name) => drawing("svg", { viewBox: "0 0 16 16", class: `icon ${name}`, "aria-hidden": "true" }, drawing("path", { d: DRAWINGS[name] }));
 
+// Gives a function that tells whether a pointer is pressed on an element: what is drawn anew in between is not clicked. Once it is let go,
+// `draw` is run.
+export function pressOn(element, draw) {
+  let isPressed = false;
+  const release = () =>
+    setTimeout(() => {
+      isPressed = false;
+      draw();
+    });
+  element.addEventListener("pointerdown", () => {
+    isPressed = true;
+    for (const end of ["pointerup", "pointercancel"]) addEventListener(end, release, { once: true });
+  });
+  return () => isPressed;
+}
+
 let lastId = 0;
 // An id that no other element has.
 export const freshId = (word) => `${word}-${++lastId}`;

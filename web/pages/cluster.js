@@ -3,7 +3,7 @@
 
 import { ask, json, outcome, query } from "../core/api.js";
 import { el, fill } from "../core/dom.js";
-import { nameIn, show } from "../core/name.js";
+import { isDirectory, nameIn, show } from "../core/name.js";
 import { poll } from "../core/poll.js";
 import { hrefOfKey, hrefOfName } from "../core/route.js";
 import { ago, countdown, instant, number, size, t, told } from "../core/text.js";
@@ -107,11 +107,12 @@ class ClusterPage extends View {
   }
 }
 
-// What is watched, as a link to where it is: a key, a directory, or names from one to another.
+// What is watched: a key or a directory, as a link to it; names that begin alike, or from one to another.
 function placeWatched(item) {
   const [key, prefix, from, to] = ["key", "prefix", "from", "to"].map((word) => nameIn(item, word));
   if (key !== undefined) return el("a", { href: hrefOfKey(key) }, show(key));
   if (prefix === undefined) return `${show(from)} … ${show(to ?? "")}`;
+  if (!isDirectory(prefix)) return `${show(prefix)}…`;
   const level = item.children && el("small", {}, ` ${t("directory.level")}`);
   return [el("a", { href: hrefOfName(prefix) }, prefix === "" ? t("keys.top") : show(prefix)), level];
 }
