@@ -16,7 +16,6 @@ const NOTHING = new Uint8Array();
 // How long one has to stop typing for YAML to be checked, in milliseconds.
 const PAUSE_MS = 250;
 
-const LINE_BREAK = 10;
 // Whether an area for text keeps the bytes: it turns line breaks into `\n`.
 const isTextual = (bytes) => textOfBytes(bytes)?.includes("\r") === false;
 
@@ -60,8 +59,6 @@ class ValueEditor extends HTMLElement {
     this.#area.addEventListener("input", () => this.#check());
     this.#type.addEventListener("input", () => this.#drawForms());
     this.addEventListener("keydown", (event) => this.#key(event));
-    this.#area.focus();
-    this.#area.setSelectionRange(0, 0);
     route.guards.add(this.#guard);
   }
 
@@ -97,9 +94,14 @@ class ValueEditor extends HTMLElement {
     const before = this.#form;
     this.#form = form;
     this.#isOfJson = isJson(bytes);
+    // What is asked about the text before is not told of this one.
+    this.#checkSoon.cancel();
+    this.#checking.drop();
+    this.#area.focus();
     try {
       const text = this.#isForJson ? await convert(bytes, "json", "yaml") : textIn(form, bytes);
       this.#area.value = text;
+      this.#area.setSelectionRange(0, 0);
       this.#written = { text, bytes };
     } catch (problem) {
       if (before === undefined) await this.#write("text", bytes);
@@ -139,8 +141,10 @@ class ValueEditor extends HTMLElement {
     if (this.#isForJson && this.#isOfJson && text === before) return bytes;
     const json = await convert(text, "yaml", "json", signal);
     if (!this.#isForJson) return bytesOfText(text);
-    // In lines where it was.
-    return bytesOfText(bytes.includes(LINE_BREAK) ? prettyJson(parseJson(json)) : json);
+    // In lines where it was, with a line break at the end where there was one.
+    const was = textOfBytes(bytes);
+    const laidOut = was.trimEnd().includes("\n") ? prettyJson(parseJson(json)) : json;
+    return bytesOfText(was.endsWith("\n") ? `${laidOut}\n` : laidOut);
   }
 
   #check() {
@@ -267,7 +271,6 @@ class ValueEditor extends HTMLElement {
       this.#begin();
       this.#meanwhile.hidden = true;
       await this.#write("text", bytesOfText(choice.merged));
-      this.#area.focus();
     }
   }
 
