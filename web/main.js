@@ -35,10 +35,7 @@ function otherTheme() {
 let shown;
 async function draw() {
   const { page } = route.place;
-  for (const link of links) {
-    if (link.dataset.page === page) link.setAttribute("aria-current", "page");
-    else link.removeAttribute("aria-current");
-  }
+  for (const link of links) link.ariaCurrent = link.dataset.page === page ? "page" : null;
   // The keys begin to follow from what they read.
   if (page !== "keys") live.begin();
   if (!PAGES.includes(page)) return fill(main, el("div", { class: "blank" }, el("h1", {}, t("page.unknown")), el("a", { href: KEYS }, t("nav.keys"))));

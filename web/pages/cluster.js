@@ -7,8 +7,9 @@ import { isDirectory, nameIn, show } from "../core/name.js";
 import { poll } from "../core/poll.js";
 import { hrefOfKey, hrefOfName } from "../core/route.js";
 import { ago, countdown, instant, number, size, t, told } from "../core/text.js";
+import { facts } from "../parts/facts.js";
 import { pagedTable } from "../parts/pager.js";
-import { facts, pill, plainTable } from "../parts/table.js";
+import { pill, plainTable } from "../parts/table.js";
 import "../parts/chart.js";
 import { View } from "../parts/view.js";
 

@@ -6,7 +6,7 @@ import { live } from "../core/live.js";
 import { last, show } from "../core/name.js";
 import { hrefOfName } from "../core/route.js";
 import { countdown, size, t, told } from "../core/text.js";
-import { facts } from "../parts/table.js";
+import { facts } from "../parts/facts.js";
 import "../parts/value.js";
 import { View } from "../parts/view.js";
 

@@ -1,6 +1,5 @@
 // A table of a bounded number of rows, drawn whole. Columns are the ends of keys of the texts; long lists are in rows.js.
 
-import { given } from "../core/api.js";
 import { el, fill, pressOn } from "../core/dom.js";
 import { countdown, t } from "../core/text.js";
 
@@ -12,9 +11,6 @@ export function tick(element) {
 
 // A word for how something is, that stands out where that is bad.
 export const pill = (text, isBad) => el("span", { class: isBad ? "operation delete" : "operation" }, text);
-
-// What is told of one thing, by column: for a list of descriptions. What is not there is not told.
-export const facts = (values) => given(values).map(([column, value]) => el("div", {}, el("dt", {}, t(`column.${column}`)), el("dd", {}, value)));
 
 // Gives the table, and a function that fills it: rows are lists of cells, each a node, a text or a list of these.
 export function plainTable(label, columns) {
