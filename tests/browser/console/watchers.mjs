@@ -5,6 +5,8 @@ import net from "node:net";
 
 import { api, assert, base, flow, follow, put, until } from "./frame.mjs";
 
+const LARGE = 512 * 1024;
+
 // Follows the keys from one to another, or one alone, by etcd's v3 API, which alone can say these.
 const base64 = (bytes) => Buffer.from(bytes).toString("base64");
 const range = (program, key, end) => follow("/v3/watch", program, JSON.stringify({ create_request: { key: base64(key), range_end: end && base64(end) } }));
@@ -67,8 +69,9 @@ await flow(async ({ visit }) => {
   const idle = net.connect(port, hostname);
   idle.write(`GET /v1/watch/w/large HTTP/1.1\r\nHost: ${hostname}\r\nUser-Agent: idle/1.0\r\n\r\n`);
   await row("idle").waitFor();
-  const waits = async () => (await api("GET", "/v1/watchers?prefix=/w/large")).items[0].backlogBytes > 0;
-  for (let count = 0; count < 100 && !(await waits()); count += 1) await put("/w/large", "v".repeat(512 * 1024));
+  // More than is only on its way.
+  const waits = async () => (await api("GET", "/v1/watchers?prefix=/w/large")).items[0].backlogBytes > 3 * LARGE;
+  for (let count = 0; count < 100 && !(await waits()); count += 1) await put("/w/large", "v".repeat(LARGE));
   await until("it is behind", async () => (await cell("idle", "behind")) !== "0");
   idle.destroy();
   await row("idle").waitFor({ state: "detached" });
