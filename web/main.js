@@ -35,27 +35,22 @@ function otherTheme() {
 let shown;
 async function draw() {
   const { page } = route.place;
-  for (const link of links) {
-    if (link.dataset.page === page) link.setAttribute("aria-current", "page");
-    else link.removeAttribute("aria-current");
-  }
+  for (const link of links) link.ariaCurrent = link.dataset.page === page ? "page" : null;
   // The keys begin to follow from what they read.
   if (page !== "keys") live.begin();
-  if (!PAGES.includes(page)) {
-    shown = undefined;
-    return fill(main, el("div", { class: "blank" }, el("h1", {}, t("page.unknown")), el("a", { href: KEYS }, t("nav.keys"))));
-  }
+  if (!PAGES.includes(page)) return fill(main, el("div", { class: "blank" }, el("h1", {}, t("page.unknown")), el("a", { href: KEYS }, t("nav.keys"))));
   try {
     await import(`./pages/${page}.js`);
   } catch {
     return fill(main, el("div", { class: "blank", role: "alert" }, t("page.outdated"), button(t("page.reload"), () => location.reload())));
   }
   if (route.place.page !== page) return undefined;
-  if (shown?.localName !== `${page}-page`) {
-    shown = document.createElement(`${page}-page`);
+  if (!shown?.isConnected || shown.localName !== `${page}-page`) {
+    shown = el(`${page}-page`);
     main.replaceChildren(shown);
   }
-  return shown.show(route.place);
+  document.title = `${t(`nav.${page}`)} · Vardr`;
+  return shown.show?.(route.place);
 }
 
 function help() {

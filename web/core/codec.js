@@ -86,4 +86,5 @@ export function hexDump(bytes, most) {
   return lines.join("\n");
 }
 
+// Whether two lists have the same in them, be it bytes or lines.
 export const isSame = (a, b) => a.length === b.length && a.every((byte, at) => byte === b[at]);

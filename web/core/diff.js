@@ -1,6 +1,8 @@
 // What differs between two texts, line by line (Myers, "An O(ND) Difference Algorithm and Its Variations", 1986), and the
 // merging of two changes of one text.
 
+import { isSame } from "./codec.js";
+
 // With more differences than this, what lies between the equal ends counts as replaced whole.
 const MOST_DIFFERENCES = 1500;
 
@@ -40,9 +42,9 @@ function walkBack(trail, x, y) {
   for (let edits = trail.length - 1; edits >= 0; edits -= 1) {
     const at = (k) => trail[edits][k + edits];
     const k = x - y;
-    const down = edits === 0 ? true : k === -edits || (k !== edits && at(k - 1) < at(k + 1));
+    const down = k === -edits || (k !== edits && at(k - 1) < at(k + 1));
     const before = edits === 0 ? [0, 0] : down ? [at(k + 1), at(k + 1) - k - 1] : [at(k - 1), at(k - 1) - k + 1];
-    const from = edits === 0 ? 0 : down ? before[0] : before[0] + 1;
+    const from = down ? before[0] : before[0] + 1;
     if (x > from) stretches.unshift([from, from - k, x - from]);
     [x, y] = before;
   }
@@ -77,9 +79,8 @@ export function merge(base, mine, theirs) {
   let [x, y, at, conflicts] = [0, 0, 0, 0];
   const settle = (endO, endX, endY) => {
     const [was, ours, other] = [o.slice(at, endO), a.slice(x, endX), b.slice(y, endY)];
-    const equal = (one, two) => one.length === two.length && one.every((line, index) => line === two[index]);
-    if (equal(ours, other) || equal(other, was)) add(ours);
-    else if (equal(ours, was)) add(other);
+    if (isSame(ours, other) || isSame(other, was)) add(ours);
+    else if (isSame(ours, was)) add(other);
     else {
       conflicts += 1;
       add(["<<<<<<< mine"], ours, ["||||||| before"], was, ["======="], other, [">>>>>>> theirs"]);

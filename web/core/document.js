@@ -50,9 +50,9 @@ export class Builder {
   // Takes the key of a name relative to the directory; a directory is a name that ends in a slash, and has no value here.
   add(relative, { encoding, node, value }) {
     const text = textOf(relative);
-    const path = text?.endsWith("/") ? text.slice(0, -1) : text;
-    const words = path === "" ? [] : path?.split("/");
     const isMarker = text?.endsWith("/");
+    const path = isMarker ? text.slice(0, -1) : text;
+    const words = path === "" ? [] : path?.split("/");
     if (words === undefined || words.includes("") || (isMarker && value !== "")) {
       this.skipped.push(relative);
       return;

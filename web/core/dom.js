@@ -26,7 +26,6 @@ export function button(label, listener, attributes = {}) {
   return el("button", { type: "button", ...attributes, on: { click: listener } }, label);
 }
 
-const SVG = "http://www.w3.org/2000/svg";
 const DRAWINGS = {
   chevron: "M6 4l4 4-4 4",
   folder: "M1.5 4.5v8h13v-7h-7l-1.5-2h-4.5z",
@@ -39,16 +38,31 @@ const DRAWINGS = {
   clock: "M8 2.5a5.5 5.5 0 1 0 .01 0M8 5v3.2l2 1.3",
 };
 
+// An element of a drawing.
+export function drawing(tag, attributes, ...children) {
+  const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  element.append(...children);
+  return element;
+}
+
 // A small drawing beside a text that says the same, so that it is hidden from readers.
-export function icon(name) {
-  const svg = document.createElementNS(SVG, "svg");
-  for (const [attribute, value] of Object.entries({ viewBox: "0 0 16 16", class: `icon ${name}`, "aria-hidden": "true" })) {
-    svg.setAttribute(attribute, value);
-  }
-  const path = document.createElementNS(SVG, "path");
-  path.setAttribute("d", DRAWINGS[name]);
-  svg.append(path);
-  return svg;
+export const icon = (name) => drawing("svg", { viewBox: "0 0 16 16", class: `icon ${name}`, "aria-hidden": "true" }, drawing("path", { d: DRAWINGS[name] }));
+
+// Gives a function that tells whether a pointer is pressed on an element: what is drawn anew in between is not clicked. Once it is let go,
+// `draw` is run.
+export function pressOn(element, draw) {
+  let isPressed = false;
+  const release = () =>
+    setTimeout(() => {
+      isPressed = false;
+      draw();
+    });
+  element.addEventListener("pointerdown", () => {
+    isPressed = true;
+    for (const end of ["pointerup", "pointercancel"]) addEventListener(end, release, { once: true });
+  });
+  return () => isPressed;
 }
 
 let lastId = 0;

@@ -97,11 +97,15 @@ class Live extends EventTarget {
   }
 
   #rest() {
+    this.#end();
+    this.#tell("resting");
+  }
+
+  #end() {
     this.#turn += 1;
     this.#source?.close();
     this.#source = null;
     clearTimeout(this.#retry);
-    this.#tell("resting");
   }
 
   async #connect() {
@@ -152,11 +156,8 @@ class Live extends EventTarget {
 
   #lose() {
     if (this.state === "resting") return;
-    this.#turn += 1;
-    this.#source?.close();
-    this.#source = null;
+    this.#end();
     this.#tell("lost");
-    clearTimeout(this.#retry);
     const wait = Math.min(FIRST_WAIT_MS * 2 ** this.#attempts++, LAST_WAIT_MS);
     this.#retry = setTimeout(() => this.#again(), wait * (0.5 + Math.random() / 2));
   }

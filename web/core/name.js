@@ -69,6 +69,9 @@ export function parent(name) {
 // What a name is called in its directory; of a directory with the slash.
 export const last = (name) => name.slice(parent(name).length);
 
+// What a file is called that is made of it.
+export const fileOf = (name) => (textOf(last(name)) ?? toBase64Url(last(name))).replaceAll("/", "");
+
 // The directories on the way from the top down to the name, and the name itself.
 export function ancestors(name) {
   const found = [];
@@ -85,9 +88,8 @@ export function isSayable(name) {
 }
 
 // The name as the path of a URL.
-export const toPath = (name) => {
-  return name.replace(/[^A-Za-z0-9/._~-]/g, (byte) => `%${byte.charCodeAt(0).toString(16).toUpperCase().padStart(2, "0")}`);
-};
+export const toPath = (name) =>
+  name.replace(/[^A-Za-z0-9/._~-]/g, (byte) => `%${byte.charCodeAt(0).toString(16).toUpperCase().padStart(2, "0")}`);
 
 // The name of a path that `toPath` made, or that a person wrote; null when it is badly encoded.
 export function ofPath(path) {

@@ -29,7 +29,6 @@ class ChangesPage extends View {
   #blank = el("div", { class: "blank" });
 
   connectedCallback() {
-    document.title = `${t("nav.changes")} · Vardr`;
     const ticks = this.#types.map((input) => el("label", { class: "tick" }, input, t(`operation.${input.value}`)));
     this.append(
       el("div", { class: "toolbar" }, el("h1", {}, t("nav.changes")), el("div", { class: "acts" }, this.#pause, button(t("changes.clear"), () => this.#clear()))),

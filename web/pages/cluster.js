@@ -3,12 +3,13 @@
 
 import { ask, json, outcome, query } from "../core/api.js";
 import { el, fill } from "../core/dom.js";
-import { nameIn, show } from "../core/name.js";
+import { isDirectory, nameIn, show } from "../core/name.js";
 import { poll } from "../core/poll.js";
 import { hrefOfKey, hrefOfName } from "../core/route.js";
 import { ago, countdown, instant, number, size, t, told } from "../core/text.js";
+import { facts } from "../parts/facts.js";
 import { pagedTable } from "../parts/pager.js";
-import { facts, pill, plainTable } from "../parts/table.js";
+import { pill, plainTable } from "../parts/table.js";
 import "../parts/chart.js";
 import { View } from "../parts/view.js";
 
@@ -39,7 +40,6 @@ class ClusterPage extends View {
   #before = null;
 
   connectedCallback() {
-    document.title = `${t("nav.cluster")} · Vardr`;
     this.append(
       el("div", { class: "toolbar" }, el("h1", {}, t("nav.cluster"))),
       this.#problem,
@@ -52,8 +52,6 @@ class ClusterPage extends View {
     );
     this.atEnd(poll(EVERY_MS, () => Promise.all([this.#look(), this.#watches.look()])));
   }
-
-  show() {}
 
   async #look() {
     const asked = [json("GET", "/v1/cluster"), json("GET", "/v1/status"), ask("GET", "/metrics", { as: "text" })];
@@ -110,11 +108,12 @@ class ClusterPage extends View {
   }
 }
 
-// What is watched, as a link to where it is: a key, a directory, or names from one to another.
+// What is watched: a key or a directory, as a link to it; names that begin alike, or from one to another.
 function placeWatched(item) {
   const [key, prefix, from, to] = ["key", "prefix", "from", "to"].map((word) => nameIn(item, word));
   if (key !== undefined) return el("a", { href: hrefOfKey(key) }, show(key));
-  if (prefix === undefined) return `${show(from)} … ${to === undefined ? "" : show(to)}`;
+  if (prefix === undefined) return `${show(from)} … ${show(to ?? "")}`;
+  if (!isDirectory(prefix)) return `${show(prefix)}…`;
   const level = item.children && el("small", {}, ` ${t("directory.level")}`);
   return [el("a", { href: hrefOfName(prefix) }, prefix === "" ? t("keys.top") : show(prefix)), level];
 }

@@ -38,9 +38,9 @@ class DirectoryView extends View {
       this.#name !== "" && button(t("create.append"), async () => (await create()).appendKey(this.#name)),
       this.#name !== "" && button(t("import.action"), async () => (await import("../parts/import.js")).importInto(this.#name)),
       this.#name !== "" && button(t("export.action"), async () => (await import("../parts/export.js")).exportDirectory(this.#name)),
-      this.#name !== "" && isSayable(this.#name) && button(t("rollback.action"), () => this.#rollback()),
+      this.#name !== "" && isSayable(this.#name) && button(t("rollback.action"), async () => (await import("../parts/rollback.js")).openRollback(this.#name)),
       this.#name !== "/" && isSayable(this.#name) && button(t("move.action"), async () => (await import("../parts/move.js")).openMove(this.#name)),
-      this.#name !== "" && this.#name !== "/" && button(t("remove.action"), () => this.#remove(), { class: "bad" }),
+      this.#name !== "" && this.#name !== "/" && button(t("remove.action"), async () => (await import("../parts/remove.js")).removeDirectory(this.#name), { class: "bad" }),
     ];
     this.append(
       el("div", { class: "toolbar" }, el("h1", {}, this.#name === "" ? t("keys.top") : show(last(this.#name))), el("div", { class: "acts" }, act)),
@@ -81,16 +81,6 @@ class DirectoryView extends View {
     if (!this.#level.loading && !this.#level.problem) this.#level.more();
   }
 
-  async #rollback() {
-    const { openRollback } = await import("../parts/rollback.js");
-    await openRollback(this.#name);
-  }
-
-  async #remove() {
-    const { removeDirectory } = await import("../parts/remove.js");
-    await removeDirectory(this.#name);
-  }
-
   // A marker may hold a value, as other programs write them: then it can be opened as a key.
   async #findMarker() {
     if (this.#name === "") return;
@@ -115,10 +105,8 @@ class DirectoryView extends View {
     this.#failed.hidden = !problem || entries.length === 0;
     fill(this.#failed, this.#failed.hidden ? [] : why);
     if (entries.length > 0) return;
-    if (problem?.code === "key_not_found") fill(this.#blank, t("directory.absent"));
-    else if (problem) fill(this.#blank, why);
-    else if (complete) fill(this.#blank, t(this.#name === "/" ? "directory.first" : "directory.empty"));
-    else fill(this.#blank, t("list.loading"));
+    const state = !complete ? "list.loading" : this.#name === "/" ? "directory.first" : "directory.empty";
+    fill(this.#blank, problem?.code === "key_not_found" ? t("directory.absent") : (why ?? t(state)));
   }
 
   // How many there are in all, where that takes a second request.

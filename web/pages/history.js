@@ -75,10 +75,11 @@ class KeyHistory extends View {
 
   #drawList() {
     const [from, to] = this.#pair;
+    const { name, literal } = this.place;
     const choose = (option) => (version) => {
       const [a, b] = option === "a" ? [version.revision, to] : [from, version.revision];
       const options = { view: "history", a: a ?? version.revision, b: b ?? version.revision };
-      route.go(hrefOfName(this.place.name, options, this.place.literal), { replace: true });
+      route.go(hrefOfName(name, options, literal), { replace: true });
     };
     const radio = (option, version, checked) => {
       const label = t(`history.${option}`, version);
@@ -96,17 +97,13 @@ class KeyHistory extends View {
         el("span", { class: "muted" }, sizeOf(version)),
         el("time", { datetime: version.time, title: instant(version.time) }, ago(version.time)),
         version.author && el("span", { class: "muted" }, version.author),
-        (at > 0 || isGone) && button(t("history.back"), () => this.#back(version), { class: "plain", "aria-label": t("history.backTo", version) }),
+        (at > 0 || isGone) && button(t("history.back"), () => openRollback(name, { to: version.revision, literal }), { class: "plain", "aria-label": t("history.backTo", version) }),
       );
     };
     // Whoever chooses by keyboard goes on from there.
     const held = this.#list.contains(document.activeElement) ? document.activeElement.ariaLabel : null;
     fill(this.#list, this.#versions.map(row));
     if (held !== null) [...this.#list.querySelectorAll("input, button")].find((control) => control.ariaLabel === held)?.focus();
-  }
-
-  async #back(version) {
-    await openRollback(this.place.name, { to: version.revision, literal: this.place.literal });
   }
 
   // What the key was at a revision: bytes, or null when it was not there.

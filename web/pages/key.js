@@ -6,7 +6,7 @@ import { live } from "../core/live.js";
 import { last, show } from "../core/name.js";
 import { hrefOfName } from "../core/route.js";
 import { countdown, size, t, told } from "../core/text.js";
-import { facts } from "../parts/table.js";
+import { facts } from "../parts/facts.js";
 import "../parts/value.js";
 import { View } from "../parts/view.js";
 
@@ -24,14 +24,13 @@ class KeyView extends View {
   #acts = el("div", { class: "acts" });
   #facts = el("dl", { class: "facts" });
   #tabs = el("nav", { class: "tabs", "aria-label": t("key.tabs") });
-  #notice = el("p", { class: "hint", role: "status", hidden: true });
   #body = el("div", { class: "key-body" });
   #editor = null;
   #reading = new Question();
 
   connectedCallback() {
     fill(this.#title, show(last(this.place.name)));
-    this.append(el("div", { class: "toolbar" }, this.#title, this.#acts), this.#facts, this.#tabs, this.#notice, this.#body);
+    this.append(el("div", { class: "toolbar" }, this.#title, this.#acts), this.#facts, this.#tabs, this.#body);
     this.listen(live, "changes", ({ detail }) => this.#follow(detail));
     this.listen(live, "gap", () => this.#forget());
     this.listen(live, "state", () => live.state === "live" && this.#problem?.code === "unreachable" && this.#read());
@@ -113,10 +112,7 @@ class KeyView extends View {
       return el("a", { href, "aria-current": word === view ? "page" : undefined }, t(`key.${word}`));
     };
     fill(this.#tabs, tab("value"), tab("history"));
-    this.#notice.hidden = true;
-    if (view === "history") {
-      return this.#showHistory();
-    }
+    if (view === "history") return this.#showHistory();
     if (this.#problem) return fill(this.#body, this.#blank(told(this.#problem), button(t("list.again"), () => this.#read())));
     if (item === undefined) return fill(this.#body, this.#blank(t("list.loading")));
     if (item === null) return fill(this.#body, this.#blank(t("key.absent"), button(t("key.create"), () => this.edit(), { class: "primary" })));

@@ -15,7 +15,6 @@ class KeysPage extends HTMLElement {
   #shown;
 
   connectedCallback() {
-    if (this.firstChild) return;
     const toggle = button(icon("menu"), () => this.classList.toggle("with-tree"), {
       class: "plain tree-toggle",
       "aria-label": t("tree.toggle"),
@@ -35,8 +34,7 @@ class KeysPage extends HTMLElement {
     const id = `${literal ? "=" : ""}${name}`;
     if (this.#shown !== id) {
       this.#shown = id;
-      const tag = isDirectory(name) && !literal ? "directory-view" : "key-view";
-      const view = document.createElement(tag);
+      const view = el(isDirectory(name) && !literal ? "directory-view" : "key-view");
       view.place = place;
       fill(this.#view, view);
       this.#tree.reveal(name);

@@ -1,6 +1,6 @@
 // Leases, with what is left of each and the keys that die with it; and locks, with who holds them and who waits.
 
-import { json, outcome, query } from "../core/api.js";
+import { Question, json, outcome, query } from "../core/api.js";
 import { debounce, el, fill } from "../core/dom.js";
 import { live } from "../core/live.js";
 import { nameIn, namesOf, ofText, show } from "../core/name.js";
@@ -20,6 +20,9 @@ const SOON_MS = 250;
 // So many keys of a lease are named.
 const NAMED = 200;
 
+// A path goes nowhere by these, and no lock is called so.
+const isDots = (name) => name === "." || name === "..";
+
 class LeasesPage extends View {
   #rows = grid(t("nav.leases"), ["id", "granted", "kind", "lease"], {
     cells,
@@ -37,13 +40,11 @@ class LeasesPage extends View {
   // The beginning of names that the list has, and the lock that is looked at.
   #asked = { prefix: "", lock: "" };
   #lock = el("p", { class: "hint", role: "status", hidden: true });
-  // Counts the looks at each: the answer to an earlier one is not shown.
-  #turns = { leases: 0, lock: 0 };
+  #looking = { leases: new Question(), lock: new Question() };
   #queue = plainTable(t("locks.queue"), ["place", "owner", "holder", "token", "lease"]);
   #narrow = debounce(SOON_MS, () => this.isConnected && route.go(this.#href({ prefix: this.#prefix.value }), { replace: true }));
 
   connectedCallback() {
-    document.title = `${t("nav.leases")} · Vardr`;
     this.#rows.addEventListener("click", (event) => {
       const lease = this.#rows.itemOf(event);
       if (lease) this.#open(lease.id);
@@ -81,15 +82,14 @@ class LeasesPage extends View {
   #lockCells(lock) {
     const { name, holder, waiting } = lock;
     const shown = show(nameIn(lock, "name"));
-    // A path goes nowhere by these.
-    const link = name === undefined || name === "." || name === ".." ? shown : el("a", { href: this.#href({ lock: name }) }, shown);
+    const link = name === undefined || isDots(name) ? shown : el("a", { href: this.#href({ lock: name }) }, shown);
     return [link, ...placeCells(holder), number(waiting)];
   }
 
   async #lookAtLeases() {
-    const turn = ++this.#turns.leases;
+    const signal = this.#looking.leases.anew();
     const [found, problem] = await outcome(json("GET", "/v1/leases"));
-    if (turn !== this.#turns.leases) return;
+    if (signal.aborted) return;
     fill(this.#blank, problem ? told(problem) : t("leases.none")).hidden = found?.items.length > 0;
     if (problem) return;
     this.#rows.items = found.items.map((item) => ({ ...item, dies: Date.now() + item.ttl * 1000 })).toSorted((a, b) => a.dies - b.dies);
@@ -97,14 +97,13 @@ class LeasesPage extends View {
   }
 
   async #lookAtLock() {
-    const turn = ++this.#turns.lock;
+    const signal = this.#looking.lock.anew();
     const name = this.#asked.lock;
     this.#lock.hidden = name === "";
     if (name === "") return this.#queue.show([]);
-    // A path goes nowhere by these, and no lock is called so.
-    if (name === "." || name === "..") return this.#refuse(t("locks.dots"));
+    if (isDots(name)) return this.#refuse(t("locks.dots"));
     const [found, problem] = await outcome(json("GET", `/v1/locks/${encodeURIComponent(name)}`));
-    if (turn !== this.#turns.lock) return undefined;
+    if (signal.aborted) return undefined;
     if (problem) return this.#refuse(told(problem));
     const { holder, queue } = found;
     fill(this.#lock, el("code", {}, show(ofText(name))), " ", holder === null ? t("locks.free") : t("locks.held", { count: queue.length }));

@@ -31,18 +31,17 @@ class SearchPage extends View {
   #blank = el("div", { class: "blank", hidden: true });
 
   connectedCallback() {
-    const form = el("form", { class: "toolbar thin" }, this.#text, el("label", { class: "tick" }, t("search.below"), this.#below), el("button", { class: "primary" }, t("search.title")), this.#state, this.#act);
+    const form = el("form", { class: "toolbar thin" }, this.#text, el("label", { class: "tick" }, t("search.below"), this.#below), el("button", { class: "primary" }, t("nav.search")), this.#state, this.#act);
     form.addEventListener("submit", (event) => {
       event.preventDefault();
       const options = { text: this.#text.value, below: this.#below.value || undefined };
       route.go(hrefOf({ page: "search", options }), { replace: true });
     });
-    this.append(el("div", { class: "toolbar" }, el("h1", {}, t("search.title"))), form, this.#rows, this.#blank);
+    this.append(el("div", { class: "toolbar" }, el("h1", {}, t("nav.search"))), form, this.#rows, this.#blank);
     this.atEnd(() => this.#asking.drop());
   }
 
   show({ options }) {
-    document.title = `${t("search.title")} · Vardr`;
     this.#text.value = options.text ?? "";
     this.#below.value = options.below ?? "";
     this.#asking.drop();

@@ -1,6 +1,6 @@
 // Services and their instances: what is registered, how each is, and how long it stays without a heartbeat.
 
-import { json, outcome } from "../core/api.js";
+import { Question, json, outcome } from "../core/api.js";
 import { debounce, el, fill } from "../core/dom.js";
 import { live } from "../core/live.js";
 import { ofText } from "../core/name.js";
@@ -24,8 +24,7 @@ class ServicesPage extends View {
   #blank = el("div", { class: "blank", hidden: true });
   #services = plainTable(t("nav.services"), ["service", "instances", "passing", "tags"]);
   #instances = plainTable(t("column.instances"), ["instance", "address", "state", "tags", "weight", "lease"]);
-  // Counts the looks: the answer to an earlier one is not shown.
-  #turn = 0;
+  #looking = new Question();
   #stop = () => {};
   #soon = debounce(SOON_MS, () => this.isConnected && this.#look());
 
@@ -49,11 +48,11 @@ class ServicesPage extends View {
   }
 
   async #look() {
-    const turn = ++this.#turn;
+    const signal = this.#looking.anew();
     const name = this.#name;
     const path = name === undefined ? "/v1/services" : `/v1/services/${encodeURIComponent(name)}?limit=${SHOWN}`;
     const [found, problem] = await outcome(json("GET", path));
-    if (turn !== this.#turn) return;
+    if (signal.aborted) return;
     const none = t(name === undefined ? "services.none" : "services.noInstances");
     fill(this.#blank, problem ? told(problem) : none).hidden = found?.items.length > 0;
     if (problem) return;

@@ -1,9 +1,8 @@
 // A small chart of the last values of one thing: a line, the newest value in words, and the largest for scale.
 
-import { el, fill } from "../core/dom.js";
+import { drawing, el, fill } from "../core/dom.js";
 import { t } from "../core/text.js";
 
-const SVG = "http://www.w3.org/2000/svg";
 const KEPT = 90;
 // Fewer values are drawn as if they were the last ones of so many.
 const FEWEST = 20;
@@ -11,17 +10,13 @@ const [WIDTH, HEIGHT] = [240, 44];
 
 class LineChart extends HTMLElement {
   #values = [];
-  #line = document.createElementNS(SVG, "polyline");
+  #line = drawing("polyline", {});
   #now = el("strong");
   #most = el("small");
 
   connectedCallback() {
-    const drawing = document.createElementNS(SVG, "svg");
-    drawing.setAttribute("viewBox", `0 0 ${WIDTH} ${HEIGHT}`);
-    drawing.setAttribute("preserveAspectRatio", "none");
-    drawing.setAttribute("aria-hidden", "true");
-    drawing.append(this.#line);
-    this.append(el("span", { class: "muted" }, this.getAttribute("label")), this.#now, drawing, this.#most);
+    const box = drawing("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", "aria-hidden": "true" }, this.#line);
+    this.append(el("span", { class: "muted" }, this.getAttribute("label")), this.#now, box, this.#most);
   }
 
   // Takes the next value; `write` makes words of one.

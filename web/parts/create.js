@@ -11,13 +11,11 @@ import { notify } from "./notice.js";
 
 function fields() {
   const value = el("textarea", { rows: 6 });
-  const type = el("input", { list: "create-types", placeholder: t("editor.noType") });
-  const types = ["application/json", "text/plain", "application/yaml"].map((name) => el("option", { value: name }));
+  const type = el("input", { list: "media-types", placeholder: t("editor.noType") });
   const ttl = ttlInput({ placeholder: "30s" });
   const content = [
     field(t("key.value"), value),
     el("div", { class: "pair" }, field(t("column.type"), type), field(t("create.ttl"), ttl, t("create.ttlHint"))),
-    el("datalist", { id: "create-types" }, types),
   ];
   const read = () => ({
     bytes: bytesOfText(value.value),

@@ -12,12 +12,10 @@ import { openConflict } from "./conflict.js";
 import { openDialog } from "./dialog.js";
 import { notify, notifyEnd } from "./notice.js";
 
-const TYPES = ["application/json", "text/plain", "application/yaml", "application/octet-stream"];
 const NOTHING = new Uint8Array();
 // How long one has to stop typing for YAML to be checked, in milliseconds.
 const PAUSE_MS = 250;
 
-const LINE_BREAK = 10;
 // Whether an area for text keeps the bytes: it turns line breaks into `\n`.
 const isTextual = (bytes) => textOfBytes(bytes)?.includes("\r") === false;
 
@@ -40,7 +38,8 @@ class ValueEditor extends HTMLElement {
   #began = { bytes: NOTHING, contentType: "" };
   // The type that was last taken over from the key: another one in the field was typed here.
   #followed = "";
-  #isBusy = false;
+  // Whether a write is on its way.
+  #isSaving = false;
   #guard = { isDirty: () => this.#isDirty(), mayLeave: () => this.#mayLeave() };
 
   connectedCallback() {
@@ -49,7 +48,6 @@ class ValueEditor extends HTMLElement {
     this.#type.value = this.#began.contentType;
     this.append(
       el("div", { class: "toolbar thin" }, this.#forms, this.#target, button(t("editor.format"), () => this.#pretty(), { class: "plain format" }), this.#type),
-      el("datalist", { id: "media-types" }, TYPES.map((value) => el("option", { value }))),
       this.#meanwhile,
       this.#area,
       this.#problem,
@@ -61,8 +59,6 @@ class ValueEditor extends HTMLElement {
     this.#area.addEventListener("input", () => this.#check());
     this.#type.addEventListener("input", () => this.#drawForms());
     this.addEventListener("keydown", (event) => this.#key(event));
-    this.#area.focus();
-    this.#area.setSelectionRange(0, 0);
     route.guards.add(this.#guard);
   }
 
@@ -98,9 +94,14 @@ class ValueEditor extends HTMLElement {
     const before = this.#form;
     this.#form = form;
     this.#isOfJson = isJson(bytes);
+    // What is asked about the text before is not told of this one.
+    this.#checkSoon.cancel();
+    this.#checking.drop();
+    this.#area.focus();
     try {
       const text = this.#isForJson ? await convert(bytes, "json", "yaml") : textIn(form, bytes);
       this.#area.value = text;
+      this.#area.setSelectionRange(0, 0);
       this.#written = { text, bytes };
     } catch (problem) {
       if (before === undefined) await this.#write("text", bytes);
@@ -140,8 +141,10 @@ class ValueEditor extends HTMLElement {
     if (this.#isForJson && this.#isOfJson && text === before) return bytes;
     const json = await convert(text, "yaml", "json", signal);
     if (!this.#isForJson) return bytesOfText(text);
-    // In lines where it was.
-    return bytesOfText(bytes.includes(LINE_BREAK) ? prettyJson(parseJson(json)) : json);
+    // In lines where it was, with a line break at the end where there was one.
+    const was = textOfBytes(bytes);
+    const laidOut = was.trimEnd().includes("\n") ? prettyJson(parseJson(json)) : json;
+    return bytesOfText(was.endsWith("\n") ? `${laidOut}\n` : laidOut);
   }
 
   #check() {
@@ -162,7 +165,7 @@ class ValueEditor extends HTMLElement {
   }
 
   async #pretty() {
-    if (!this.#isBusy && (await this.#bytes()) !== undefined) this.#area.value = prettyJson(parseJson(this.#area.value));
+    if (!this.#area.readOnly && (await this.#bytes()) !== undefined) this.#area.value = prettyJson(parseJson(this.#area.value));
   }
 
   #isDirty() {
@@ -181,10 +184,13 @@ class ValueEditor extends HTMLElement {
   }
 
   async #mayLeave() {
-    if (!this.#isDirty()) return true;
-    const [title, text, label] = this.#isBusy ? ["editor.saving", "editor.told", "editor.away"] : ["editor.leave", "editor.unsaved", "editor.discard"];
+    if (!this.isConnected || !this.#isDirty()) return true;
+    const isSaving = this.#isSaving;
+    const [title, text, label] = isSaving ? ["editor.saving", "editor.told", "editor.away"] : ["editor.leave", "editor.unsaved", "editor.discard"];
     const actions = [{ label: t(label), kind: "bad", run: () => true }];
-    return (await openDialog({ title: t(title), content: el("p", {}, t(text)), actions })) === true;
+    if (!(await openDialog({ title: t(title), content: el("p", {}, t(text)), actions }))) return false;
+    // It is another question once a write has begun or ended.
+    return isSaving === this.#isSaving || this.#mayLeave();
   }
 
   async #cancel() {
@@ -197,15 +203,14 @@ class ValueEditor extends HTMLElement {
 
   // Nothing else is begun, and nothing typed that would be lost, until it is done.
   async #alone(run) {
-    if (this.#isBusy) return;
-    const hold = (isBusy) => (this.#isBusy = this.#area.readOnly = this.#type.readOnly = this.#save.disabled = isBusy);
+    if (this.#area.readOnly) return;
+    const hold = (isBusy) => (this.#area.readOnly = this.#type.readOnly = this.#save.disabled = isBusy);
     hold(true);
     try {
       await run();
     } catch (problem) {
       if (problem.code === undefined) throw problem;
-      if (this.isConnected) fill(this.#problem, told(problem)).hidden = false;
-      else notifyEnd(`${t("editor.save")} ${show(this.place.name)}`, problem);
+      fill(this.#problem, told(problem)).hidden = false;
     } finally {
       hold(false);
     }
@@ -218,9 +223,10 @@ class ValueEditor extends HTMLElement {
       try {
         await this.#put(bytes, this.base?.modRevision ?? null);
       } catch (problem) {
-        // Whoever has left is not asked.
-        if (problem.code !== "precondition_failed" || !this.isConnected) throw problem;
-        await this.#settle();
+        if (this.isConnected && problem.code === "precondition_failed") return this.#settle();
+        if (this.isConnected || problem.code === undefined) throw problem;
+        // Whoever has left is told, and not asked.
+        return notifyEnd(`${t("editor.save")} ${show(this.place.name)}`, problem);
       }
     });
   }
@@ -228,33 +234,43 @@ class ValueEditor extends HTMLElement {
   async #put(bytes, match) {
     const { name, literal } = this.place;
     const contentType = this.#type.value.trim();
-    // Also where there was no lease: somebody may have given it one since.
-    const { modRevision } = await put(name, bytes, { contentType, match, keepLease: true, literal });
-    notify(t("editor.saved", { name: show(name), revision: modRevision }));
+    this.#isSaving = true;
+    try {
+      // Also where there was no lease: somebody may have given it one since.
+      const { modRevision } = await put(name, bytes, { contentType, match, keepLease: true, literal });
+      notify(t("editor.saved", { name: show(name), revision: modRevision }));
+    } finally {
+      this.#isSaving = false;
+    }
     this.#done();
   }
 
   // Somebody else was first: shows what was, what is and what was meant, until a person has chosen.
   async #settle() {
     const { name, literal } = this.place;
-    const mine = await this.#bytes();
-    if (mine === undefined) return;
     const theirs = await read(name, { literal }).catch(absent);
     // A type that nobody changed here is the one that somebody gave it there.
-    if (theirs !== null && this.#type.value.trim() === this.#followed) this.#type.value = this.#followed = theirs.contentType ?? "";
+    if (theirs !== null && this.#type.value.trim() === this.#followed) {
+      this.#type.value = this.#followed = theirs.contentType ?? "";
+      this.#drawForms();
+    }
+    const mine = await this.#bytes();
+    if (mine === undefined || !this.isConnected) return;
     // An answer that was lost on its way, and what it told of is done.
     if (theirs !== null && this.#isAs(theirs, mine)) return this.#done();
-    const overwrite = () => this.#put(mine, theirs?.modRevision ?? null).then(() => "mine");
+    let writing;
+    const overwrite = () => (writing = this.#put(mine, theirs?.modRevision ?? null)).then(() => "mine");
     const side = ({ bytes, contentType = "", modRevision }) => ({ bytes, contentType, modRevision });
     const sides = { before: this.#began, theirs: theirs && side(theirs), mine: { bytes: mine, contentType: this.#type.value.trim() } };
     const choice = await openConflict({ subject: show(name), ...sides, overwrite });
+    // It may have been left before that had ended, which the dialog tells.
+    await writing?.catch(() => {});
     if (choice === "theirs") this.#done();
     if (choice?.merged !== undefined) {
       this.base = theirs;
       this.#begin();
       this.#meanwhile.hidden = true;
       await this.#write("text", bytesOfText(choice.merged));
-      this.#area.focus();
     }
   }
 

@@ -7,7 +7,7 @@ import { el, fill } from "../core/dom.js";
 import { everything } from "../core/everything.js";
 import { Files } from "../core/files.js";
 import { prettyJson } from "../core/json.js";
-import { bytesOf, last, show, textOf, toBase64Url } from "../core/name.js";
+import { bytesOf, fileOf, show } from "../core/name.js";
 import { t } from "../core/text.js";
 import { Zip } from "../core/zip.js";
 import { openDialog } from "./dialog.js";
@@ -73,9 +73,8 @@ export async function exportDirectory(directory) {
         fill(read, t("export.read", { count }));
       }
       const made = finish();
-      const file = textOf(last(directory)) ?? toBase64Url(last(directory));
       const bytes = ending === "yaml" ? await convert(made, "json", "yaml", signal) : made;
-      save(`${file.replaceAll("/", "") || "keys"}.${ending}`, bytes);
+      save(`${fileOf(directory) || "keys"}.${ending}`, bytes);
     } catch (error) {
       // Who leaves wants nothing of it.
       if (signal.aborted) return undefined;

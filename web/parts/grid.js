@@ -25,6 +25,5 @@ export function grid(label, columns, { cells, nameOf = (item) => item, choose, k
 }
 
 // The link of a row to a key or directory.
-export const rowLink = (href, { name, directory }, ...text) => {
-  return el("a", { href, tabindex: -1, title: show(name) }, icon(directory ? "folder" : "key"), el("span", {}, text));
-};
+export const rowLink = (href, { name, directory }, ...text) =>
+  el("a", { href, tabindex: -1, title: show(name) }, icon(directory ? "folder" : "key"), el("span", {}, text));

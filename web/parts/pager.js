@@ -1,6 +1,6 @@
 // A table of a list that is asked for again and again, page by page, with the way back and on.
 
-import { outcome } from "../core/api.js";
+import { Question, outcome } from "../core/api.js";
 import { button, el, fill } from "../core/dom.js";
 import { t, told } from "../core/text.js";
 import { plainTable } from "./table.js";
@@ -16,26 +16,36 @@ export function pagedTable(title, columns, { ask, cells, none }) {
   // The cursors of the pages up to the present one; the first has none.
   const way = [undefined];
   let next;
-  // Counts the looks: the answer to an earlier one is not shown.
-  let turn = 0;
+  const looking = new Question();
   const look = async () => {
-    const mine = ++turn;
+    const signal = looking.anew();
     const [found, problem] = await outcome(ask({ limit: LIMIT, cursor: way.at(-1) }));
-    if (mine !== turn) return;
+    if (signal.aborted) return undefined;
+    // The list has become shorter than the way.
+    if (found?.items.length === 0 && way.length > 1) return goBack();
     fill(blank, problem ? told(problem) : none).hidden = found?.items.length > 0;
-    if (problem) return;
+    if (problem) return undefined;
     next = found.cursor;
     back.disabled = way.length === 1;
     on.disabled = next === undefined;
     bar.hidden = back.disabled && on.disabled;
-    show(found.items.map((item) => cells(item, found)));
+    return show(found.items.map((item) => cells(item, found)));
   };
-  const turner = (text, step) =>
-    button(t(text), () => {
-      step();
-      look();
-    });
-  const [back, on] = [turner("pages.back", () => way.pop()), turner("pages.on", () => way.push(next))];
+  const goBack = () => {
+    if (way.length > 1) way.pop();
+    return look();
+  };
+  const goOn = () => {
+    if (next !== undefined) way.push(next);
+    // Nobody knows what follows a page that is not there yet.
+    next = undefined;
+    look();
+  };
+  const reset = () => {
+    way.splice(1);
+    next = undefined;
+  };
+  const [back, on] = [button(t("pages.back"), goBack), button(t("pages.on"), goOn)];
   const bar = el("div", { class: "toolbar thin", hidden: true }, back, on);
-  return { nodes: [blank, table, bar], look, reset: () => way.splice(1) };
+  return { nodes: [blank, table, bar], look, reset };
 }

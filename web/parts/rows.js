@@ -4,7 +4,7 @@
 // apart, and calls `refresh`. A row is known by its name: where items come and go before it, it stays the current one, and where it
 // is seen. The list has the focus; the row that is current has it in the eyes of a screen reader (`aria-activedescendant`).
 
-import { el, freshId } from "../core/dom.js";
+import { el, freshId, pressOn } from "../core/dom.js";
 
 // Rows drawn beyond the view on either side, so that scrolling does not show gaps.
 const MARGIN = 12;
@@ -14,7 +14,7 @@ const TALLEST_PX = 16_000_000;
 // No row: the index and the name of none.
 const NONE = { index: -1, name: undefined };
 
-export class Rows extends HTMLElement {
+class Rows extends HTMLElement {
   items = [];
   draw = () => el("div");
   nameOf = (item) => item;
@@ -31,9 +31,7 @@ export class Rows extends HTMLElement {
   #observer = new ResizeObserver(() => this.refresh());
   #frame;
   #height = 28;
-  // A row that is pressed stays until it is let go: drawn anew in between, it would not be clicked.
-  #isPressed = false;
-  #onRelease = () => setTimeout(() => this.#release());
+  #isPressed = pressOn(this.#layer, () => this.refresh());
 
   connectedCallback() {
     this.tabIndex = 0;
@@ -42,11 +40,6 @@ export class Rows extends HTMLElement {
     this.append(this.#sizer);
     this.addEventListener("scroll", () => this.#later(), { passive: true });
     this.addEventListener("keydown", (event) => this.#key(event));
-    this.#layer.addEventListener("pointerdown", () => {
-      this.#isPressed = true;
-      addEventListener("pointerup", this.#onRelease, { once: true });
-      addEventListener("pointercancel", this.#onRelease, { once: true });
-    });
     this.#layer.addEventListener("click", (event) => {
       const item = this.itemOf(event);
       if (item !== undefined) this.#current = { index: -1, name: this.nameOf(item) };
@@ -67,11 +60,6 @@ export class Rows extends HTMLElement {
   // The item whose row an event is of, as it was drawn.
   itemOf(event) {
     return this.#drawn.get(event.target.closest(".layer > *"));
-  }
-
-  #release() {
-    this.#isPressed = false;
-    this.refresh();
   }
 
   #later() {
@@ -122,7 +110,7 @@ export class Rows extends HTMLElement {
 
   // Draws what is in view.
   refresh() {
-    if (this.#isPressed) return;
+    if (this.#isPressed()) return;
     this.#height = parseFloat(getComputedStyle(this).getPropertyValue("--row")) || 28;
     this.#follow();
     const first = Math.max(0, Math.floor(this.scrollTop / this.#height) - MARGIN);

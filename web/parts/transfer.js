@@ -1,7 +1,7 @@
 // Values on their way in and out of the browser: the clipboard, files, curl.
 
 import { address } from "../core/api.js";
-import { last, textOf, toBase64Url } from "../core/name.js";
+import { fileOf } from "../core/name.js";
 import { t } from "../core/text.js";
 import { notify } from "./notice.js";
 
@@ -26,8 +26,7 @@ async function copy(text) {
 
 // Gives the value to the browser as a file that is called like the key.
 export function download(name, { bytes }) {
-  const file = textOf(last(name)) ?? toBase64Url(last(name));
-  save(file.replaceAll("/", "_") || "value", bytes);
+  save(fileOf(name) || "value", bytes);
 }
 
 // Gives bytes to the browser as a file.

@@ -7,7 +7,7 @@ import { hrefOfName, route } from "../core/route.js";
 import { t, told } from "../core/text.js";
 import { isFresh, rowLink } from "./grid.js";
 
-export class Tree extends HTMLElement {
+class Tree extends HTMLElement {
   // The levels that are open, by directory; the top is always.
   #levels = new Map();
   #rows = el("vardr-rows", { role: "tree", "aria-label": t("tree.label") });
@@ -106,23 +106,20 @@ export class Tree extends HTMLElement {
   }
 
   #draw({ entry, depth, level, open, note, failed }) {
-    const row = el("div", { class: "tree-row", role: "treeitem", "aria-level": depth + 1 });
+    const kind = entry ? (isFresh(entry) ? "fresh" : "") : failed ? "failed" : "note";
+    const place = entry && {
+      "aria-selected": String(entry.name === this.#selected),
+      "aria-setsize": level.complete ? level.entries.length : -1,
+      "aria-posinset": placeOf(level.entries, entry.name) + 1,
+      "aria-expanded": entry.directory && String(open),
+    };
+    const row = el(
+      "div",
+      { class: `tree-row ${kind}`, role: "treeitem", "aria-level": depth + 1, ...place },
+      entry?.directory && el("span", { class: "toggle" }, icon("chevron")),
+      entry ? rowLink(hrefOfName(entry.name), entry, show(last(entry.name))) : note,
+    );
     row.style.setProperty("--depth", depth);
-    if (!entry) {
-      row.classList.add(failed ? "failed" : "note");
-      row.append(note);
-      return row;
-    }
-    const isSelected = entry.name === this.#selected;
-    row.setAttribute("aria-selected", isSelected);
-    row.setAttribute("aria-setsize", level.complete ? level.entries.length : -1);
-    row.setAttribute("aria-posinset", placeOf(level.entries, entry.name) + 1);
-    if (isFresh(entry)) row.classList.add("fresh");
-    if (entry.directory) {
-      row.setAttribute("aria-expanded", open);
-      row.append(el("span", { class: "toggle" }, icon("chevron")));
-    }
-    row.append(rowLink(hrefOfName(entry.name), entry, show(last(entry.name))));
     return row;
   }
 

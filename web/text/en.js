@@ -135,7 +135,7 @@ export const texts = {
     same: "This is the name that it has.", spelling: "\\xff is a byte, \\\\ a backslash.", there: "is there already, and will be overwritten",
     title: "Move or copy", to: "New name",
   },
-  nav: { changes: "Changes", cluster: "Cluster", keys: "Keys", label: "Pages", leases: "Leases", services: "Services", skip: "To the content" },
+  nav: { changes: "Changes", cluster: "Cluster", keys: "Keys", label: "Pages", leases: "Leases", search: "Search", services: "Services", skip: "To the content" },
   notice: { done: "{what}: done.", failed: "{what}: {why}" },
   operation: {
     append: "added in order", copy: "copied", create: "created", createDirectory: "directory made", delete: "deleted", expire: "expired",
@@ -171,7 +171,7 @@ export const texts = {
     below: "below", done: "{found} found in {count} keys", "done.one": "{found} found in {count} key", found: "Keys that were found",
     looking: "{found} found, {count} keys looked into…", nothing: "No key holds this text, in its name or its value.",
     nothingYet: "Nothing found yet.", offers: "Keys that begin so", on: "Look further", placeholder: "Go to a key, or search", stop: "Stop",
-    stopped: "{found} found in the first {count} keys", text: "Text in name or value", title: "Search",
+    stopped: "{found} found in the first {count} keys", text: "Text in name or value",
   },
   services: {
     noInstances: "No instance of this service is registered.",

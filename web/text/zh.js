@@ -89,7 +89,7 @@ export const texts = {
     misspelled: "这里的 \\ 之后应是 x 和两位十六进制数字，或另一个 \\。", moved: "已移动 {count} 个键，修订 {revision}，覆盖 {overwritten} 个。", overwrite: "覆盖已存在的键",
     same: "现在就是这个名称。", spelling: "\\xff 表示一个字节，\\\\ 表示反斜杠。", there: "已存在，将被覆盖", title: "移动或复制", to: "新名称",
   },
-  nav: { changes: "变更", cluster: "集群", keys: "键", label: "页面", leases: "租约", services: "服务", skip: "跳到内容" },
+  nav: { changes: "变更", cluster: "集群", keys: "键", label: "页面", leases: "租约", search: "搜索", services: "服务", skip: "跳到内容" },
   notice: { done: "{what}：已完成。", failed: "{what}：{why}" },
   operation: {
     append: "按序添加", copy: "复制", create: "创建", createDirectory: "创建目录", delete: "删除", expire: "过期", increment: "计数", move: "移动", patch: "补丁",
@@ -111,7 +111,6 @@ export const texts = {
   search: {
     below: "位于", done: "在 {count} 个键中找到 {found} 个", found: "找到的键", looking: "找到 {found} 个，已查看 {count} 个键…", nothing: "没有键的名称或值包含此文本。",
     nothingYet: "尚未找到。", offers: "以此开头的键", on: "继续查找", placeholder: "转到键，或搜索", stop: "停止", stopped: "在前 {count} 个键中找到 {found} 个", text: "名称或值中的文本",
-    title: "搜索",
   },
   services: { noInstances: "此服务没有已注册的实例。", none: "没有已注册的服务。实例通过 PUT /v1/services/{service}/{instance} 注册。", stays: "保留" },
   state: { heard: "在线", silent: "无响应" },

@@ -1,5 +1,5 @@
-// A million keys: the first page is there within a second, a directory of 150,000 opens within one, every row of it can be
-// reached, and the page and its process stay small. When all of that directory goes at one revision, open pages show it.
+// A million keys: the first page is painted within a second and has its rows within two, a directory of 150,000 opens within one,
+// every row of it can be reached, and the page and its process stay small. When all of that directory goes at one revision, open pages show it.
 
 import { readFile } from "node:fs/promises";
 import http from "node:http";
@@ -12,8 +12,8 @@ const DIRECTORIES = 900;
 const PER_TXN = 128;
 const FAST_MS = 1000;
 const FRAME_MS = 100;
-// How long three pages may take on a busy machine to be told of all that goes at once.
-const FLOOD_MS = 240_000;
+// How long three pages may take to draw all that goes at once.
+const FLOOD_MS = 60_000;
 // What counts is the fastest of so many tries: a busy machine makes one slow, a slow console all of them.
 const TRIES = 5;
 const PAGE_BYTES = 200e6;
@@ -74,14 +74,17 @@ await flow(async ({ visit }) => (empty = await largestPage(await visit("about:bl
 
 await flow(async ({ visit, expect }) => {
   let page;
-  const paint = await fastest("first paint", FAST_MS, async () => {
+  // Gives what is measured once its rows are there.
+  const visitAnew = async (measure) => {
     await page?.context().close();
     // The browser itself is warm; the page is not.
     page = await visit("about:blank");
     await page.goto(`${base}/console/keys/big/`, { waitUntil: "commit" });
     await page.locator(".table-row").first().waitFor();
-    return page.evaluate(() => performance.getEntriesByName("first-contentful-paint")[0].startTime);
-  });
+    return page.evaluate(measure);
+  };
+  const paint = await fastest("first paint", FAST_MS, () => visitAnew(() => performance.getEntriesByName("first-contentful-paint")[0].startTime));
+  const shown = await fastest("first rows", 2 * FAST_MS, () => visitAnew(() => performance.now()));
 
   const open = async (name) => {
     const started = await page.evaluate((text) => {
@@ -111,12 +114,14 @@ await flow(async ({ visit, expect }) => {
   await page.getByText("150,000 in all").waitFor();
   const nodes = await page.evaluate(() => document.querySelectorAll("*").length);
   assert(nodes < MOST_NODES, `${nodes} elements`);
+  // The process falls back by itself, as its users have it; what is left after a collection is the page's own.
+  let whole;
+  await until("the process is small again", async () => (whole = await largestPage(page)) < PAGE_BYTES);
+  assert(whole > empty, `the process has ${whole} bytes, that of an empty page ${empty}`);
   const session = await page.context().newCDPSession(page);
   await session.send("HeapProfiler.collectGarbage");
   const { usedSize } = await session.send("Runtime.getHeapUsage");
   assert(usedSize < PAGE_BYTES, `${usedSize} bytes`);
-  const whole = await largestPage(page);
-  assert(whole > empty && whole < PAGE_BYTES, `the process has ${whole} bytes, that of an empty page ${empty}`);
   // Scrolling does not stand still.
   const scroll = async () => {
     const rows = document.querySelector("directory-view vardr-rows");
@@ -129,7 +134,7 @@ await flow(async ({ visit, expect }) => {
   };
   const frame = await fastest("a frame while scrolling", FRAME_MS, () => page.evaluate(scroll));
   const [heap, process, without] = [usedSize, whole, empty].map((bytes) => `${Math.round(bytes / 1e6)} MB`);
-  console.error(`first paint ${Math.round(paint)} ms, 150,000 opened in ${Math.round(opened)} ms, frame ${Math.round(frame)} ms`);
+  console.error(`first paint ${Math.round(paint)} ms, rows ${Math.round(shown)} ms, 150,000 opened in ${Math.round(opened)} ms, frame ${Math.round(frame)} ms`);
   console.error(`heap ${heap}, process ${process}, that of an empty page ${without}, ${nodes} elements`);
 
   // More changes in one revision than a call of a function may have arguments.

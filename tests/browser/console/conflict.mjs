@@ -1,6 +1,6 @@
 // Two people edit one key: the second sees both values and chooses, and nothing is overwritten unseen.
 
-import { answer, api, assert, flow, put, until, value } from "./frame.mjs";
+import { answer, api, assert, flow, hold, put, until, value } from "./frame.mjs";
 
 const edit = async (page, text) => {
   await page.getByRole("button", { name: "Edit" }).click();
@@ -80,6 +80,38 @@ await flow(async ({ visit, expect }) => {
   await answer(second, "Replace revision");
   await until("mine is saved", async () => (await value("/app/typed")) === "mine");
   assert.equal((await api("GET", "/v1/keys/app/typed")).contentType, "text/html");
+
+  // Whoever goes away from the choice while it is written can type again once that has ended, and loses nothing.
+  await put("/app/slow", "one");
+  await second.goto(new URL("/console/keys/app/slow", second.url()).href);
+  await second.locator("value-view pre", { hasText: "one" }).waitFor();
+  await edit(second, "mine");
+  const area = second.locator("value-editor textarea");
+  const replaceSlowly = async () => {
+    await save(second);
+    await second.locator("dialog .three").waitFor();
+    return hold(second, (url) => url.pathname === "/v1/keys/app/slow", "PUT");
+  };
+  const goAway = async (held) => {
+    await answer(second, "Replace revision");
+    await held.arrived;
+    await second.keyboard.press("Escape");
+    await second.locator("dialog").waitFor({ state: "detached" });
+    assert(!(await area.isEditable()));
+    await held.release();
+  };
+  await put("/app/slow", "two");
+  await second.getByText("Somebody else has written").waitFor();
+  let held = await replaceSlowly();
+  await put("/app/slow", "three");
+  await goAway(held);
+  await second.locator(".notice.bad").getByText("The key has changed /app/slow").waitFor();
+  await until("one goes on", () => area.isEditable());
+  await area.fill("mine, too");
+  held = await replaceSlowly();
+  await goAway(held);
+  await second.locator("value-editor").waitFor({ state: "detached" });
+  assert.equal(await value("/app/slow"), "mine, too");
 
   // Of a long text the beginning is shown, with no character cut in two; what is merged and saved is all of it.
   const long = (...lines) => lines.concat(Array.from({ length: 3000 }, (_, at) => `第${at}行：配置服务将此键的值保存为文本，直到有人更改它𠮷𠮷`)).join("\n");

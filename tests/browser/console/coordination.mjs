@@ -16,8 +16,16 @@ await flow(async ({ visit }) => {
   await api("PUT", "/v1/services/web/web-1:status", '{"status":"draining"}', JSON_TYPE);
   await until("one changes", async () => (await cells(page)).includes("draining"));
   await until("one that does not beat goes", async () => !(await cells(page)).includes("web-2"));
-  await page.getByRole("link", { name: "web-1" }).click();
-  await page.getByText("10.0.0.7").waitFor();
+  // A link that is pressed stays until it is let go, whatever comes meanwhile.
+  await page.getByRole("link", { name: "web-1" }).hover();
+  await page.mouse.down();
+  const told = page.waitForResponse(async (response) => response.url().includes("/v1/services/web") && (await response.text()).includes("web-0"));
+  await register("web-0", "10m");
+  await told;
+  await page.evaluate(() => new Promise(requestAnimationFrame));
+  assert(!(await cells(page)).includes("web-0"));
+  await page.mouse.up();
+  await page.locator("key-view", { hasText: "10.0.0.7" }).waitFor();
 
   // A lease is ended after a look at what goes with it.
   const { id } = await api("POST", "/v1/leases", '{"ttl":"1h"}', JSON_TYPE);

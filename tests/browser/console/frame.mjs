@@ -43,6 +43,16 @@ export async function api(method, path, body, headers) {
 export const put = (path, value) => api("PUT", `/v1/keys${path}`, value, { "Content-Type": "application/x-www-form-urlencoded" });
 export const value = async (path) => (await api("GET", `/v1/keys${path}`)).value;
 
+// Follows what changes, as a program of that name, until what it gives is called: what a path says, or a body that is sent to it.
+export async function follow(path, program, body) {
+  const stop = new AbortController();
+  const headers = { Accept: "text/event-stream", "User-Agent": program };
+  const response = await fetch(base + path, { method: body === undefined ? "GET" : "POST", body, headers, signal: stop.signal });
+  assert.equal(response.status, 200);
+  response.text().catch(() => {});
+  return () => stop.abort();
+}
+
 // Looks until something is so.
 export async function until(what, isSo) {
   const deadline = Date.now() + LIMIT_MS;

@@ -158,6 +158,74 @@ async function ofSaving(visit) {
   assert.equal(await value("/left/saved"), "value of theirs");
 }
 
+// The editor, left while it does anything else than write: nothing is promised, and nothing done or told later.
+async function ofAsking(visit) {
+  const edit = async (path, text) => {
+    const page = await open(visit, `/keys${path}`, "value");
+    await press(page, "Edit");
+    await page.locator("value-editor textarea").fill(text);
+    return page;
+  };
+  const discard = async (page) => {
+    await byNavigation(page);
+    await page.locator("dialog", { hasText: "Leave without saving?" }).waitFor();
+    await answer(page, "Discard");
+    await page.locator("directory-view").waitFor();
+  };
+  const isStill = async (page) => assert.deepEqual([await page.locator("dialog").count(), await page.locator(".notice").count()], [0, 0]);
+
+  // A person is to choose.
+  const one = await edit("/left/saved", "mine");
+  await put("/left/saved", "value of others");
+  await one.getByText("Somebody else has written").waitFor();
+  await press(one, "Save");
+  await one.locator("dialog .three").waitFor();
+  await discard(one);
+  await isStill(one);
+
+  // What others wrote is read.
+  const two = await edit("/left/saved", "mine");
+  await put("/left/saved", "value of yet others");
+  await two.getByText("Somebody else has written").waitFor();
+  let held = await hold(two, keys("/left/saved"));
+  await press(two, "Save");
+  await held.arrived;
+  await discard(two);
+  await held.release();
+  await isStill(two);
+  assert.equal(await value("/left/saved"), "value of yet others");
+
+  // YAML is read, before it is saved.
+  await api("PUT", "/v1/keys/left/yaml", "value: 1\n", { "Content-Type": "application/yaml" });
+  const conversions = (url) => url.pathname === "/v1/convert";
+  const three = await open(visit, "/keys/left/yaml", "value: 1");
+  await press(three, "Edit");
+  const checked = three.waitForResponse((response) => conversions(new URL(response.url())));
+  await three.locator("value-editor textarea").fill("value: 2\n");
+  await checked;
+  held = await hold(three, conversions, "POST");
+  await press(three, "Save");
+  await held.arrived;
+  await discard(three);
+  await held.release();
+  await isStill(three);
+  assert.equal((await api("GET", "/v1/keys/left/yaml")).version, 1);
+
+  // Where the write has ended meanwhile, it is another question.
+  const four = await edit("/left/saved", "mine");
+  held = await hold(four, keys("/left/saved"), "PUT");
+  await press(four, "Save");
+  await held.arrived;
+  await byNavigation(four);
+  await four.locator("dialog", { hasText: "Leave while it is saved?" }).waitFor();
+  await held.release({ isLost: true });
+  await until("it is not saved", async () => (await four.locator("value-editor .problem").textContent()).includes("cannot be reached"));
+  await press(four, "Leave");
+  await four.locator("dialog", { hasText: "Leave without saving?" }).waitFor();
+  await byEscape(four);
+  assert.equal(await four.locator("value-editor textarea").inputValue(), "mine");
+}
+
 // A dialog that nothing is under way in goes without a word when one goes elsewhere.
 async function ofNothing(visit) {
   const page = await open(visit, "/keys/left/saved", "value");
@@ -180,5 +248,6 @@ await flow(async ({ visit, expect }) => {
   await ofRollback(visit);
   await ofLeases(visit);
   await ofSaving(visit);
+  await ofAsking(visit);
   await ofNothing(visit);
 });

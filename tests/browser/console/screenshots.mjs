@@ -3,7 +3,7 @@
 import { mkdir } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 
-import { answer, api, base, flow, isLive, put, until } from "./frame.mjs";
+import { answer, api, base, flow, follow, isLive, put, until } from "./frame.mjs";
 
 const folder = fileURLToPath(new URL("../../../docs/console/", import.meta.url));
 const JSON_TYPE = { "Content-Type": "application/json" };
@@ -23,12 +23,8 @@ for (const job of ["resize 4711", "resize 4712", "mail 9"]) await api("POST", "/
 for (const service of ["api", "web"]) for (let at = 1; at <= 3; at += 1) await api("PUT", `/v1/services/${service}/${service}-${at}?ttl=10m`, JSON.stringify({ address: `10.0.0.${at}`, port: 8080 }), JSON_TYPE);
 await api("POST", "/v1/locks/nightly-backup", '{"ttl":"10m","owner":"worker-3"}', JSON_TYPE);
 // They follow until the end.
-const stop = new AbortController();
-for (const [place, program] of [["features/", "shop-web/4.2"], ["features/dark-mode", "shop-api/2.0"], ["database", "shop-api/2.0"], ["", "audit/1.3"]]) {
-  const headers = { Accept: "text/event-stream", "User-Agent": program };
-  const { body } = await fetch(`${base}/v1/watch/shop/${place}`, { headers, signal: stop.signal });
-  body.pipeTo(new WritableStream()).catch(() => {});
-}
+const stops = [];
+for (const [place, program] of [["features/", "shop-web/4.2"], ["features/dark-mode", "shop-api/2.0"], ["database", "shop-api/2.0"], ["", "audit/1.3"]]) stops.push(await follow(`/v1/watch/shop/${place}`, program));
 
 await flow(async ({ visit, expect }) => {
   // What is no YAML, and a revision that was not the last.
@@ -93,4 +89,4 @@ await flow(async ({ visit, expect }) => {
     }
   }
 });
-stop.abort();
+for (const stop of stops) stop();

@@ -9,6 +9,17 @@ const of = (pathname, query = "") => (url) => url.pathname === pathname && url.s
 // Refuses the next request that fits.
 const refuse = (page, isWanted, refusal = REFUSAL) => page.route(isWanted, (route) => route.fulfill(refusal), { times: 1 });
 
+// From a page that could not be loaded one gets back to the one before.
+async function ofPages(visit) {
+  const page = await visit("/console/cluster");
+  await page.locator("cluster-page .facts dd").first().waitFor();
+  await refuse(page, (url) => url.pathname.endsWith("/pages/leases.js"));
+  await page.getByRole("link", { name: "Leases" }).click();
+  await page.getByText("This page could not be loaded.").waitFor();
+  await page.getByRole("link", { name: "Cluster" }).click();
+  await page.locator("cluster-page .facts dd").first().waitFor();
+}
+
 async function ofReads(visit) {
   await put("/slow/key", "one");
   const page = await visit("/console/keys/slow/key");
@@ -205,6 +216,7 @@ async function ofLists(visit) {
 
 await flow(async ({ visit, expect }) => {
   for (const status of ["404", "412", "400", "503"]) expect(status);
+  await ofPages(visit);
   await ofReads(visit);
   await ofLocksAndSearches(visit);
   await ofSaves(visit);

@@ -23,7 +23,7 @@ const OF_THE_CONSOLE = {
   "left.*": ["directory", "document", "key", "large", "name", "utf8", "value"],
   "live.*": ["connecting", "live", "lost", "resting"],
   "live.*.hint": ["connecting", "live", "lost", "resting"],
-  "nav.*": ["changes", "cluster", "keys", "leases", "services"],
+  "nav.*": ["changes", "cluster", "keys", "leases", "search", "services"],
   "rollback.*": ["gone", "new"],
 };
 const OF_THE_SERVER = {

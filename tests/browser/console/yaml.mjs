@@ -19,6 +19,14 @@ async function edit(page, path, shown) {
   await page.getByRole("button", { name: "Edit" }).click();
 }
 
+// Opens a value as YAML, which it is shown as so.
+async function editAsYaml(page, path, json, yaml) {
+  await store(path, json, "application/json");
+  await edit(page, path, /[{[] \d+ items? [}\]]/);
+  await form(page, "YAML").click();
+  await shows(page, yaml);
+}
+
 async function ofJson(page) {
   await store("/y/json", '{"n":12345678901234567890.10,"no":"no"}', "application/json");
   await page.goto(`${base}/console/keys/y/json`);
@@ -50,10 +58,7 @@ async function ofJson(page) {
 // What nobody changed is what it was, however it was looked at; what is changed stays in lines where it was.
 async function ofLayout(page) {
   const text = '{ "b": 1,\n      "a": [1, 2] }';
-  await store("/y/lines", text, "application/json");
-  await edit(page, "/y/lines", "[ 2 items ]");
-  await form(page, "YAML").click();
-  await shows(page, "b: 1\na:\n- 1\n- 2\n");
+  await editAsYaml(page, "/y/lines", text, "b: 1\na:\n- 1\n- 2\n");
   await form(page, "JSON").click();
   await shows(page, text);
   await form(page, "YAML").click();
@@ -68,14 +73,20 @@ async function ofLayout(page) {
   await save(page);
   await isSaved(page);
   assert.equal(await raw("/y/lines"), '{\n  "b": 2,\n  "a": [\n    1\n  ]\n}');
+
+  // A line break at the end makes no lines of one, and stays.
+  for (const [before, after] of [['{"a":1}\n', '{"a":2}\n'], ['{\n"a":1\n}\n', '{\n  "a": 2\n}\n']]) {
+    await editAsYaml(page, "/y/end", before, "a: 1\n");
+    await area(page).fill("a: 2\n");
+    await save(page);
+    await isSaved(page);
+    assert.equal(await raw("/y/end"), after);
+  }
 }
 
 // Somebody else was first: the three sides are JSON.
 async function ofConflicts(page) {
-  await store("/y/shared", '{"a":1}', "application/json");
-  await edit(page, "/y/shared", "{ 1 item }");
-  await form(page, "YAML").click();
-  await shows(page, "a: 1\n");
+  await editAsYaml(page, "/y/shared", '{"a":1}', "a: 1\n");
   await area(page).fill("a: 2\n");
   await store("/y/shared", '{"a":3}', "application/json");
   await save(page);
@@ -84,15 +95,25 @@ async function ofConflicts(page) {
   await answer(page, "Replace revision");
   await isSaved(page);
   assert.equal(await raw("/y/shared"), '{"a":2}');
+
+  // Where they have made it YAML, what stands here is YAML, too.
+  await editAsYaml(page, "/y/retyped", '{"a":1}', "a: 1\n");
+  await area(page).fill("a: 2 # mine\n");
+  await store("/y/retyped", "a: 3 # theirs\n", "application/yaml");
+  await save(page);
+  await page.locator("dialog .three").waitFor();
+  assert.deepEqual(await page.locator("dialog .three .yours pre").allTextContents(), ["a: 2 # mine\n\n"]);
+  assert(await page.getByText("Saved as JSON.").isHidden());
+  await answer(page, "Replace revision");
+  await isSaved(page);
+  assert.equal(await raw("/y/retyped"), "a: 2 # mine\n");
 }
 
 // The answer about what stood there before is not shown for what stands there now.
 async function ofLateAnswers(page) {
-  await store("/y/late", '{"a":1}', "application/json");
-  await edit(page, "/y/late", "{ 1 item }");
-  await form(page, "YAML").click();
-  await shows(page, "a: 1\n");
-  const held = await hold(page, (url) => url.pathname === "/v1/convert", "POST");
+  await editAsYaml(page, "/y/late", '{"a":1}', "a: 1\n");
+  const conversions = (url) => url.pathname === "/v1/convert";
+  let held = await hold(page, conversions, "POST");
   await area(page).fill("a: [\n");
   await held.arrived;
   const checked = page.waitForResponse((response) => response.url().endsWith("/v1/convert") && response.ok());
@@ -103,6 +124,38 @@ async function ofLateAnswers(page) {
   await save(page);
   await isSaved(page);
   assert.deepEqual(await value("/y/late"), { a: 2 });
+
+  // Nor where it is a text now.
+  await page.getByRole("button", { name: "Edit" }).click();
+  await page.getByLabel("Media type").fill("application/yaml");
+  await form(page, "YAML").click();
+  held = await hold(page, conversions, "POST");
+  await area(page).fill("a: [\n");
+  await held.arrived;
+  await form(page, "Text").click();
+  await until("it is a text", async () => (await form(page, "Text").getAttribute("aria-pressed")) === "true");
+  await held.release();
+  assert(await page.locator("value-editor .problem").isHidden());
+  await save(page);
+  await isSaved(page);
+  assert.equal(await raw("/y/late"), "a: [\n");
+}
+
+// Whoever changes the form goes on in it by keyboard, at its beginning, as does who opens the editor.
+async function ofKeyboard(page) {
+  await editAsYaml(page, "/y/keys", '{"a":1}', "a: 1\n");
+  const isAtStart = () => area(page).evaluate((shown) => document.activeElement === shown && shown.selectionStart === 0 && shown.selectionEnd === 0);
+  assert(await isAtStart());
+  await page.keyboard.press("Escape");
+  await isSaved(page);
+  await page.locator("value-view").getByRole("button", { name: "YAML" }).click();
+  await page.getByRole("button", { name: "Edit" }).click();
+  await shows(page, "a: 1\n");
+  assert(await isAtStart());
+  await page.keyboard.type("b: 2\n");
+  await page.keyboard.press("Control+s");
+  await isSaved(page);
+  assert.equal(await raw("/y/keys"), '{"b":2,"a":1}');
 }
 
 async function ofYaml(page) {
@@ -140,7 +193,7 @@ async function ofYaml(page) {
   await page.getByText("Saved as JSON.").waitFor();
   await save(page);
   await isSaved(page);
-  assert.equal(await raw("/y/yaml"), '{\n  "port": 1\n}');
+  assert.equal(await raw("/y/yaml"), '{"port":1}\n');
 
   await store("/y/typed", "a: 1\n", "application/yaml");
   await edit(page, "/y/typed", "a: 1");
@@ -148,7 +201,7 @@ async function ofYaml(page) {
   await page.getByLabel("Media type").fill("application/json");
   await save(page);
   await isSaved(page);
-  assert.equal(await raw("/y/typed"), '{\n  "a": 1\n}');
+  assert.equal(await raw("/y/typed"), '{"a":1}\n');
 
   // So does what it was, where there is no type; and bytes are none of it.
   await put("/y/untyped", "a: &x 1\nb: *x\n");
@@ -175,5 +228,6 @@ await flow(async ({ visit, expect }) => {
   await ofLayout(page);
   await ofConflicts(page);
   await ofLateAnswers(page);
+  await ofKeyboard(page);
   await ofYaml(page);
 });
