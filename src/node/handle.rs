@@ -333,10 +333,9 @@ impl NodeHandle {
     /// # Errors
     /// When the file system does not say.
     pub fn observe_space(&self) -> std::io::Result<()> {
-        let store_bytes = self.disk_bytes().0;
         // A log that cannot have its next segment stops with the present one.
         let has_room = self.shared.log_has_room.load(Ordering::Relaxed);
-        self.shared.space.observe(|| if has_room { self.free_bytes() } else { Ok(0) }, store_bytes)
+        self.shared.space.observe(|| if has_room { self.free_bytes() } else { Ok(0) }, || self.disk_bytes().0)
     }
 
     /// The bytes free on the disk that holds the data.

@@ -11,6 +11,8 @@ use borsh::{BorshDeserialize, BorshSerialize};
 const RESERVE_BYTES: u64 = 64 * 1024 * 1024;
 /// The most that a compaction of the store needs besides: it writes the new before it removes the old.
 const MAX_COMPACTION_BYTES: u64 = 448 * 1024 * 1024;
+/// With so much free there is room for the largest store, and for all that is written until the file system is asked again.
+const ROOMY_BYTES: u64 = 2 * (RESERVE_BYTES + MAX_COMPACTION_BYTES);
 /// So much more than the reserve is left before all writes are taken again.
 const RECOVERY_BYTES: u64 = 32 * 1024 * 1024;
 /// With less than this left, deletions are refused as well.
@@ -62,16 +64,23 @@ impl Space {
         }
     }
 
-    /// Asks the file system, by `free`, and the store how large it is.
+    /// Asks the file system, by `free`; and the store how large it is, which means to look at each of its files, only where
+    /// that makes a difference.
     ///
     /// # Errors
     /// When the file system does not say.
-    pub(super) fn observe<E>(&self, free: impl FnOnce() -> Result<u64, E>, store_bytes: u64) -> Result<(), E> {
+    pub(super) fn observe<E>(
+        &self,
+        free: impl FnOnce() -> Result<u64, E>,
+        store_bytes: impl FnOnce() -> u64,
+    ) -> Result<(), E> {
         let counted = self.spent.load(Ordering::Relaxed);
         let free = free()?;
         self.free.store(free, Ordering::Relaxed);
         self.spent.fetch_sub(counted, Ordering::Relaxed);
-        self.reserve.store(RESERVE_BYTES + (store_bytes / 2).min(MAX_COMPACTION_BYTES), Ordering::Relaxed);
+        let compaction =
+            if free < ROOMY_BYTES { (store_bytes() / 2).min(MAX_COMPACTION_BYTES) } else { MAX_COMPACTION_BYTES };
+        self.reserve.store(RESERVE_BYTES + compaction, Ordering::Relaxed);
         let left = self.left(0);
         let (known, room) = (self.known(), self.room_for(left));
         let recovers = room < known && self.room_for(left.saturating_sub(RECOVERY_BYTES)) < known;
@@ -140,7 +149,7 @@ mod tests {
     use super::*;
 
     fn observe(space: &Space, free: u64, store: u64) -> Room {
-        space.observe(|| Ok::<_, ()>(free), store).unwrap();
+        space.observe(|| Ok::<_, ()>(free), || store).unwrap();
         space.room(0)
     }
 
@@ -162,6 +171,25 @@ mod tests {
         assert_eq!(observe(&space, RESERVE_BYTES + 99, 200), Room::Short);
         assert_eq!(observe(&space, RESERVE_BYTES + RECOVERY_BYTES + 100, 200), Room::Enough);
         assert_eq!(observe(&space, RESERVE_BYTES + MAX_COMPACTION_BYTES, u64::MAX), Room::Enough);
+    }
+
+    #[test]
+    fn a_disk_with_room_for_any_store_is_not_asked_how_large_this_one_is() {
+        let space = Space::default();
+        let asked = |free: u64| {
+            let mut asked = false;
+            let store = || {
+                asked = true;
+                0
+            };
+            space.observe(|| Ok::<_, ()>(free), store).unwrap();
+            asked
+        };
+        assert!(asked(ROOMY_BYTES - 1));
+        assert!(!asked(ROOMY_BYTES));
+        assert_eq!(space.room(0), Room::Enough);
+        space.spend((ROOMY_BYTES - RESERVE_BYTES - MAX_COMPACTION_BYTES) / COST + 1);
+        assert_eq!(space.room(0), Room::Short, "as for the largest");
     }
 
     #[test]
