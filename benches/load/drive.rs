@@ -9,10 +9,11 @@ use anyhow::{Context, Result, anyhow, ensure};
 use bytes::Bytes;
 use tokio::task::JoinSet;
 
-use crate::calls::{CHANNELS, Channel};
+use crate::calls::CHANNELS;
 use crate::connection::Connection;
 use crate::histogram::Histogram;
 use crate::requests::{self, BATCH, Face, Operation, Random, request};
+use crate::unary::Callers;
 
 /// What one run showed.
 #[derive(Clone, Copy)]
@@ -78,22 +79,7 @@ pub(crate) fn drive(
     Ok(Run { rate, median: all.percentile(500), p99: all.percentile(990) })
 }
 
-/// What a client asks over, one request at a time.
-enum Lane {
-    Connection(Connection),
-    Channel(Channel, &'static str),
-}
-
-impl Lane {
-    async fn exchange(&mut self, request: &Bytes) -> Result<()> {
-        match self {
-            Self::Connection(connection) => exchange(connection, request).await,
-            Self::Channel(channel, method) => channel.call(method, request.clone()).await.map(drop),
-        }
-    }
-}
-
-/// One lane for each place: a server, and where in the requests to begin.
+/// One request at a time for each place: a server, and where in the requests to begin.
 async fn repeat_all(
     face: Face,
     operation: Operation,
@@ -102,20 +88,17 @@ async fn repeat_all(
     start: Instant,
     end: Instant,
 ) -> Result<Histogram> {
-    let mut channels = Vec::new();
-    if face.is_grpc() {
-        for (address, _) in places.iter().take(CHANNELS) {
-            channels.push(Channel::open(*address).await?);
-        }
-    }
-    let mut channels = channels.iter().cycle();
     let mut tasks = JoinSet::new();
-    for (address, offset) in places {
-        let lane = match channels.next() {
-            Some(channel) => Lane::Channel(channel.clone(), operation.method().context("no such call")?),
-            None => Lane::Connection(Connection::open(address).await?),
-        };
-        tasks.spawn(repeat(lane, Arc::clone(&requests), offset, start, end));
+    if face.is_grpc() {
+        let method = operation.method().context("no such call")?;
+        for (channel, (address, _)) in places.iter().take(CHANNELS).enumerate() {
+            let places = places.iter().skip(channel).step_by(CHANNELS).map(|(_, offset)| *offset).collect();
+            tasks.spawn(Callers::open(*address, method, Arc::clone(&requests), places).await?.repeat(start, end));
+        }
+    } else {
+        for (address, offset) in places {
+            tasks.spawn(repeat(Connection::open(address).await?, Arc::clone(&requests), offset, start, end));
+        }
     }
     let all = tokio::time::timeout_at((end + PATIENCE).into(), async {
         let mut all = Histogram::default();
@@ -128,7 +111,7 @@ async fn repeat_all(
 }
 
 async fn repeat(
-    mut lane: Lane,
+    mut connection: Connection,
     requests: Arc<[Bytes]>,
     offset: usize,
     start: Instant,
@@ -140,7 +123,7 @@ async fn repeat(
         if sent >= end {
             break;
         }
-        lane.exchange(request).await?;
+        exchange(&mut connection, request).await?;
         let answered = Instant::now();
         if sent >= start && answered < end {
             histogram.record(answered - sent);

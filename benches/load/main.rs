@@ -17,6 +17,7 @@ mod requests;
 mod size;
 mod streams;
 mod systems;
+mod unary;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -29,7 +30,7 @@ use clap::Parser;
 use rustix::process::{Resource, getrlimit, setrlimit};
 
 use catchup::catch_up;
-use drive::{Run, Times, drive, fill};
+use drive::{Times, drive, fill};
 use fanout::fan_out;
 use heartbeats::heartbeats;
 use report::{Bounds, Report};
@@ -60,8 +61,11 @@ struct Options {
 /// The size of a run.
 struct Scale {
     times: Times,
-    /// How often each row is run; the median counts.
-    repeats: usize,
+    /// A row is run in so many rounds, in each of which every system has its turn: the machine may be another one by the next.
+    rounds: usize,
+    /// How often a member comes back.
+    returns: usize,
+    /// The changes that are told to a thousand watchers and more; one is told a thousand.
     events: u64,
     /// Those who watch over gRPC.
     crowd: Crowd,
@@ -80,8 +84,9 @@ impl Scale {
         let seconds = Duration::from_secs_f64;
         let (full, short) = (
             Self {
-                times: Times { warm_up: seconds(1.0), counted: seconds(5.0) },
-                repeats: 3,
+                times: Times { warm_up: seconds(0.5), counted: seconds(1.5) },
+                rounds: 9,
+                returns: 3,
                 events: 25,
                 crowd: Crowd { streams: 100, watchers_each: 100, events: 1000 },
                 beating: seconds(12.0),
@@ -92,7 +97,8 @@ impl Scale {
             },
             Self {
                 times: Times { warm_up: seconds(0.3), counted: seconds(1.2) },
-                repeats: 1,
+                rounds: 1,
+                returns: 1,
                 events: 5,
                 crowd: Crowd { streams: 10, watchers_each: 100, events: 200 },
                 beating: seconds(4.0),
@@ -200,7 +206,7 @@ impl Bench {
         Ok(())
     }
 
-    /// Runs one row on every face in turn, as often as the scale says, and keeps the medians.
+    /// Runs one row on every face in turn, round after round.
     fn row(
         &mut self,
         operation: Operation,
@@ -209,17 +215,15 @@ impl Bench {
         faces: &[Face],
         servers: &[Server],
     ) -> Result<()> {
-        let faces: Vec<_> = faces.iter().copied().filter(|face| self.measures(face.system())).collect();
-        let mut runs = vec![Vec::new(); faces.len()];
-        for _ in 0..self.scale.repeats {
-            for (face, runs) in faces.iter().zip(&mut runs) {
+        let faces = faces.iter().copied().filter(|face| self.measures(face.system()));
+        let mut found: Vec<_> = faces.map(|face| (face, Vec::new())).collect();
+        for _ in 0..self.scale.rounds {
+            for (face, runs) in &mut found {
                 let members = servers.iter().filter(|server| server.system == face.system());
                 let addresses: Vec<_> = members.map(|server| server.address).collect();
                 runs.push(drive(*face, &addresses, operation, connections, self.scale.times)?);
             }
         }
-        let medians = runs.iter_mut().map(|runs| median(runs));
-        let found: Vec<_> = faces.iter().copied().zip(medians).collect();
         let members = servers.iter().filter(|server| server.system == System::Vardr).count();
         self.report.throughput(operation, members, connections, bounds, &found);
         Ok(())
@@ -247,7 +251,7 @@ impl Bench {
             return Ok(());
         }
         let mut runs = Vec::new();
-        for _ in 0..self.scale.repeats {
+        for _ in 0..self.scale.returns {
             runs.push(catch_up(&mut Server::start_cluster(System::Vardr, MEMBERS)?, self.scale.missed)?);
         }
         let worst = runs.iter().min_by(|one, other| one.share().total_cmp(&other.share()));
@@ -258,9 +262,10 @@ impl Bench {
     fn watch(&mut self) -> Result<()> {
         for watchers in [1, 1_000, report::BOUND_WATCHERS] {
             let mut found = Vec::new();
+            let events = if watchers == 1 { 1000 } else { self.scale.events };
             for face in [Face::Vardr, Face::EtcdV2].into_iter().filter(|face| self.measures(face.system())) {
                 let server = Server::start(face.system())?;
-                found.push((face, fan_out(face, &server, watchers, self.scale.events)?));
+                found.push((face, fan_out(face, &server, watchers, events)?));
             }
             self.report.fan_out(watchers, &found);
         }
@@ -300,8 +305,8 @@ impl Bench {
         let cores = thread::available_parallelism()?;
         let times = self.scale.times.counted.as_secs_f64();
         let about = format!(
-            "256-byte values, {cores} cores, load generator included; medians of {} runs of {times} s each, of streams one run.",
-            self.scale.repeats
+            "256-byte values, {cores} cores, load generator included; rates and latencies in rounds in which every system has {times} s: the medians of {} rounds, and of what each round's ratios were.",
+            self.scale.rounds
         );
         let table = self.report.markdown(&about);
         let path = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("bench.md");
@@ -337,21 +342,6 @@ fn get_bounds(connections: usize) -> Bounds {
 
 fn server(servers: &[Server], face: Face) -> Result<&Server> {
     servers.iter().find(|server| server.system == face.system()).context("the system was not started")
-}
-
-/// The median of each figure by itself.
-fn median(runs: &mut [Run]) -> Run {
-    let middle = runs.len() / 2;
-    let by = |key: fn(&Run) -> f64| {
-        let mut values: Vec<_> = runs.iter().map(key).collect();
-        values.sort_by(f64::total_cmp);
-        values.get(middle).copied().unwrap_or_default()
-    };
-    Run {
-        rate: by(|run| run.rate),
-        median: Duration::from_secs_f64(by(|run| run.median.as_secs_f64())),
-        p99: Duration::from_secs_f64(by(|run| run.p99.as_secs_f64())),
-    }
 }
 
 /// Ten thousand watchers are ten thousand files, here and in the servers, which inherit the limit.
