@@ -93,6 +93,18 @@ fn values_are_bytes_whatever_they_are() {
 }
 
 #[test]
+fn a_terminal_obeys_no_name_that_is_shown() {
+    let server = Server::start();
+    let shown = "/app\\x1b[2J/a\\x07";
+    assert_eq!(ok(&server, &["put", "/app\x1b[2J/a\x07", "x"]), format!("created {shown} (revision 2)\n"));
+    assert_eq!(ok(&server, &["ls", "/"]), "/app\\x1b[2J/\n");
+    assert_eq!(ok(&server, &["ls", "/", "--recursive"]), format!("{shown}\n"));
+    let watched = ok(&server, &["watch", "/app\x1b[2J/", "--initial", "--limit", "1"]);
+    assert_eq!(watched, format!("       2 put {shown} x\n"));
+    assert_eq!(json(&server, &["ls", "/"])["directories"], json!(["/app\u{1b}[2J/"]));
+}
+
+#[test]
 fn the_commands_on_keys_speak_for_themselves() {
     let server = Server::start();
     run_with_input(&server, &["put", "/app/web", "-", "--json"], b"{\"port\": 80}");

@@ -3,10 +3,12 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::exit::{Failure, Outcome};
-use super::route::from_key64;
+use super::output::member;
+use super::route::{from_key64, shown};
 
 /// One key, its value still as the JSON that the server sent.
 #[derive(Debug, Deserialize)]
@@ -72,6 +74,20 @@ fn bad_value(error: &dyn std::error::Error) -> Failure {
 pub(crate) fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Outcome<T> {
     serde_json::from_slice(body)
         .map_err(|error| Failure::failed(format!("the server's answer cannot be read: {error}")))
+}
+
+/// A name that a member has, or in base64url one called as it with `64` behind, for people: terminals obey bytes that others have
+/// chosen. `None` where there is neither.
+pub(crate) fn name(object: &Value, name: &str) -> Option<String> {
+    if object.get(name).is_some() {
+        return Some(shown(member(object, name).as_bytes()));
+    }
+    object.get(format!("{name}64"))?.as_str().map(shown64)
+}
+
+/// The same of base64url itself.
+pub(crate) fn shown64(encoded: &str) -> String {
+    from_key64(encoded).map_or_else(|_| encoded.to_owned(), |bytes| shown(&bytes))
 }
 
 #[cfg(test)]

@@ -100,14 +100,7 @@ fn written(out: &Output, body: &[u8], created: bool) -> Outcome<()> {
     let object: Value = item::read(body)?;
     let word = if created { "created" } else { "wrote" };
     let revision = out.faint(&format!("(revision {})", member(&object, "modRevision")));
-    out.line(format!("{word} {} {revision}", key_of(&object)))
-}
-
-fn key_of(object: &Value) -> String {
-    match object.get("key64").and_then(Value::as_str).and_then(|text| route::from_key64(text).ok()) {
-        Some(key) => route::shown(&key),
-        None => member(object, "key"),
-    }
+    out.line(format!("{word} {} {revision}", item::name(&object, "key").unwrap_or_default()))
 }
 
 pub(crate) async fn del(client: &Client, out: &Output, args: &Del) -> Outcome<()> {
@@ -216,15 +209,15 @@ fn listing(out: &Output, page: &Value, args: &Ls) -> String {
     let mut rows: Vec<(String, Vec<String>)> = Vec::new();
     let blank = || vec!["-".to_owned(), "-".to_owned(), "-".to_owned()];
     for name in strings("directories") {
-        rows.push((name.to_owned(), blank()));
+        rows.push((route::shown(name.as_bytes()), blank()));
     }
     for encoded in strings("directories64") {
-        rows.push((route::from_key64(encoded).map_or_else(|_| encoded.to_owned(), |key| route::shown(&key)), blank()));
+        rows.push((item::shown64(encoded), blank()));
     }
     for object in page.get("items").and_then(Value::as_array).into_iter().flatten() {
         let or_dash = |text: String| if text.is_empty() { "-".to_owned() } else { text };
         let details = ["modRevision", "version", "lease"].map(|name| or_dash(member(object, name)));
-        let name = key_of(object);
+        let name = item::name(object, "key").unwrap_or_default();
         let name = if args.values { format!("{name} {}", out.faint(&member(object, "value"))) } else { name };
         rows.push((name, details.to_vec()));
     }

@@ -4,10 +4,10 @@ use serde_json::{Value, json};
 
 use super::client::{Client, Request};
 use super::exit::Outcome;
-use super::item;
+use super::item::{self, name};
 use super::keys::append;
 use super::output::{Output, member, table};
-use super::route::{Route, from_key64, shown};
+use super::route::{Route, shown};
 
 /// Entries asked for at once.
 const PAGE: u64 = 1000;
@@ -120,15 +120,6 @@ fn queue_row(item: &Value, first: &str, who: &str, says: &str) -> Vec<String> {
     let place = item.get(first).unwrap_or(&Value::Null);
     let queue = [name(item, "name").unwrap_or_default(), member(place, who), text(place, says)];
     queue.into_iter().chain([member(place, "fencingToken"), member(place, "ttl"), member(item, "waiting")]).collect()
-}
-
-/// A name, which may be there in base64url, for people.
-fn name(item: &Value, name: &str) -> Option<String> {
-    if item.get(name).is_some() {
-        return Some(text(item, name));
-    }
-    let encoded = item.get(format!("{name}64"))?.as_str()?;
-    Some(from_key64(encoded).map_or_else(|_| encoded.to_owned(), |bytes| shown(&bytes)))
 }
 
 /// A text that others have chosen, for people.

@@ -83,10 +83,7 @@ impl Subject for Keys<'_> {
 
     fn text(&self, out: &Output, event: &Value, kind: &str) -> String {
         let revision = out.faint(&format!("{:>8}", member(event, "modRevision")));
-        let key = match event.get("key64").and_then(Value::as_str).map(route::from_key64) {
-            Some(Ok(key)) => route::shown(&key),
-            Some(Err(_)) | None => member(event, "key"),
-        };
+        let key = item::name(event, "key").unwrap_or_default();
         format!("{revision} {} {key} {}", out.kind(kind), member(event, "value"))
     }
 }

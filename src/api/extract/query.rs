@@ -138,7 +138,9 @@ fn decode(text: &str) -> Result<Cow<'_, str>, Problem> {
     let blanks = text.replace('+', " ");
     let bytes: Vec<u8> = percent_decode(blanks.as_bytes()).collect();
     String::from_utf8(bytes).map(Cow::Owned).map_err(|_| {
-        Problem::invalid(format!("`{text}` in the query is not UTF-8; name a key that is not with `key64`"))
+        Problem::invalid(format!(
+            "`{text}` in the query is not UTF-8; where a call takes `key64`, that names a key which is not"
+        ))
     })
 }
 
