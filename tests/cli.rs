@@ -102,6 +102,22 @@ fn a_terminal_obeys_no_name_that_is_shown() {
     let watched = ok(&server, &["watch", "/app\x1b[2J/", "--initial", "--limit", "1"]);
     assert_eq!(watched, format!("       2 put {shown} x\n"));
     assert_eq!(json(&server, &["ls", "/"])["directories"], json!(["/app\u{1b}[2J/"]));
+    let moved = ok(&server, &["copy", "/app\x1b[2J/", "/b\x1b/", "--dry-run"]);
+    assert!(moved.ends_with("\nwrite /b\\x1b/a\\x07\n"), "{moved}");
+
+    let lease = ok(&server, &["lease", "grant", "1m"]);
+    let held = |key: &[u8]| {
+        let key = OsStr::from_bytes(key);
+        command(&server.url(), &["put", "--lease", lease.trim()]).args([key, OsStr::new("x")]).output().unwrap()
+    };
+    assert_eq!([code(&held(b"/held\x1b")), code(&held(b"/held\xff"))], [0, 0]);
+    let keys = ok(&server, &["lease", "get", lease.trim()]);
+    assert!(keys.ends_with("\n/held\\x1b\n/held\\xff\n"), "{keys}");
+
+    let instance = r#"{"address":"10.0.0.7","port":80,"tags":["a\u001b"]}"#;
+    ok(&server, &["put", "/services/web/1", instance, "--json"]);
+    let listed = ok(&server, &["services", "web"]);
+    assert!(listed.contains("a\\x1b") && !listed.contains('\x1b'), "{listed}");
 }
 
 #[test]

@@ -151,7 +151,7 @@ fn rows(cluster: &Value) -> Vec<Vec<String>> {
         };
         rows.push(vec![
             member(object, "id"),
-            member(object, "name"),
+            item::text(object, "name"),
             role.to_owned(),
             if is("heard") { "yes" } else { "no" }.to_owned(),
             member(object, "lag"),

@@ -76,17 +76,29 @@ pub(crate) fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Outcome<T> {
         .map_err(|error| Failure::failed(format!("the server's answer cannot be read: {error}")))
 }
 
-/// A name that a member has, or in base64url one called as it with `64` behind, for people: terminals obey bytes that others have
-/// chosen. `None` where there is neither.
+/// A member as text for people: terminals obey bytes, and others have chosen these.
+pub(crate) fn text(object: &Value, name: &str) -> String {
+    shown(member(object, name).as_bytes())
+}
+
+/// The same of a name, which may be there in base64url, in a member called as it with `64` behind. `None` where there is neither.
 pub(crate) fn name(object: &Value, name: &str) -> Option<String> {
     if object.get(name).is_some() {
-        return Some(shown(member(object, name).as_bytes()));
+        return Some(text(object, name));
     }
     object.get(format!("{name}64"))?.as_str().map(shown64)
 }
 
-/// The same of base64url itself.
-pub(crate) fn shown64(encoded: &str) -> String {
+/// The same of a list of names, some of which may be there in base64url, in a list of their own.
+pub(crate) fn names(object: &Value, list: &str) -> Vec<String> {
+    let strings =
+        |list: &str| object.get(list).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+    let encoded = format!("{list}64");
+    let texts = strings(list).map(|text| shown(text.as_bytes()));
+    texts.chain(strings(&encoded).map(shown64)).collect()
+}
+
+fn shown64(encoded: &str) -> String {
     from_key64(encoded).map_or_else(|_| encoded.to_owned(), |bytes| shown(&bytes))
 }
 

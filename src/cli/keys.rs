@@ -205,14 +205,10 @@ pub(super) fn append(whole: &mut Value, page: Value) {
 
 /// One page for people: directories and keys together, in order of name.
 fn listing(out: &Output, page: &Value, args: &Ls) -> String {
-    let strings = |name: &str| page.get(name).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
     let mut rows: Vec<(String, Vec<String>)> = Vec::new();
     let blank = || vec!["-".to_owned(), "-".to_owned(), "-".to_owned()];
-    for name in strings("directories") {
-        rows.push((route::shown(name.as_bytes()), blank()));
-    }
-    for encoded in strings("directories64") {
-        rows.push((item::shown64(encoded), blank()));
+    for name in item::names(page, "directories") {
+        rows.push((name, blank()));
     }
     for object in page.get("items").and_then(Value::as_array).into_iter().flatten() {
         let or_dash = |text: String| if text.is_empty() { "-".to_owned() } else { text };
@@ -268,21 +264,9 @@ pub(crate) async fn copy(client: &Client, out: &Output, verb: &str, args: &Other
     let (keys, overwritten) = (member(&object, "keys"), member(&object, "overwritten"));
     out.line(format!("{would} {keys}, overwriting {overwritten} {revision}"))?;
     for (list, word) in [("writtenKeys", "write"), ("overwrittenKeys", "overwrite")] {
-        names(out, &object, list, word)?;
-    }
-    Ok(())
-}
-
-/// The names in a list of what would be done.
-fn names(out: &Output, object: &Value, list: &str, word: &str) -> Outcome<()> {
-    let strings = |list: &str| {
-        object.get(list).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).map(str::to_owned)
-    };
-    for name in strings(list) {
-        out.line(format!("{word} {name}"))?;
-    }
-    for encoded in strings(&format!("{list}64")) {
-        out.line(format!("{word} {}", route::shown(&route::from_key64(&encoded)?)))?;
+        for name in item::names(&object, list) {
+            out.line(format!("{word} {name}"))?;
+        }
     }
     Ok(())
 }
@@ -330,7 +314,9 @@ async fn rollback(client: &Client, out: &Output, key: &[u8], to: u64, dry_run: b
     let would = if dry_run { "would restore" } else { "restored" };
     out.line(format!("{would} {}, deleted {}", member(&object, "restored"), member(&object, "deleted")))?;
     for (list, word) in [("restoredKeys", "restore"), ("deletedKeys", "delete")] {
-        names(out, &object, list, word)?;
+        for name in item::names(&object, list) {
+            out.line(format!("{word} {name}"))?;
+        }
     }
     Ok(())
 }

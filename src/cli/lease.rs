@@ -88,7 +88,7 @@ async fn get(client: &Client, out: &Output, id: &str) -> Outcome<()> {
     }
     let object: Value = item::read(&answer.body)?;
     out.line(format!("{id} lives for {} s of {} s", member(&object, "ttl"), member(&object, "grantedTtl")))?;
-    for key in object.get("keys").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str) {
+    for key in item::names(&object, "keys") {
         out.line(key)?;
     }
     Ok(())

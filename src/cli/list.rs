@@ -4,10 +4,10 @@ use serde_json::{Value, json};
 
 use super::client::{Client, Request};
 use super::exit::Outcome;
-use super::item::{self, name};
+use super::item::{self, name, text};
 use super::keys::append;
 use super::output::{Output, member, table};
-use super::route::{Route, shown};
+use super::route::Route;
 
 /// Entries asked for at once.
 const PAGE: u64 = 1000;
@@ -120,11 +120,6 @@ fn queue_row(item: &Value, first: &str, who: &str, says: &str) -> Vec<String> {
     let place = item.get(first).unwrap_or(&Value::Null);
     let queue = [name(item, "name").unwrap_or_default(), member(place, who), text(place, says)];
     queue.into_iter().chain([member(place, "fencingToken"), member(place, "ttl"), member(item, "waiting")]).collect()
-}
-
-/// A text that others have chosen, for people.
-fn text(item: &Value, name: &str) -> String {
-    shown(member(item, name).as_bytes())
 }
 
 #[cfg(test)]

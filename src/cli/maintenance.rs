@@ -66,7 +66,7 @@ fn status_rows(all: &[Value]) -> Vec<Vec<String>> {
             let yes_or_no = |yes: bool| if yes { "yes" } else { "no" }.to_owned();
             let leads = object.get("leader").is_some() && object.get("leader") == object.get("memberId");
             row.extend([
-                member(object, "name"),
+                item::text(object, "name"),
                 member(object, "version"),
                 yes_or_no(object.get("ready") == Some(&Value::Bool(true))),
                 if leads { "self".to_owned() } else { member(object, "leader") },

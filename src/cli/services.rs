@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::args::Services;
 use super::client::Client;
 use super::exit::{Failure, Outcome};
+use super::item::{names, text};
 use super::list::{all, show};
 use super::output::{Output, member};
 use super::route::Route;
@@ -58,19 +59,19 @@ fn route(args: &Services, verb: &str) -> Outcome<Route> {
 }
 
 fn service_row(item: &Value) -> Vec<String> {
-    vec![member(item, "service"), member(item, "instances"), member(item, "passing"), tags(item)]
+    vec![text(item, "service"), member(item, "instances"), member(item, "passing"), tags(item)]
 }
 
 fn instance_row(item: &Value) -> Vec<String> {
-    let cells = [member(item, "instance"), address(item), member(item, "status"), member(item, "weight")];
+    let cells = [text(item, "instance"), address(item), text(item, "status"), member(item, "weight")];
     cells.into_iter().chain([member(item, "ttl"), tags(item)]).collect()
 }
 
 /// Where an instance is, as one connects to it; for one that does not say, why not.
 fn address(item: &Value) -> String {
-    let (address, port) = (member(item, "address"), member(item, "port"));
+    let (address, port) = (text(item, "address"), member(item, "port"));
     match (address.contains(':'), port.is_empty()) {
-        _ if address.is_empty() => format!("({})", member(item, "invalid")),
+        _ if address.is_empty() => format!("({})", text(item, "invalid")),
         (_, true) => address,
         (true, false) => format!("[{address}]:{port}"),
         (false, false) => format!("{address}:{port}"),
@@ -78,9 +79,8 @@ fn address(item: &Value) -> String {
 }
 
 fn tags(item: &Value) -> String {
-    let tags = item.get("tags").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
-    let more = item.get("moreTags").is_some().then_some("…");
-    tags.chain(more).collect::<Vec<_>>().join(",")
+    let more = item.get("moreTags").is_some().then(|| "…".to_owned());
+    names(item, "tags").into_iter().chain(more).collect::<Vec<_>>().join(",")
 }
 
 /// The instances of a service, or of all services, as they change.
@@ -99,10 +99,10 @@ impl Subject for Instances<'_> {
     fn text(&self, out: &Output, event: &Value, kind: &str) -> String {
         let revision = event.get("modRevision").or_else(|| event.get("revision"));
         let revision = out.faint(&format!("{:>8}", revision.map(Value::to_string).unwrap_or_default()));
-        let name = format!("{}/{}", member(event, "service"), member(event, "instance"));
+        let name = format!("{}/{}", text(event, "service"), text(event, "instance"));
         let what = match event.get("reason") {
-            Some(_) => member(event, "reason"),
-            None => format!("{} {}", address(event), member(event, "status")),
+            Some(_) => text(event, "reason"),
+            None => format!("{} {}", address(event), text(event, "status")),
         };
         format!("{revision} {} {name} {what}", out.kind(kind))
     }
