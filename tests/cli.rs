@@ -159,6 +159,9 @@ fn the_commands_on_keys_speak_for_themselves() {
     assert_eq!(answer["succeeded"], false);
     assert!(ok(&server, &["del", "/app/", "--recursive"]).starts_with("deleted 4 "));
     assert_eq!(code(&run(&server, &["ls", "/app/none"])), 3);
+    let nowhere = run(&server, &["ls", "app"]);
+    let said = String::from_utf8_lossy(&nowhere.stderr);
+    assert!(code(&nowhere) == 2 && said.contains("`app` is not a directory: one begins with a slash"), "{said}");
 }
 
 #[test]

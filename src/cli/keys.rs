@@ -153,7 +153,7 @@ fn read_file(path: &Path) -> Outcome<Bytes> {
 }
 
 pub(crate) async fn ls(client: &Client, out: &Output, args: &Ls) -> Outcome<()> {
-    let directory = route::directory(&args.directory);
+    let directory = route::listable(&args.directory)?;
     let base = Route::of_key(KEYS, &directory)
         .switch("recursive", args.recursive)
         .switch("keysOnly", !args.values)
