@@ -1,4 +1,5 @@
-//! gRPC that costs a client little: a call goes out as the bytes it is given, of an answer only the status is looked at.
+//! What is said over gRPC, and how streams and single calls are: a message goes out as the bytes it is given. Calls whose rate
+//! is measured are those of `unary.rs`.
 //!
 //! HTTP/2 by the `h2` crate, the framing of messages by hand: a byte that says whether it is compressed, four of length.
 
@@ -57,8 +58,7 @@ pub(crate) fn framed(message: &impl Message) -> Bytes {
     framed.freeze()
 }
 
-/// A connection. Clones share it.
-#[derive(Clone)]
+/// A connection.
 pub(crate) struct Channel {
     sender: SendRequest<Bytes>,
     address: SocketAddr,
