@@ -16,7 +16,7 @@ use vardr::model::{
     ProposalId, Put, Revision, Term, Timestamp,
 };
 use vardr::storage::Engine;
-use vardr::storage::fjall::{FjallEngine, Options};
+use vardr::storage::lsm::{LsmEngine, Options};
 use vardr::storage::memory::MemoryEngine;
 use vardr::watch::{Filter, Hub, Limits};
 
@@ -30,7 +30,7 @@ fn main() -> Result<()> {
     apply("memory", MemoryEngine::new())?;
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("micro-{}", process::id()));
     fs::create_dir_all(&folder)?;
-    let applied = apply("fjall", FjallEngine::open(&folder, Options::default())?);
+    let applied = apply("lsm", LsmEngine::open(&folder, Options::default())?);
     fs::remove_dir_all(&folder)?;
     applied?;
     fan_out()

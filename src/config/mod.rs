@@ -103,7 +103,7 @@ impl Default for Settings {
             log_level: LogLevel::Info,
             log_format: LogFormat::Text,
             slow_request_threshold: Some(Duration::from_millis(500)),
-            snapshot_count: 10_000,
+            snapshot_count: 100_000,
             heartbeat_interval: Duration::from_millis(100),
             election_timeout: Duration::from_secs(1),
             watch_progress_notify_interval: Duration::from_mins(10),

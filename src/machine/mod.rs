@@ -143,8 +143,7 @@ impl<E: Engine> StateMachine<E> {
     /// Opens the state that a store holds. In an empty one there is nothing, and nobody takes part.
     ///
     /// # Errors
-    /// When the store cannot be read, or its keyspaces are not all at the same log entry and revision: then it has lost
-    /// something.
+    /// When the store cannot be read, or its history does not end at its revision: then it has lost something.
     pub fn open(engine: E) -> Result<Self, Fault> {
         let snapshot = engine.snapshot();
         let applied = match schema::applied(&snapshot)? {

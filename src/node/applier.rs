@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
-use super::checkpoint::Request;
 use super::runner::{Event, Runner};
 use super::waiters::Told;
 use super::{Options, Published, Shared};
@@ -14,14 +13,12 @@ use crate::machine::{Applied, Fault, StateMachine};
 use crate::model::{EventKind, Index, LogEntry, Members, Revision, Term};
 use crate::mvcc::Progress;
 use crate::storage::Engine as _;
-use crate::storage::fjall::FjallEngine;
+use crate::storage::lsm::LsmEngine;
 
 /// A batch of the store takes entries until it has so many, or so many bytes in them. What is applied first is answered while the
 /// rest is applied: with small batches, both cores have something to do.
 const BATCH_ENTRIES: usize = 64;
 const BATCH_BYTES: usize = 8 * 1024;
-/// The store is asked to write back when this much was applied: a few times as much is in its journal.
-const WRITE_BACK_BYTES: u64 = 512 * 1024;
 /// A quiet spell after which background removal goes on.
 const QUIET: Duration = Duration::from_millis(20);
 /// How long background removal waits at most while writes leave no quiet spell.
@@ -39,7 +36,7 @@ pub(super) struct Install {
     pub(super) position: Position,
     /// The name of its directory.
     pub(super) store: String,
-    pub(super) engine: FjallEngine,
+    pub(super) engine: LsmEngine,
 }
 
 /// What is applied in one batch of the store.
@@ -61,23 +58,21 @@ impl Batch {
 }
 
 pub(super) struct Applier {
-    machine: StateMachine<FjallEngine>,
+    machine: StateMachine<LsmEngine>,
     shared: Arc<Shared>,
     runner: Arc<Runner>,
-    checkpoints: SyncSender<Request>,
+    checkpoints: SyncSender<Index>,
     works: Receiver<Work>,
     /// As last applied.
     members: Arc<Members>,
     /// The directory of the present store.
     store: PathBuf,
     /// A store whose place was taken, until the last one who reads from it is done.
-    retired: Option<(FjallEngine, PathBuf)>,
+    retired: Option<(LsmEngine, PathBuf)>,
     /// Entries applied since the last checkpoint was asked for, and their bytes.
     since_checkpoint: (u64, u64),
     /// So many of them bring the next one.
     checkpoint_after: (u64, u64),
-    /// Bytes applied since the store was last asked to write back.
-    since_write_back: u64,
     /// Whether background removal has something left to do.
     sweeping: bool,
     last_sweep: Instant,
@@ -85,10 +80,10 @@ pub(super) struct Applier {
 
 impl Applier {
     pub(super) fn new(
-        machine: StateMachine<FjallEngine>,
+        machine: StateMachine<LsmEngine>,
         shared: Arc<Shared>,
         runner: Arc<Runner>,
-        checkpoints: SyncSender<Request>,
+        checkpoints: SyncSender<Index>,
         works: Receiver<Work>,
         store: PathBuf,
         options: &Options,
@@ -103,7 +98,6 @@ impl Applier {
             store,
             retired: None,
             since_checkpoint: (0, 0),
-            since_write_back: 0,
             checkpoint_after: (options.checkpoint_entries, options.checkpoint_bytes),
             sweeping: true,
             last_sweep: Instant::now(),
@@ -283,15 +277,12 @@ impl Applier {
     fn count(&mut self, entries: usize, bytes: usize, index: Index) {
         self.since_checkpoint.0 += entries as u64;
         self.since_checkpoint.1 += bytes as u64;
-        self.since_write_back += bytes as u64;
         // While the thread that is asked is busy, what is due stays due. Where it is gone, the member is stopping.
-        let due =
-            self.since_checkpoint.0 >= self.checkpoint_after.0 || self.since_checkpoint.1 >= self.checkpoint_after.1;
-        if due && self.checkpoints.try_send(Request::Checkpoint { applied: index }).is_ok() {
+        let due = self.since_checkpoint.0 >= self.checkpoint_after.0
+            || self.since_checkpoint.1 >= self.checkpoint_after.1
+            || self.machine.engine().is_due();
+        if due && self.checkpoints.try_send(index).is_ok() {
             self.since_checkpoint = (0, 0);
-            self.since_write_back = 0;
-        } else if self.since_write_back >= WRITE_BACK_BYTES && self.checkpoints.try_send(Request::WriteBack).is_ok() {
-            self.since_write_back = 0;
         }
     }
 

@@ -29,7 +29,7 @@ use crate::consensus::{
 use crate::model::codec::encode_into;
 use crate::model::limits::MAX_ENTRY_BYTES;
 use crate::model::{Command, ConfState, Incarnation, MemberId, Payload, Proposal, Term};
-use crate::storage::fjall::FjallEngine;
+use crate::storage::lsm::LsmEngine;
 
 /// Batches on their way to disk. While so many are, proposals gather into the next one.
 const MAX_UNPERSISTED: usize = 1;
@@ -109,7 +109,7 @@ struct Peers {
 pub(super) struct Arrived {
     /// The directory's name.
     pub(super) store: String,
-    pub(super) engine: FjallEngine,
+    pub(super) engine: LsmEngine,
 }
 
 /// What became an entry, and who wants to know where.

@@ -335,7 +335,9 @@ impl NodeHandle {
     pub fn observe_space(&self) -> std::io::Result<()> {
         // A log that cannot have its next segment stops with the present one.
         let has_room = self.shared.log_has_room.load(Ordering::Relaxed);
-        self.shared.space.observe(|| if has_room { self.free_bytes() } else { Ok(0) }, || self.disk_bytes().0)
+        let unwritten = self.shared.engine.read().unwritten_bytes();
+        let free = || if has_room { Ok(self.free_bytes()?.saturating_sub(unwritten)) } else { Ok(0) };
+        self.shared.space.observe(free, || self.disk_bytes().0)
     }
 
     /// The bytes free on the disk that holds the data.

@@ -16,7 +16,7 @@ use super::{Dismissal, Shared};
 use crate::consensus::{Message, Position};
 use crate::machine::Restore;
 use crate::model::{Incarnation, MemberId};
-use crate::storage::fjall::{FjallEngine, Options};
+use crate::storage::lsm::{LsmEngine, Options};
 
 pub(super) struct Peers {
     shared: Arc<Shared>,
@@ -99,9 +99,9 @@ impl Inbox for Peers {
 }
 
 /// Builds the state beside the present one, durable when it is whole.
-fn receive(path: &Path, position: Position, mut body: SnapshotBody) -> Result<FjallEngine, String> {
+fn receive(path: &Path, position: Position, mut body: SnapshotBody) -> Result<LsmEngine, String> {
     let failed = |error: &dyn Display| error.to_string();
-    let engine = FjallEngine::open(path, Options::default()).map_err(|error| failed(&error))?;
+    let engine = LsmEngine::open(path, Options::default()).map_err(|error| failed(&error))?;
     let mut restore = Restore::new(engine.clone()).map_err(|error| failed(&error))?;
     while let Some(chunk) = body.blocking_next().map_err(|error| failed(&error))? {
         restore.push(&chunk).map_err(|error| failed(&error))?;

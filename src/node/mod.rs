@@ -61,7 +61,7 @@ pub use watch::{Delivery, Watcher};
 use crate::model::{Auth, ClusterId, Incarnation, Index, MemberId, Members, ProposalId, Revision, Term, Timestamp};
 use crate::mvcc::View;
 use crate::observe::Metrics;
-use crate::storage::fjall::{FjallEngine, FjallSnapshot};
+use crate::storage::lsm::{LsmEngine, LsmSnapshot};
 use transport::{Refusal, Transport};
 
 /// The present by this machine's clock, which entries of a leader are stamped with.
@@ -72,7 +72,7 @@ pub fn now() -> Timestamp {
 }
 
 /// The view of the store that a running member serves from.
-pub type StoreView = View<FjallSnapshot>;
+pub type StoreView = View<LsmSnapshot>;
 
 /// How to run a member.
 #[derive(Debug, Clone)]
@@ -190,7 +190,7 @@ struct Shared {
     /// Whether the segment that the log needs next is there already.
     log_has_room: AtomicBool,
     metrics: Metrics,
-    engine: RwLock<FjallEngine>,
+    engine: RwLock<LsmEngine>,
     data_dir: PathBuf,
     /// The runtime that answers those who wait, and that the sockets are in.
     runtime: Handle,
@@ -305,7 +305,8 @@ impl Node {
         let (stop_clock, clock_stopped) = mpsc::channel();
         let (orders, to_disk) = mpsc::channel();
         let (works, to_apply) = mpsc::channel();
-        let (checkpoints, to_checkpoint) = mpsc::sync_channel(1);
+        // Taken by nobody while a checkpoint is under way: what is due by then shows when it is over.
+        let (checkpoints, to_checkpoint) = mpsc::sync_channel(0);
         let shared = Arc::new(opened.shared(options, metrics, !listeners.is_empty()));
         let count = shared.members().len();
         if listeners.is_empty() && count > 1 {

@@ -24,7 +24,7 @@ use crate::machine::{self, Fault, GENESIS, StateMachine};
 use crate::model::{ClusterId, HardState, Incarnation, Index, MemberId, Members, Revision};
 use crate::observe::Metrics;
 use crate::storage::StorageError;
-use crate::storage::fjall::{self, FjallEngine};
+use crate::storage::lsm::{self, LsmEngine};
 use crate::wal::{self, Batch, FileDirectory, Recovered, SnapshotMark, Wal, WalError};
 use crate::watch::{Hub, Limits};
 
@@ -93,9 +93,9 @@ pub enum OpenError {
 /// What a data directory opened to.
 pub(super) struct Opened {
     pub(super) wal: Wal<FileDirectory>,
-    pub(super) machine: StateMachine<FjallEngine>,
+    pub(super) machine: StateMachine<LsmEngine>,
     pub(super) replica: Replica,
-    engine: FjallEngine,
+    engine: LsmEngine,
     /// The directory of the store.
     pub(super) store: PathBuf,
     published: Published,
@@ -133,7 +133,7 @@ pub(super) fn open(options: &Options) -> Result<Opened, OpenError> {
         check_unused(path, &store)?;
     }
     clear_stores(path, incarnation, (!is_blank).then_some(&*name))?;
-    let engine = FjallEngine::open(&store, fjall::Options { cache_bytes: options.cache_bytes })
+    let engine = LsmEngine::open(&store, lsm::Options { cache_bytes: options.cache_bytes })
         .map_err(|source| OpenError::Store { path: store.clone(), source })?;
     if is_blank && let Beginning::New(members) = &options.beginning {
         // Before anything of it is on disk. One that was to join and is told now that it begins a cluster would be of that one
@@ -166,7 +166,7 @@ pub(super) fn open(options: &Options) -> Result<Opened, OpenError> {
 pub(super) fn for_raft(
     recovered: Recovered,
     hard_state: HardState,
-    machine: &StateMachine<FjallEngine>,
+    machine: &StateMachine<LsmEngine>,
 ) -> consensus::Recovered {
     let (index, term) = machine.applied();
     consensus::Recovered {
@@ -182,7 +182,7 @@ pub(super) fn for_raft(
 fn begin(
     wal: &mut Wal<FileDirectory>,
     recovered: &mut Recovered,
-    engine: &FjallEngine,
+    engine: &LsmEngine,
     name: String,
     members: &Members,
     store: &Path,
@@ -213,7 +213,7 @@ pub(super) fn installed_name(data_dir: &Path, incarnation: Incarnation, index: I
 
 /// A log without anything in it has a store without anything in it, or one that was never finished.
 fn check_unused(path: &Path, store: &Path) -> Result<(), OpenError> {
-    let machine = FjallEngine::open(store, fjall::Options::default()).ok().and_then(|it| StateMachine::open(it).ok());
+    let machine = LsmEngine::open(store, lsm::Options::default()).ok().and_then(|it| StateMachine::open(it).ok());
     match machine.map(|machine| machine.applied().0) {
         Some(applied) if applied > GENESIS.0 => {
             Err(OpenError::LogBehind { path: path.to_owned(), applied, last: Index::ZERO })

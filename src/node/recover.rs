@@ -20,7 +20,7 @@ use crate::consensus::{self, Replica, to_apply};
 use crate::machine::{GENESIS, SnapshotHead, SnapshotSource, StateMachine};
 use crate::model::{Incarnation, Index, LogEntry, Members, Revision, Term};
 use crate::storage::Engine as _;
-use crate::storage::fjall::{FjallEngine, Options};
+use crate::storage::lsm::{LsmEngine, Options};
 use crate::wal::{self, Recovered, WalError};
 
 /// Entries applied in one batch of the store.
@@ -92,7 +92,7 @@ pub struct Holding {
 pub struct Working {
     holding: Holding,
     entries: Vec<LogEntry>,
-    machine: StateMachine<FjallEngine>,
+    machine: StateMachine<LsmEngine>,
     /// Of the new directory.
     incarnation: Incarnation,
     data_dir: PathBuf,
@@ -146,7 +146,7 @@ impl Survivor {
         let copy = StoreCopy::of(&self.store, &data_dir.join(working_name(incarnation)), progress)
             .map_err(|source| RecoverError::Copy { path: self.store.clone(), source })?;
         let path = self.store.clone();
-        let machine = FjallEngine::open(&copy.path, Options::default())
+        let machine = LsmEngine::open(&copy.path, Options::default())
             .map_err(|source| OpenError::Store { path: path.clone(), source })
             .and_then(|engine| StateMachine::open(engine).map_err(|source| OpenError::Machine { path, source }))?;
         let holding = self.check(&machine)?;
@@ -156,7 +156,7 @@ impl Survivor {
     }
 
     /// Refuses what a member would not start from.
-    fn check(&self, machine: &StateMachine<FjallEngine>) -> Result<Holding, RecoverError> {
+    fn check(&self, machine: &StateMachine<LsmEngine>) -> Result<Holding, RecoverError> {
         let path = &self.path;
         let (applied, term) = machine.applied();
         let is_blank = self.recovered.snapshot.is_none() && self.recovered.entries.is_empty();
@@ -240,9 +240,9 @@ fn working_name(incarnation: Incarnation) -> String {
 
 /// A copy of a store, removed when dropped.
 ///
-/// A store cannot be opened without writing to it: fjall cuts its journals where it stops to understand them, removes tables
-/// that no version names, and goes on with flushes that were under way. The files are copied and not linked: a link shares
-/// its bytes with the survivor, and which files fjall only ever writes once is for it to change.
+/// A store cannot be opened without writing to it: files that its list does not name are removed, and tables are merged. The
+/// files are copied and not linked: a link shares its bytes with the survivor, and which files are only ever written once is
+/// for `lsm-tree` to change.
 #[derive(Debug)]
 struct StoreCopy {
     path: PathBuf,

@@ -14,7 +14,7 @@ use super::Identity;
 use super::open::store_name;
 use crate::machine::{Restore, SnapshotError, SnapshotHead};
 use crate::model::{HardState, Incarnation, MemberId, Members};
-use crate::storage::fjall::{FjallEngine, Options};
+use crate::storage::lsm::{LsmEngine, Options};
 use crate::storage::{Engine as _, StorageError};
 use crate::wal::{self, Batch, FileDirectory, SnapshotMark, Wal, WalError};
 
@@ -74,7 +74,7 @@ pub(super) fn make(
     chunks: impl Iterator<Item = Result<Bytes, RestoreError>>,
 ) -> Result<SnapshotHead, RestoreError> {
     let store = store_name(incarnation);
-    let engine = FjallEngine::open(&data_dir.join(&store), Options::default())?;
+    let engine = LsmEngine::open(&data_dir.join(&store), Options::default())?;
     let head = fill(chunks, &engine, members)?;
     engine.sync()?;
     let of = wal::Identity { cluster: identity.cluster, member: identity.member, incarnation };
@@ -89,7 +89,7 @@ pub(super) fn make(
 
 fn fill(
     chunks: impl Iterator<Item = Result<Bytes, RestoreError>>,
-    engine: &FjallEngine,
+    engine: &LsmEngine,
     members: &Members,
 ) -> Result<SnapshotHead, RestoreError> {
     let mut restore = Restore::of_file(engine.clone())?;

@@ -17,8 +17,8 @@ const ROOMY_BYTES: u64 = 2 * (RESERVE_BYTES + MAX_COMPACTION_BYTES);
 const RECOVERY_BYTES: u64 = 32 * 1024 * 1024;
 /// With less than this left, deletions are refused as well.
 pub(super) const LAST_BYTES: u64 = 16 * 1024 * 1024;
-/// What a byte in the log takes on the disk until the store has settled: once in the log, and in the store's journal and
-/// tables as the record, as the event and as what that replaced.
+/// What a byte in the log takes on the disk until the store has settled: once in the log, and in the store's
+/// tables as the record, as the event and as what that replaced, and once more while those are merged.
 const COST: u64 = 8;
 
 /// What the disk has room for.

@@ -10,7 +10,7 @@ use crate::consensus::{Input, Message, Position};
 use crate::machine::SnapshotSource;
 use crate::model::MemberId;
 use crate::storage::StorageError;
-use crate::storage::fjall::FjallSnapshot;
+use crate::storage::lsm::LsmSnapshot;
 
 /// Members that are sent a snapshot at once: each stream reads the whole store, and holds a moment of it.
 const MAX_STREAMS: usize = 2;
@@ -25,7 +25,7 @@ pub(super) struct Streams {
 enum Stage {
     /// Raft knows that this state could be sent.
     Offered {
-        source: Box<SnapshotSource<FjallSnapshot>>,
+        source: Box<SnapshotSource<LsmSnapshot>>,
         ticks: u32,
     },
     Sending,

@@ -14,7 +14,7 @@ use crate::model::{
 };
 use crate::mvcc::{ListQuery, ReadError, ReplayBudget};
 use crate::node::{Published, StoreView};
-use crate::storage::fjall::FjallSnapshot;
+use crate::storage::lsm::LsmSnapshot;
 
 /// A read that asks for no more records than this runs where it is called; others go to a thread that may block.
 const INLINE_RECORDS: u64 = 128;
@@ -322,7 +322,7 @@ impl Reader {
     }
 
     /// The moment of the store that the state is read from.
-    pub(super) fn into_snapshot(self) -> FjallSnapshot {
+    pub(super) fn into_snapshot(self) -> LsmSnapshot {
         self.view().snapshot().clone()
     }
 

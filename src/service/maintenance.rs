@@ -12,7 +12,7 @@ use crate::machine::{SnapshotSource, padding, sealed};
 use crate::model::{ClusterId, Command, Index, MemberId, Revision, Term, Timestamp};
 use crate::node::now;
 use crate::storage::StorageError;
-use crate::storage::fjall::FjallSnapshot;
+use crate::storage::lsm::LsmSnapshot;
 
 /// How often free space is looked at.
 const SPACE_EVERY: Duration = Duration::from_millis(100);
@@ -123,10 +123,7 @@ fn send_snapshot(
 }
 
 /// The bytes of a snapshot; `None` where nobody waits for them any more.
-fn measure(
-    source: &SnapshotSource<FjallSnapshot>,
-    is_given_up: impl Fn() -> bool,
-) -> Result<Option<u64>, StorageError> {
+fn measure(source: &SnapshotSource<LsmSnapshot>, is_given_up: impl Fn() -> bool) -> Result<Option<u64>, StorageError> {
     let mut bytes = 0;
     for chunk in source.chunks() {
         if is_given_up() {

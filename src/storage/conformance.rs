@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 use proptest::prelude::*;
 
-use super::fjall::{FjallEngine, Options};
+use super::lsm::{LsmEngine, Options};
 use super::memory::{Call, MemoryEngine};
 use super::{Engine, Keyspace, Snapshot, StorageError, WriteBatch};
 
@@ -39,29 +39,29 @@ impl Door for Memory {
     }
 }
 
-struct Fjall {
-    engine: Option<FjallEngine>,
+struct Lsm {
+    engine: Option<LsmEngine>,
     path: PathBuf,
     _directory: tempfile::TempDir,
 }
 
-impl Door for Fjall {
-    type Engine = FjallEngine;
+impl Door for Lsm {
+    type Engine = LsmEngine;
 
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("store");
-        let engine = Some(FjallEngine::open(&path, Options::default()).unwrap());
+        let engine = Some(LsmEngine::open(&path, Options::default()).unwrap());
         Self { engine, path, _directory: directory }
     }
 
-    fn engine(&self) -> FjallEngine {
+    fn engine(&self) -> LsmEngine {
         self.engine.clone().unwrap()
     }
 
     fn reopen(&mut self) {
         self.engine = None;
-        self.engine = Some(FjallEngine::open(&self.path, Options::default()).unwrap());
+        self.engine = Some(LsmEngine::open(&self.path, Options::default()).unwrap());
     }
 }
 
@@ -335,7 +335,7 @@ macro_rules! engine {
 }
 
 engine!(memory, Memory, 256);
-engine!(fjall, Fjall, 12);
+engine!(lsm, Lsm, 12);
 
 #[test]
 fn a_crash_keeps_a_prefix_of_whole_batches() {

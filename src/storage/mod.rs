@@ -1,10 +1,10 @@
 //! Where the state machine keeps its state: ordered bytes in five keyspaces, behind a small trait.
 //!
 //! Owns the [`Engine`] and [`Snapshot`] traits, the batch that is their unit of writing, the errors, and the layout of
-//! keys ([`schema`]). Knows bytes only: what a value means is decided by the modules that use it. [`fjall`] is the
+//! keys ([`schema`]). Knows bytes only: what a value means is decided by the modules that use it. [`lsm`] is the
 //! engine of a running member, [`memory`] the one of tests and simulations; one suite of claims holds for both.
 
-pub mod fjall;
+pub mod lsm;
 pub mod memory;
 pub mod schema;
 

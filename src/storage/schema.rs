@@ -1,13 +1,10 @@
 //! How keys are laid out in every keyspace, and the names in `meta`. The one place that knows a stored key's bytes.
 //!
-//! Every key begins with a byte that says what it is. The applied mark stands under the same key in every keyspace but
-//! one, so that a keyspace that lost its last writes gives itself away. `history` does so without: its last block
-//! ends at the last revision. Blocks only ever come at its end, so that its tables do not overlap and none is
-//! rewritten before the sweep comes; a key below all of them, in each, would have all rewritten over and over.
+//! Every key begins with a byte that says what it is.
 //!
 //! | keyspace | key | value |
 //! | --- | --- | --- |
-//! | each but history | `00` | [`Applied`] |
+//! | meta | `00` | [`Applied`] |
 //! | kv, tombstones | `k` user key | decided by mvcc |
 //! | history | `b` first revision | a block of events |
 //! | leases | `l` lease | [`Lease`] |
@@ -35,8 +32,6 @@ pub const FORMAT: u32 = 5;
 const VERSION: u8 = 1;
 
 const APPLIED: &[u8] = &[0];
-/// The keyspaces that hold the mark.
-const MARKED: [Keyspace; 4] = [Keyspace::Kv, Keyspace::Tombstones, Keyspace::Leases, Keyspace::Meta];
 const USER: u8 = b'k';
 const BLOCK: u8 = b'b';
 const LEASE: u8 = b'l';
@@ -56,34 +51,18 @@ pub struct Applied {
     pub term: Term,
 }
 
-/// Writes the mark wherever it belongs. Each batch of the state machine does so, or the marks prove nothing.
+/// Writes the mark. Each batch of the state machine does so, or the mark proves nothing.
 pub fn put_applied(batch: &mut WriteBatch, applied: Applied) {
-    let value = codec::encode(VERSION, &applied);
-    for keyspace in MARKED {
-        batch.put(keyspace, APPLIED, &value);
-    }
+    batch.put(Keyspace::Meta, APPLIED, codec::encode(VERSION, &applied));
 }
 
-/// The mark that the keyspaces agree on; `None` in a store that nothing was applied to.
+/// The mark; `None` in a store that nothing was applied to.
 ///
 /// # Errors
-/// [`StorageError::Corrupt`] when they do not agree: part of the store is lost, and nothing may be applied to it.
+/// When the store cannot be read.
 pub fn applied(snapshot: &impl Snapshot) -> Result<Option<Applied>, StorageError> {
-    let mark = |keyspace| -> Result<Option<Applied>, StorageError> {
-        let bytes = snapshot.get(keyspace, APPLIED)?;
-        Ok(bytes.map(|bytes| codec::decode("applied mark", VERSION, &bytes)).transpose()?)
-    };
-    let expected = mark(Keyspace::Meta)?;
-    for keyspace in MARKED {
-        let found = mark(keyspace)?;
-        if found != expected {
-            let at = |mark: Option<Applied>| mark.map_or(Index::ZERO, |applied| applied.index);
-            let (name, found, expected) = (keyspace.name(), at(found), at(expected));
-            let what = format!("`{name}` is as of log entry {found}, `meta` as of {expected}");
-            return Err(StorageError::Corrupt { what });
-        }
-    }
-    Ok(expected)
+    let bytes = snapshot.get(Keyspace::Meta, APPLIED)?;
+    Ok(bytes.map(|bytes| codec::decode("applied mark", VERSION, &bytes)).transpose()?)
 }
 
 /// The single values of `meta`.
@@ -381,33 +360,24 @@ mod tests {
     }
 
     #[test]
-    fn no_user_key_meets_the_applied_mark() {
+    fn user_keys_of_any_bytes_are_within_their_bounds() {
         for key in [&b"\0"[..], b"", b"\0applied", b"\xff\xff", b"k"] {
-            assert!(user(key) > Bytes::from_static(APPLIED));
             assert!(inside(&user_bounds(&KeyRange::prefix("")), &user(key)));
             assert_eq!(user_key(&user(key)).unwrap(), key);
         }
-        assert!(!inside(&user_bounds(&KeyRange::prefix("")), &Bytes::from_static(APPLIED)));
         let one = KeyRange::single(&Key::new("a").unwrap());
         assert!(inside(&user_bounds(&one), &user(b"a")));
         assert!(!inside(&user_bounds(&one), &user(b"a\0")));
     }
 
     #[test]
-    fn marks_that_differ_between_keyspaces_are_damage() {
+    fn the_mark_reads_back() {
         let engine = MemoryEngine::new();
         assert_eq!(applied(&engine.snapshot()).unwrap(), None);
         let mut batch = WriteBatch::new();
         put_applied(&mut batch, MARK);
         engine.commit(&batch).unwrap();
         assert_eq!(applied(&engine.snapshot()).unwrap(), Some(MARK));
-        for keyspace in MARKED {
-            let torn = engine.crash(1);
-            let mut batch = WriteBatch::new();
-            batch.delete(keyspace, APPLIED);
-            torn.commit(&batch).unwrap();
-            assert!(matches!(applied(&torn.snapshot()), Err(StorageError::Corrupt { .. })), "{}", keyspace.name());
-        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use vardr::storage::{Engine, Keyspace, Operation, StorageError, WriteBatch};
 
 use crate::faults::Bug;
 
-/// The key that the applied mark has in every keyspace.
+/// The key that the applied mark has.
 const MARK: &[u8] = &[0];
 
 /// Passes batches on, whole unless a bug says otherwise.

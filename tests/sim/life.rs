@@ -281,11 +281,8 @@ impl World {
     pub fn die(&mut self, place: usize, death: Death) {
         self.tell(|| format!("member {place}: {death:?} dies"));
         for store in self.hosts[place].stores.values_mut() {
-            let unsynced = store.unsynced();
-            let kept = match death {
-                Death::Process => unsynced,
-                Death::Power => self.chance.index(unsynced + 1),
-            };
+            // Also of a process: what was not synced is in its memory.
+            let kept = self.chance.index(store.unsynced() + 1);
             *store = store.crash(kept);
         }
         let host = &mut self.hosts[place];

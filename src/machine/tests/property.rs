@@ -12,7 +12,7 @@ use crate::model::{
     Refresh, Reply, Revision, Role, RoleName, Term, Ttl, Txn, User, UserName,
 };
 use crate::storage::Engine;
-use crate::storage::fjall::{FjallEngine, Options};
+use crate::storage::lsm::{LsmEngine, Options};
 use crate::storage::memory::MemoryEngine;
 
 fn any_key() -> impl Strategy<Value = String> {
@@ -331,16 +331,16 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 6, ..ProptestConfig::default() })]
 
     #[test]
-    fn fjall_and_memory_come_to_the_same(log in any_log()) {
+    fn lsm_and_memory_come_to_the_same(log in any_log()) {
         let (expected, reference) = one_by_one(&log);
         let folder = tempfile::tempdir().unwrap();
-        let mut machine = open(FjallEngine::open(folder.path(), Options::default()).unwrap());
+        let mut machine = open(LsmEngine::open(folder.path(), Options::default()).unwrap());
         let mut seen = Seen::default();
         let (first, second) = log.split_at(log.len() / 2);
         seen.apply(&mut machine, first);
         machine.engine().sync().unwrap();
         drop(machine);
-        let mut machine = open(FjallEngine::open(folder.path(), Options::default()).unwrap());
+        let mut machine = open(LsmEngine::open(folder.path(), Options::default()).unwrap());
         seen.apply(&mut machine, second);
         prop_assert_eq!(&seen, &expected);
         prop_assert_eq!(digests(&machine), digests(&reference));

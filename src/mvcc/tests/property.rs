@@ -12,7 +12,7 @@ use crate::model::{EventKind, Key, KeyRange, LeaseId, RangeQuery, Revision, Sort
 use crate::mvcc::{
     ListQuery, Listing, Overlay, Progress, ReadError, Recent, ReplayBudget, Restore, Sweep, View, Write,
 };
-use crate::storage::fjall::{FjallEngine, Options};
+use crate::storage::lsm::{LsmEngine, Options};
 use crate::storage::memory::MemoryEngine;
 use crate::storage::{Engine, Snapshot, WriteBatch};
 
@@ -45,7 +45,7 @@ impl Store for InMemory {
 
 /// In a directory of its own. The engine is out only while the store is opened again.
 struct OnDisk {
-    engine: Option<FjallEngine>,
+    engine: Option<LsmEngine>,
     directory: TempDir,
 }
 
@@ -58,16 +58,18 @@ impl OnDisk {
 }
 
 impl Store for OnDisk {
-    type Engine = FjallEngine;
+    type Engine = LsmEngine;
 
-    fn engine(&self) -> &FjallEngine {
+    fn engine(&self) -> &LsmEngine {
         self.engine.as_ref().unwrap()
     }
 
     fn reopen(&mut self) {
-        drop(self.engine.take());
+        if let Some(engine) = self.engine.take() {
+            engine.sync().unwrap();
+        }
         let path = self.directory.path().join("store");
-        self.engine = Some(FjallEngine::open(&path, Options::default()).unwrap());
+        self.engine = Some(LsmEngine::open(&path, Options::default()).unwrap());
     }
 
     fn another(&self) -> Self {

@@ -14,7 +14,7 @@ use crate::model::{
     ConfState, HardState, Idempotency, LogEntry, LogEntryKind, MemberChange, Payload, Proposal, Timestamp,
 };
 use crate::storage::Engine as _;
-use crate::storage::fjall::FjallEngine;
+use crate::storage::lsm::LsmEngine;
 use crate::storage::memory::MemoryEngine;
 use crate::wal::{self, Batch, FileDirectory, SnapshotMark, Wal};
 
@@ -171,10 +171,10 @@ impl Lost {
     }
 
     /// The state in the new directory, as a member would open it.
-    fn new_state(&self) -> (wal::Recovered, StateMachine<FjallEngine>) {
+    fn new_state(&self) -> (wal::Recovered, StateMachine<LsmEngine>) {
         let (recovered, _lock) = wal::read(&self.new_dir().join("wal")).unwrap();
         let store = self.new_dir().join(&recovered.snapshot.as_ref().unwrap().store);
-        let engine = FjallEngine::open(&store, crate::storage::fjall::Options::default()).unwrap();
+        let engine = LsmEngine::open(&store, crate::storage::lsm::Options::default()).unwrap();
         (recovered, StateMachine::open(engine).unwrap())
     }
 }
@@ -184,7 +184,7 @@ fn lost() -> Lost {
     let dir = tempfile::tempdir().unwrap();
     let (identity, members) = cluster(&["http://a:1", "http://b:1", "http://c:1"], "old");
     let lost = Lost { dir, members, identity };
-    let engine = FjallEngine::open(&lost.store(), crate::storage::fjall::Options::default()).unwrap();
+    let engine = LsmEngine::open(&lost.store(), crate::storage::lsm::Options::default()).unwrap();
     begin(&engine, &lost.members).unwrap();
     let of = wal::Identity { cluster: identity.cluster, member: identity.member, incarnation: INCARNATION };
     let mut log = Wal::create(FileDirectory::open(&lost.data_dir().join("wal")).unwrap(), of).unwrap();
@@ -332,7 +332,7 @@ fn what_a_member_would_not_start_from_is_not_recovered_from() {
             fs::File::options().write(true).open(path).unwrap().write_all_at(b"x", 1024 + 40).unwrap();
         }),
         ("the log has lost", |lost| {
-            let engine = FjallEngine::open(&lost.store(), crate::storage::fjall::Options::default()).unwrap();
+            let engine = LsmEngine::open(&lost.store(), crate::storage::lsm::Options::default()).unwrap();
             let mut machine = StateMachine::open(engine.clone()).unwrap();
             machine.apply(&entries().into_iter().map(plain).collect::<Vec<_>>()).unwrap();
             let next =

@@ -1,0 +1,838 @@
+//! The engine of a running member: a log-structured merge tree of `lsm-tree`, without a journal.
+//!
+//! The raft log is the journal. What was committed is in memory until a sync writes it out as tables, and a crash before that
+//! leaves the state of the last sync, from which the log is applied again. All keyspaces are in one tree, told apart by the
+//! first byte of a key: so a sync makes whole batches durable, in all of them at once, by one change of the tree's list of
+//! tables.
+//!
+//! Owns the numbers of batches, the moments that are read at, when tables are written and merged, what `lsm-tree` leaves
+//! open about durability, and the translation of its errors.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
+use std::ops::Bound;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use bytes::Bytes;
+use lsm_tree::compaction::Leveled;
+use lsm_tree::config::{
+    BloomConstructionPolicy, CompressionPolicy, FilterPolicy, FilterPolicyEntry, RestartIntervalPolicy,
+};
+use lsm_tree::{
+    AbstractTree as _, AnyTree, Cache, CompressionType, Config, DescriptorTable, Guard as _, InternalValue,
+    IterGuardImpl, KvSeparationOptions, SeqNo, SequenceNumberCounter, Slice, ValueType,
+};
+use parking_lot::{Condvar, Mutex};
+
+use super::{Engine, Keyspace, Operation, Snapshot, StorageError, WriteBatch, holds_nothing};
+
+const MIB: u64 = 1024 * 1024;
+
+/// Values larger than this are kept apart from their keys: counting, listing and merging pass them by. Most blocks of history
+/// are larger, so they are written once.
+const SEPARATION_BYTES: u32 = 2 * 1024;
+/// With so much in memory it is time for a sync. A scan walks over every version of a key in there, so not too much, for hot
+/// keys to be quick to list; not too little, for each sync writes the keys that are hot once, and they are merged with others.
+const DUE_BYTES: u64 = 48 * MIB;
+/// With so much in memory a commit syncs by itself: nobody else does, or not fast enough.
+const FULL_BYTES: u64 = 2 * DUE_BYTES;
+/// Tables that overlap, and that every read has to look into, until a sync waits for them to be merged.
+const MAX_OVERLAPPING: usize = 20;
+/// How long a sync waits for a merge before it looks again by itself.
+const WAIT: Duration = Duration::from_millis(100);
+/// The part of a file of large values that is deleted when the rest is written anew. What is deleted in the order in which it
+/// was written, as history is, frees whole files by itself.
+const STALE: f32 = 0.5;
+/// After so many batches, what was replaced is looked through for what no snapshot reads from any more.
+const FORGET_EVERY: u64 = 256;
+/// What a table is cut at.
+const TABLE_BYTES: u64 = 64 * MIB;
+/// Open table files; far below the usual limit of 1,024 descriptors, which connections need.
+const MAX_OPEN_FILES: usize = 200;
+
+/// What is read is copied up to this length, and shared beyond.
+const COPIED_BYTES: usize = 1024;
+
+/// The file that is locked while the store is open; its content means nothing.
+const LOCK: &str = "lock";
+/// The file that names the list of tables. `lsm-tree` makes it when it makes the store, before there is any table.
+const CURRENT: &str = "current";
+
+/// A file that only stores of an earlier version have.
+const FORMER: &str = "version";
+
+/// What an operator may choose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    /// The bytes of blocks kept in memory. It fills as blocks are read.
+    pub cache_bytes: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { cache_bytes: 64 * MIB }
+    }
+}
+
+/// A store in a directory of its own. Clones are handles on the same store; the directory is free again when the last
+/// one, and the last snapshot, is dropped.
+#[derive(Clone)]
+pub struct LsmEngine {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    store: Arc<Store>,
+    /// Wakes the thread that merges; gone before it is waited for.
+    nudges: Option<SyncSender<()>>,
+    merger: Option<JoinHandle<()>>,
+    path: PathBuf,
+    _lock: File,
+}
+
+/// What the thread that merges shares with the handles.
+struct Store {
+    tree: AnyTree,
+    /// Numbers batches, and changes of the list of tables, as they come.
+    numbers: SequenceNumberCounter,
+    /// Held while a batch is written, and where memory is sealed to become a table: so that no table has a part of a batch.
+    writer: Mutex<()>,
+    moments: Mutex<Moments>,
+    /// The bytes in memory that no sync has begun with, and those that one is under way with.
+    unsynced: AtomicU64,
+    syncing: AtomicU64,
+    failure: Mutex<Failure>,
+    /// Told after every merge.
+    merged: Condvar,
+}
+
+/// What is read at.
+struct Moments {
+    /// A snapshot taken now sees what has a number below this one. Not the counter of the tree: that one moves with every change
+    /// of the list of tables, also while a batch is half written.
+    visible: SeqNo,
+    /// How many snapshots there are at each moment.
+    open: BTreeMap<SeqNo, usize>,
+}
+
+/// Whether anything failed.
+enum Failure {
+    None,
+    /// In the thread that merges; who calls next is told.
+    Untold(StorageError),
+    Told,
+}
+
+impl std::fmt::Debug for LsmEngine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LsmEngine").field("path", &self.inner.path).finish_non_exhaustive()
+    }
+}
+
+impl LsmEngine {
+    /// Opens the store in `path`, made where there is none. On return the directory itself survives a power loss.
+    ///
+    /// # Errors
+    /// [`StorageError::Locked`] when another process has it, [`StorageError::Corrupt`] when it cannot be trusted.
+    pub fn open(path: &Path, options: Options) -> Result<Self, StorageError> {
+        fs::create_dir_all(path)?;
+        let lock = lock(path)?;
+        check_begun(path)?;
+        let numbers = SequenceNumberCounter::default();
+        let tree = settings(path, options, &numbers).open().map_err(translate)?;
+        let next = tree.get_highest_persisted_seqno().unwrap_or(0) + 1;
+        numbers.set(next);
+        sync_names(path)?;
+        let store = Arc::new(Store {
+            tree,
+            numbers,
+            writer: Mutex::new(()),
+            moments: Mutex::new(Moments { visible: next, open: BTreeMap::new() }),
+            unsynced: AtomicU64::new(0),
+            syncing: AtomicU64::new(0),
+            failure: Mutex::new(Failure::None),
+            merged: Condvar::new(),
+        });
+        let (nudges, woken) = mpsc::sync_channel(1);
+        let merging = Arc::clone(&store);
+        let merger = thread::Builder::new().name("store".into()).spawn(move || merging.merge_when_nudged(&woken))?;
+        let inner = Inner { store, nudges: Some(nudges), merger: Some(merger), path: path.to_owned(), _lock: lock };
+        inner.nudge();
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Whether so much is in memory that it should be synced.
+    #[must_use]
+    pub fn is_due(&self) -> bool {
+        self.inner.store.unsynced.load(Ordering::Relaxed) >= DUE_BYTES
+    }
+
+    /// The bytes that are in memory only, and will take about as much on the disk.
+    #[must_use]
+    pub fn unwritten_bytes(&self) -> u64 {
+        let store = &self.inner.store;
+        store.unsynced.load(Ordering::Relaxed) + store.syncing.load(Ordering::Relaxed)
+    }
+
+    /// Rewrites what was deleted out of existence, so that its space is free. Takes as long as reading and writing the
+    /// whole store, on the calling thread, beside which reads and commits go on.
+    ///
+    /// # Errors
+    /// When the store cannot be read or written.
+    pub fn reclaim(&self) -> Result<(), StorageError> {
+        self.sync()?;
+        let store = &self.inner.store;
+        // The first time finds out which large values are deleted, the second leaves them out.
+        (0..2).try_for_each(|_| {
+            store.guard(|| {
+                store.tree.major_compact(TABLE_BYTES, store.watermark()).map_err(translate)?;
+                store.pass()
+            })
+        })
+    }
+
+    /// Whether no other handle and no snapshot is left of this store.
+    pub fn is_last_handle(&self) -> bool {
+        Arc::strong_count(&self.inner) == 1
+    }
+}
+
+impl Inner {
+    /// Has merged what there is to merge.
+    fn nudge(&self) {
+        if let Some(nudges) = &self.nudges {
+            // A full queue has one that is not taken yet, which is as good.
+            let _ = nudges.try_send(());
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.nudges = None;
+        if let Some(merger) = self.merger.take() {
+            // It does not panic; and if it did, the store is gone anyway.
+            let _ = merger.join();
+        }
+    }
+}
+
+impl Engine for LsmEngine {
+    type Snapshot = LsmSnapshot;
+
+    fn snapshot(&self) -> LsmSnapshot {
+        let mut moments = self.inner.store.moments.lock();
+        let at = moments.visible;
+        *moments.open.entry(at).or_default() += 1;
+        LsmSnapshot { moment: Arc::new(Moment { at, engine: self.clone() }) }
+    }
+
+    fn commit(&self, batch: &WriteBatch) -> Result<(), StorageError> {
+        self.inner.store.check()?;
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let number = self.inner.store.write(batch);
+        if number.is_multiple_of(FORGET_EVERY) {
+            self.inner.nudge();
+        }
+        if self.inner.store.unsynced.load(Ordering::Relaxed) >= FULL_BYTES { self.sync() } else { Ok(()) }
+    }
+
+    fn sync(&self) -> Result<(), StorageError> {
+        let store = &self.inner.store;
+        let synced = store.guard(|| store.flush());
+        self.inner.nudge();
+        synced
+    }
+
+    fn disk_bytes(&self) -> Result<u64, StorageError> {
+        Ok(allocated_bytes(&self.inner.path)?)
+    }
+}
+
+impl Store {
+    /// Writes a batch to memory and makes it visible. Its number.
+    fn write(&self, batch: &WriteBatch) -> SeqNo {
+        let _writing = self.writer.lock();
+        let memory = self.tree.active_memtable();
+        let number = self.numbers.next();
+        let mut place = Vec::new();
+        for Operation { keyspace, key, value } in batch.operations() {
+            place.clear();
+            place.push(tag(keyspace));
+            place.extend_from_slice(key);
+            memory.insert(match value {
+                Some(value) => InternalValue::from_components(&*place, value, number, ValueType::Value),
+                None => InternalValue::new_tombstone(&*place, number),
+            });
+        }
+        self.unsynced.store(memory.size(), Ordering::Relaxed);
+        self.moments.lock().visible = number + 1;
+        number
+    }
+
+    /// Writes what is in memory out as tables.
+    fn flush(&self) -> Result<(), StorageError> {
+        let flushing = self.tree.get_flush_lock();
+        self.wait_for_merges()?;
+        {
+            let _writing = self.writer.lock();
+            self.tree.rotate_memtable();
+            self.syncing.store(self.unsynced.swap(0, Ordering::Relaxed), Ordering::Relaxed);
+        }
+        if self.tree.flush(&flushing, self.watermark()).map_err(translate)?.is_some() {
+            self.pass()?;
+        }
+        self.syncing.store(0, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Holds up who writes faster than is merged.
+    fn wait_for_merges(&self) -> Result<(), StorageError> {
+        let mut failure = self.failure.lock();
+        while self.tree.l0_run_count() >= MAX_OVERLAPPING {
+            failure.check()?;
+            // The notice may come just before this thread waits for it.
+            self.merged.wait_for(&mut failure, WAIT);
+        }
+        Ok(())
+    }
+
+    /// After each nudge, forgets what nobody reads from, and merges tables, a few at a time, until nothing is left to merge; until
+    /// nobody nudges any more.
+    fn merge_when_nudged(&self, nudges: &Receiver<()>) {
+        let strategy = Arc::new(Leveled::default().with_table_target_size(TABLE_BYTES));
+        while nudges.recv().is_ok() {
+            let mut merged = self.forget().map(|()| true);
+            while matches!(merged, Ok(true)) {
+                merged = self.merge(&strategy);
+                self.merged.notify_all();
+            }
+            if let Err(error) = merged {
+                let mut failure = self.failure.lock();
+                if matches!(*failure, Failure::None) {
+                    *failure = Failure::Untold(error);
+                }
+                self.merged.notify_all();
+                return;
+            }
+        }
+    }
+
+    /// Merges a few tables. False when there was nothing to merge.
+    fn merge(&self, strategy: &Arc<Leveled>) -> Result<bool, StorageError> {
+        let before = self.tree.current_version().id();
+        self.tree.compact(strategy.clone(), self.watermark()).map_err(translate)?;
+        if self.tree.current_version().id() == before {
+            return Ok(false);
+        }
+        self.pass()?;
+        Ok(true)
+    }
+
+    /// What is below is seen by no snapshot, now or later, but as what it was overwritten with.
+    fn watermark(&self) -> SeqNo {
+        let moments = self.moments.lock();
+        let lowest = moments.open.first_key_value().map_or(moments.visible, |(at, _)| *at);
+        lowest.saturating_sub(1)
+    }
+
+    /// Has snapshots that are taken from now on read from the present list of tables.
+    fn pass(&self) -> Result<(), StorageError> {
+        {
+            let _writing = self.writer.lock();
+            let number = self.numbers.next();
+            self.moments.lock().visible = number + 1;
+        }
+        self.forget()
+    }
+
+    /// Forgets the lists of tables that no snapshot reads from, with the tables and the memory that only those name.
+    fn forget(&self) -> Result<(), StorageError> {
+        if self.tree.version_free_list_len() == 0 {
+            return Ok(());
+        }
+        let watermark = self.watermark();
+        let path = &self.tree.tree_config().path;
+        self.tree.get_version_history_lock().maintenance(path, watermark).map_err(translate)
+    }
+
+    /// Whether nothing failed.
+    fn check(&self) -> Result<(), StorageError> {
+        self.failure.lock().check()
+    }
+
+    /// Does what may fail, and nothing ever again once it has.
+    fn guard(&self, act: impl FnOnce() -> Result<(), StorageError>) -> Result<(), StorageError> {
+        self.check()?;
+        act().inspect_err(|_| *self.failure.lock() = Failure::Told)
+    }
+}
+
+impl Failure {
+    fn check(&mut self) -> Result<(), StorageError> {
+        match std::mem::replace(self, Self::Told) {
+            Self::None => {
+                *self = Self::None;
+                Ok(())
+            }
+            Self::Untold(error) => Err(error),
+            Self::Told => Err(StorageError::Poisoned),
+        }
+    }
+}
+
+/// A moment of an [`LsmEngine`].
+#[derive(Debug, Clone)]
+pub struct LsmSnapshot {
+    moment: Arc<Moment>,
+}
+
+/// Registered with the store for as long as it lives.
+#[derive(Debug)]
+struct Moment {
+    at: SeqNo,
+    engine: LsmEngine,
+}
+
+impl Drop for Moment {
+    fn drop(&mut self) {
+        let mut moments = self.engine.inner.store.moments.lock();
+        if let Some(count) = moments.open.get_mut(&self.at) {
+            *count -= 1;
+            if *count == 0 {
+                moments.open.remove(&self.at);
+            }
+        }
+    }
+}
+
+impl LsmSnapshot {
+    fn tree(&self) -> &AnyTree {
+        &self.moment.engine.inner.store.tree
+    }
+
+    /// The entries between two bounds; nothing for bounds that cross.
+    fn entries(
+        &self,
+        keyspace: Keyspace,
+        from: Bound<&[u8]>,
+        to: Bound<&[u8]>,
+    ) -> impl DoubleEndedIterator<Item = IterGuardImpl> + Send + use<> {
+        let range = |()| self.tree().range(bounds(keyspace, from, to), self.moment.at, None);
+        (!holds_nothing(from, to)).then_some(()).map(range).into_iter().flatten()
+    }
+}
+
+impl Snapshot for LsmSnapshot {
+    fn get(&self, keyspace: Keyspace, key: &[u8]) -> Result<Option<Bytes>, StorageError> {
+        let value = self.tree().get(place(keyspace, key), self.moment.at).map_err(translate)?;
+        Ok(value.map(|value| owned(value, 0)))
+    }
+
+    fn scan(
+        &self,
+        keyspace: Keyspace,
+        from: Bound<&[u8]>,
+        to: Bound<&[u8]>,
+    ) -> impl DoubleEndedIterator<Item = Result<(Bytes, Bytes), StorageError>> + Send {
+        let pair = |entry: IterGuardImpl| match entry.into_inner() {
+            Ok((place, value)) => Ok((owned(place, 1), owned(value, 0))),
+            Err(error) => Err(translate(error)),
+        };
+        self.entries(keyspace, from, to).map(pair)
+    }
+
+    fn scan_keys(
+        &self,
+        keyspace: Keyspace,
+        from: Bound<&[u8]>,
+        to: Bound<&[u8]>,
+    ) -> impl DoubleEndedIterator<Item = Result<Bytes, StorageError>> + Send {
+        let key = |entry: IterGuardImpl| entry.key().map(|place| owned(place, 1)).map_err(translate);
+        self.entries(keyspace, from, to).map(key)
+    }
+}
+
+/// The first byte of the keys of a keyspace. History comes last, where it is written: at the end.
+const fn tag(keyspace: Keyspace) -> u8 {
+    match keyspace {
+        Keyspace::Kv => 1,
+        Keyspace::Tombstones => 2,
+        Keyspace::Leases => 3,
+        Keyspace::Meta => 4,
+        Keyspace::History => 5,
+    }
+}
+
+/// Where a key of a keyspace is in the tree.
+fn place(keyspace: Keyspace, key: &[u8]) -> Vec<u8> {
+    let mut place = Vec::with_capacity(1 + key.len());
+    place.push(tag(keyspace));
+    place.extend_from_slice(key);
+    place
+}
+
+fn bounds(keyspace: Keyspace, from: Bound<&[u8]>, to: Bound<&[u8]>) -> (Bound<Vec<u8>>, Bound<Vec<u8>>) {
+    let from = match from {
+        Bound::Unbounded => Bound::Included(vec![tag(keyspace)]),
+        bound => bound.map(|key| place(keyspace, key)),
+    };
+    let to = match to {
+        Bound::Unbounded => Bound::Excluded(vec![tag(keyspace) + 1]),
+        bound => bound.map(|key| place(keyspace, key)),
+    };
+    (from, to)
+}
+
+/// The bytes of what the tree gives out, from `start` on. It keeps short ones inside its nodes, where a search compares them
+/// without following a pointer; ours are on the heap and shared.
+fn owned(slice: Slice, start: usize) -> Bytes {
+    if slice.len() <= COPIED_BYTES {
+        Bytes::copy_from_slice(slice.get(start..).unwrap_or_default())
+    } else {
+        Bytes::from_owner(slice).slice(start..)
+    }
+}
+
+fn settings(path: &Path, options: Options, numbers: &SequenceNumberCounter) -> Config {
+    // The most seldom found are looked for in the tables that overlap; further down, filters take memory.
+    let filters = FilterPolicy::new([
+        FilterPolicyEntry::Bloom(BloomConstructionPolicy::FalsePositiveRate(0.0001)),
+        FilterPolicyEntry::Bloom(BloomConstructionPolicy::BitsPerKey(10.0)),
+    ]);
+    let separation = KvSeparationOptions::default()
+        .separation_threshold(SEPARATION_BYTES)
+        .compression(CompressionType::Lz4)
+        .staleness_threshold(STALE)
+        .age_cutoff(1.0);
+    // What the tree holds for visible is asked by nobody: see `Moments::visible`.
+    Config::new(path, numbers.clone(), SequenceNumberCounter::default())
+        .use_cache(Arc::new(Cache::with_capacity_bytes(options.cache_bytes)))
+        .use_descriptor_table(Some(Arc::new(DescriptorTable::new(MAX_OPEN_FILES))))
+        // Values in tables are small, and the blocks that they are in are read too often to be unpacked each time.
+        .data_block_compression_policy(CompressionPolicy::all(CompressionType::None))
+        .data_block_restart_interval_policy(RestartIntervalPolicy::new([10, 16]))
+        .filter_policy(filters)
+        .with_kv_separation(Some(separation))
+}
+
+fn lock(path: &Path) -> Result<File, StorageError> {
+    let lock = OpenOptions::new().create(true).truncate(false).write(true).open(path.join(LOCK))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(StorageError::Locked { path: path.to_owned() }),
+        Err(TryLockError::Error(source)) => Err(source.into()),
+    }
+}
+
+/// Where the list of tables is missing although there are some, it was lost: `lsm-tree` would begin anew beside them.
+fn check_begun(path: &Path) -> Result<(), StorageError> {
+    if path.join(FORMER).try_exists()? {
+        let what = format!(
+            "{} was written by an earlier version: save a snapshot with that version, and restore it with this one",
+            path.display()
+        );
+        return Err(StorageError::Format { what });
+    }
+    if path.join(CURRENT).try_exists()? {
+        return Ok(());
+    }
+    for folder in ["tables", "blobs"] {
+        let tables = match fs::read_dir(path.join(folder)) {
+            Ok(entries) => entries.count(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+            Err(error) => return Err(error.into()),
+        };
+        if tables > 0 {
+            return Err(StorageError::Corrupt { what: format!("{} holds tables but no list of them", path.display()) });
+        }
+    }
+    Ok(())
+}
+
+/// Makes the name of the store's directory durable, and those in it.
+fn sync_names(path: &Path) -> Result<(), StorageError> {
+    File::open(path)?.sync_all()?;
+    match path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        Some(parent) => File::open(parent)?.sync_all()?,
+        None => File::open(".")?.sync_all()?,
+    }
+    Ok(())
+}
+
+/// What the files below a directory take on the disk.
+fn allocated_bytes(directory: &Path) -> io::Result<u64> {
+    let mut bytes = 0;
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        // Merging removes files while they are being counted.
+        let found = match entry.metadata() {
+            Ok(metadata) if metadata.is_dir() => allocated_bytes(&entry.path()),
+            Ok(metadata) => Ok(metadata.blocks() * 512),
+            Err(error) => Err(error),
+        };
+        match found {
+            Ok(found) => bytes += found,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(bytes)
+}
+
+fn translate(error: lsm_tree::Error) -> StorageError {
+    match error {
+        lsm_tree::Error::Io(source) => translate_io(source),
+        lsm_tree::Error::InvalidVersion(_) => StorageError::Format { what: error.to_string() },
+        lsm_tree::Error::ChecksumMismatch { .. } => {
+            StorageError::Corrupt { what: "a part of it does not match its checksum".to_owned() }
+        }
+        lsm_tree::Error::Unrecoverable => {
+            StorageError::Corrupt { what: "files of it are missing or cannot be read".to_owned() }
+        }
+        // Everything else is bytes that are not what was written; the list of errors is open.
+        damage => StorageError::Corrupt { what: damage.to_string() },
+    }
+}
+
+/// A table that ends too early or has gone is damage, not a failure of the disk to answer.
+fn translate_io(source: io::Error) -> StorageError {
+    match source.kind() {
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData | io::ErrorKind::NotFound => {
+            StorageError::Corrupt { what: source.to_string() }
+        }
+        _ => source.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::FileExt;
+
+    use super::*;
+
+    fn put(engine: &LsmEngine, keyspace: Keyspace, key: &[u8], value: &[u8]) {
+        let mut batch = WriteBatch::new();
+        batch.put(keyspace, key, value);
+        engine.commit(&batch).unwrap();
+    }
+
+    fn open(path: &Path) -> Result<LsmEngine, StorageError> {
+        LsmEngine::open(path, Options::default())
+    }
+
+    fn files(path: &Path, folder: &str) -> Vec<PathBuf> {
+        fs::read_dir(path.join(folder)).unwrap().map(|entry| entry.unwrap().path()).collect()
+    }
+
+    fn flip(path: &Path, at: u64) {
+        let file = File::options().read(true).write(true).open(path).unwrap();
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, at).unwrap();
+        file.write_all_at(&[byte[0] ^ 1], at).unwrap();
+    }
+
+    #[test]
+    fn a_store_in_use_says_so() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("store");
+        let engine = open(&path).unwrap();
+        assert!(matches!(open(&path), Err(StorageError::Locked { path: named }) if named == path));
+        let snapshot = engine.snapshot();
+        drop(engine);
+        assert!(matches!(open(&path), Err(StorageError::Locked { .. })), "a snapshot reads from it");
+        drop(snapshot);
+        open(&path).unwrap();
+    }
+
+    #[test]
+    fn a_start_that_was_cut_short_is_made_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("store");
+        fs::create_dir_all(path.join("tables")).unwrap();
+        for leftover in ["lock", "v0"] {
+            File::create(path.join(leftover)).unwrap();
+        }
+        let engine = open(&path).unwrap();
+        put(&engine, Keyspace::Kv, b"k", b"v");
+        engine.sync().unwrap();
+        drop(engine);
+        let engine = open(&path).unwrap();
+        assert_eq!(engine.snapshot().get(Keyspace::Kv, b"k").unwrap().unwrap(), "v");
+    }
+
+    #[test]
+    fn tables_without_a_list_of_them_are_damage_and_stay() {
+        let directory = tempfile::tempdir().unwrap();
+        let engine = open(directory.path()).unwrap();
+        put(&engine, Keyspace::Kv, b"k", b"v");
+        engine.sync().unwrap();
+        drop(engine);
+        fs::remove_file(directory.path().join(CURRENT)).unwrap();
+        assert!(matches!(open(directory.path()), Err(StorageError::Corrupt { .. })));
+        assert_eq!(files(directory.path(), "tables").len(), 1);
+    }
+
+    #[test]
+    fn a_store_of_an_earlier_version_is_refused_as_what_it_is() {
+        let directory = tempfile::tempdir().unwrap();
+        drop(open(directory.path()).unwrap());
+        fs::write(directory.path().join(FORMER), b"FJL\x03").unwrap();
+        let refused = open(directory.path()).unwrap_err();
+        assert!(matches!(refused, StorageError::Format { .. }));
+        assert!(refused.to_string().contains("save a snapshot with that version"), "{refused}");
+    }
+
+    #[test]
+    fn a_flipped_bit_in_a_table_or_in_a_large_value_is_damage() {
+        for (folder, value) in [("tables", vec![7; 100]), ("blobs", noise(1, 3000))] {
+            let directory = tempfile::tempdir().unwrap();
+            let engine = open(directory.path()).unwrap();
+            for number in 0..2000_u32 {
+                put(&engine, Keyspace::Kv, &number.to_be_bytes(), &value);
+            }
+            engine.reclaim().unwrap();
+            drop(engine);
+            for path in files(directory.path(), folder) {
+                flip(&path, 3000);
+            }
+            let read = open(directory.path()).and_then(|engine| {
+                let snapshot = engine.snapshot();
+                snapshot.scan(Keyspace::Kv, Bound::Unbounded, Bound::Unbounded).collect::<Result<Vec<_>, _>>()
+            });
+            assert!(matches!(read, Err(StorageError::Corrupt { .. })), "{folder}: {:?}", read.map(|read| read.len()));
+        }
+    }
+
+    #[test]
+    fn a_table_or_a_file_of_values_that_has_gone_is_damage() {
+        for folder in ["tables", "blobs"] {
+            let directory = tempfile::tempdir().unwrap();
+            let engine = open(directory.path()).unwrap();
+            put(&engine, Keyspace::Kv, b"k", &noise(1, 3000));
+            engine.sync().unwrap();
+            drop(engine);
+            for path in files(directory.path(), folder) {
+                fs::remove_file(path).unwrap();
+            }
+            assert!(matches!(open(directory.path()), Err(StorageError::Corrupt { .. })), "{folder}");
+        }
+    }
+
+    #[test]
+    fn what_was_not_synced_is_gone_whole_and_what_was_is_there() {
+        let directory = tempfile::tempdir().unwrap();
+        let both = |engine: &LsmEngine| {
+            let snapshot = engine.snapshot();
+            [Keyspace::Kv, Keyspace::History].map(|keyspace| snapshot.get(keyspace, b"k").unwrap())
+        };
+        let engine = open(directory.path()).unwrap();
+        for number in 1..=3_u8 {
+            let mut batch = WriteBatch::new();
+            batch.put(Keyspace::Kv, "k", [number]);
+            batch.put(Keyspace::History, "k", [number]);
+            engine.commit(&batch).unwrap();
+            if number == 2 {
+                engine.sync().unwrap();
+            }
+        }
+        assert_eq!(both(&engine), [Some(Bytes::from_static(&[3])), Some(Bytes::from_static(&[3]))]);
+        drop(engine);
+        let engine = open(directory.path()).unwrap();
+        assert_eq!(both(&engine), [Some(Bytes::from_static(&[2])), Some(Bytes::from_static(&[2]))]);
+        put(&engine, Keyspace::Kv, b"k", b"new");
+        assert_eq!(both(&engine)[0].as_deref(), Some(&b"new"[..]), "a later batch hides what was there");
+    }
+
+    #[test]
+    fn a_store_that_nobody_syncs_syncs_itself_and_asks_for_it_before() {
+        let directory = tempfile::tempdir().unwrap();
+        let engine = open(directory.path()).unwrap();
+        let value = noise(1, 1024 * 1024);
+        let mut asked = 0;
+        for number in 0..200_u64 {
+            put(&engine, Keyspace::History, &number.to_be_bytes(), &value);
+            asked += usize::from(engine.is_due());
+            assert!(engine.inner.store.unsynced.load(Ordering::Relaxed) < FULL_BYTES + 2 * MIB);
+        }
+        assert!(asked > 50, "{asked}");
+        assert!(engine.disk_bytes().unwrap() > DUE_BYTES);
+        engine.sync().unwrap();
+        assert!(!engine.is_due());
+    }
+
+    #[test]
+    fn a_snapshot_keeps_its_moment_over_syncs_and_merges() {
+        let directory = tempfile::tempdir().unwrap();
+        let engine = open(directory.path()).unwrap();
+        let number = |snapshot: &LsmSnapshot| {
+            let pairs = snapshot.scan(Keyspace::Kv, Bound::Unbounded, Bound::Unbounded).map(Result::unwrap);
+            let values: std::collections::BTreeSet<Bytes> = pairs.map(|(_, value)| value.slice(..4)).collect();
+            assert_eq!(values.len(), 1, "{values:?}");
+            values.into_iter().next().unwrap()
+        };
+        let mut moments = Vec::new();
+        for round in 0..40_u32 {
+            let mut batch = WriteBatch::new();
+            for key in 0..50_u8 {
+                let value = [&round.to_be_bytes()[..], &noise(round.into(), usize::from(key) * 60)].concat();
+                batch.put(Keyspace::Kv, [key], value);
+            }
+            engine.commit(&batch).unwrap();
+            moments.push((round, engine.snapshot()));
+            if round % 3 == 0 {
+                engine.sync().unwrap();
+            }
+            if round % 10 == 9 {
+                engine.reclaim().unwrap();
+            }
+            if round % 7 == 6 {
+                moments.remove(moments.len() / 3);
+            }
+            for (round, snapshot) in &moments {
+                assert_eq!(number(snapshot), round.to_be_bytes()[..]);
+            }
+        }
+    }
+
+    #[test]
+    fn an_empty_store_takes_little_room_and_reclaiming_frees_what_was_deleted() {
+        let directory = tempfile::tempdir().unwrap();
+        let engine = open(directory.path()).unwrap();
+        let empty = engine.disk_bytes().unwrap();
+        assert!(empty < MIB, "{empty}");
+        let key = |number: u64| number.to_be_bytes();
+        for number in 0..128 {
+            put(&engine, Keyspace::History, &key(number), &noise(number, 64 * 1024));
+        }
+        engine.reclaim().unwrap();
+        let before = engine.disk_bytes().unwrap();
+        assert!(before > 8 * MIB, "{before}");
+        let mut batch = WriteBatch::new();
+        (0..127).for_each(|number| batch.delete(Keyspace::History, key(number)));
+        engine.commit(&batch).unwrap();
+        engine.reclaim().unwrap();
+        let after = engine.disk_bytes().unwrap();
+        assert!(after < before / 8, "{after} of {before}");
+        assert_eq!(engine.snapshot().get(Keyspace::History, &key(127)).unwrap().unwrap(), noise(127, 64 * 1024));
+    }
+
+    /// Bytes that no compression makes smaller.
+    fn noise(seed: u64, length: usize) -> Vec<u8> {
+        let mut state = seed | 1 << 63;
+        let byte = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            state.to_be_bytes()[0]
+        };
+        std::iter::repeat_with(byte).take(length).collect()
+    }
+}
