@@ -75,7 +75,6 @@ const HOMES: &[(&str, &[&str])] = &[
     ("clap", &["src/main.rs", "src/config/", "src/cli/"]),
     ("clap_complete", &["src/main.rs", "src/cli/"]),
     ("crc32c", &["src/wal/", "src/mvcc/", "src/machine/", "src/node/"]),
-    ("lsm_tree", &["src/storage/lsm.rs"]),
     ("futures_util", &["src/node/", "src/cluster/", "src/service/", "src/api/", "src/cli/", "src/server.rs"]),
     ("hickory_resolver", &["src/cluster/srv.rs"]),
     ("http", &["src/api/", "src/observe/", "src/cli/"]),
@@ -86,6 +85,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("indicatif", &["src/cli/"]),
     ("jiff", &["src/api/", "src/config/", "src/cli/", "src/observe/"]),
     ("json_patch", &["src/machine/", "src/api/"]),
+    ("lsm_tree", &["src/storage/lsm.rs"]),
     ("mimalloc", &["src/main.rs"]),
     ("minijinja", &["src/cli/"]),
     ("parking_lot", &["src/"]),
@@ -126,7 +126,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("utoipa", &["src/api/"]),
     ("utoipa_axum", &["src/api/"]),
     ("utoipa_swagger_ui", &["src/api/"]),
-    ("xxhash_rust", &["src/mvcc/", "src/machine/", "src/service/", "src/api/"]),
+    ("xxhash_rust", &["src/storage/lsm.rs", "src/mvcc/", "src/machine/", "src/service/", "src/api/"]),
 ];
 
 /// The names that may stand at the top of the tree.

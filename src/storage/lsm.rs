@@ -30,6 +30,7 @@ use lsm_tree::{
     IterGuardImpl, KvSeparationOptions, SeqNo, SequenceNumberCounter, Slice, ValueType,
 };
 use parking_lot::{Condvar, Mutex};
+use xxhash_rust::xxh3::xxh3_128;
 
 use super::{Engine, Keyspace, Operation, Snapshot, StorageError, WriteBatch, holds_nothing};
 
@@ -144,7 +145,7 @@ impl LsmEngine {
     pub fn open(path: &Path, options: Options) -> Result<Self, StorageError> {
         fs::create_dir_all(path)?;
         let lock = lock(path)?;
-        check_begun(path)?;
+        check_list(path)?;
         let numbers = SequenceNumberCounter::default();
         let tree = settings(path, options, &numbers).open().map_err(translate)?;
         let next = tree.get_highest_persisted_seqno().unwrap_or(0) + 1;
@@ -534,8 +535,9 @@ fn lock(path: &Path) -> Result<File, StorageError> {
     }
 }
 
-/// Where the list of tables is missing although there are some, it was lost: `lsm-tree` would begin anew beside them.
-fn check_begun(path: &Path) -> Result<(), StorageError> {
+/// Checks what `lsm-tree` takes as it finds it: the list of tables, by the checksum that stands beside its name. Where the list
+/// is missing although there are tables, it was lost, and `lsm-tree` would begin anew beside them.
+fn check_list(path: &Path) -> Result<(), StorageError> {
     if path.join(FORMER).try_exists()? {
         let what = format!(
             "{} was written by an earlier version: save a snapshot with that version, and restore it with this one",
@@ -543,8 +545,21 @@ fn check_begun(path: &Path) -> Result<(), StorageError> {
         );
         return Err(StorageError::Format { what });
     }
+    let corrupt = |what: &str| StorageError::Corrupt { what: format!("{} {what}", path.display()) };
     if path.join(CURRENT).try_exists()? {
-        return Ok(());
+        // The number of the list, its checksum, and a byte that says of which kind that is.
+        let current = fs::read(path.join(CURRENT))?;
+        let (Some(number), Some(checksum)) = (current.first_chunk(), current.get(8..).and_then(<[u8]>::first_chunk))
+        else {
+            return Err(corrupt("does not name its list of tables"));
+        };
+        let list = path.join(format!("v{}", u64::from_le_bytes(*number)));
+        let found = xxh3_128(&fs::read(list).map_err(translate_io)?);
+        return if found == u128::from_le_bytes(*checksum) {
+            Ok(())
+        } else {
+            Err(corrupt("has a list of tables that does not match its checksum"))
+        };
     }
     for folder in ["tables", "blobs"] {
         let tables = match fs::read_dir(path.join(folder)) {
@@ -553,7 +568,7 @@ fn check_begun(path: &Path) -> Result<(), StorageError> {
             Err(error) => return Err(error.into()),
         };
         if tables > 0 {
-            return Err(StorageError::Corrupt { what: format!("{} holds tables but no list of them", path.display()) });
+            return Err(corrupt("holds tables but no list of them"));
         }
     }
     Ok(())
@@ -615,224 +630,4 @@ fn translate_io(source: io::Error) -> StorageError {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::os::unix::fs::FileExt;
-
-    use super::*;
-
-    fn put(engine: &LsmEngine, keyspace: Keyspace, key: &[u8], value: &[u8]) {
-        let mut batch = WriteBatch::new();
-        batch.put(keyspace, key, value);
-        engine.commit(&batch).unwrap();
-    }
-
-    fn open(path: &Path) -> Result<LsmEngine, StorageError> {
-        LsmEngine::open(path, Options::default())
-    }
-
-    fn files(path: &Path, folder: &str) -> Vec<PathBuf> {
-        fs::read_dir(path.join(folder)).unwrap().map(|entry| entry.unwrap().path()).collect()
-    }
-
-    fn flip(path: &Path, at: u64) {
-        let file = File::options().read(true).write(true).open(path).unwrap();
-        let mut byte = [0];
-        file.read_exact_at(&mut byte, at).unwrap();
-        file.write_all_at(&[byte[0] ^ 1], at).unwrap();
-    }
-
-    #[test]
-    fn a_store_in_use_says_so() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("store");
-        let engine = open(&path).unwrap();
-        assert!(matches!(open(&path), Err(StorageError::Locked { path: named }) if named == path));
-        let snapshot = engine.snapshot();
-        drop(engine);
-        assert!(matches!(open(&path), Err(StorageError::Locked { .. })), "a snapshot reads from it");
-        drop(snapshot);
-        open(&path).unwrap();
-    }
-
-    #[test]
-    fn a_start_that_was_cut_short_is_made_again() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("store");
-        fs::create_dir_all(path.join("tables")).unwrap();
-        for leftover in ["lock", "v0"] {
-            File::create(path.join(leftover)).unwrap();
-        }
-        let engine = open(&path).unwrap();
-        put(&engine, Keyspace::Kv, b"k", b"v");
-        engine.sync().unwrap();
-        drop(engine);
-        let engine = open(&path).unwrap();
-        assert_eq!(engine.snapshot().get(Keyspace::Kv, b"k").unwrap().unwrap(), "v");
-    }
-
-    #[test]
-    fn tables_without_a_list_of_them_are_damage_and_stay() {
-        let directory = tempfile::tempdir().unwrap();
-        let engine = open(directory.path()).unwrap();
-        put(&engine, Keyspace::Kv, b"k", b"v");
-        engine.sync().unwrap();
-        drop(engine);
-        fs::remove_file(directory.path().join(CURRENT)).unwrap();
-        assert!(matches!(open(directory.path()), Err(StorageError::Corrupt { .. })));
-        assert_eq!(files(directory.path(), "tables").len(), 1);
-    }
-
-    #[test]
-    fn a_store_of_an_earlier_version_is_refused_as_what_it_is() {
-        let directory = tempfile::tempdir().unwrap();
-        drop(open(directory.path()).unwrap());
-        fs::write(directory.path().join(FORMER), b"FJL\x03").unwrap();
-        let refused = open(directory.path()).unwrap_err();
-        assert!(matches!(refused, StorageError::Format { .. }));
-        assert!(refused.to_string().contains("save a snapshot with that version"), "{refused}");
-    }
-
-    #[test]
-    fn a_flipped_bit_in_a_table_or_in_a_large_value_is_damage() {
-        for (folder, value) in [("tables", vec![7; 100]), ("blobs", noise(1, 3000))] {
-            let directory = tempfile::tempdir().unwrap();
-            let engine = open(directory.path()).unwrap();
-            for number in 0..2000_u32 {
-                put(&engine, Keyspace::Kv, &number.to_be_bytes(), &value);
-            }
-            engine.reclaim().unwrap();
-            drop(engine);
-            for path in files(directory.path(), folder) {
-                flip(&path, 3000);
-            }
-            let read = open(directory.path()).and_then(|engine| {
-                let snapshot = engine.snapshot();
-                snapshot.scan(Keyspace::Kv, Bound::Unbounded, Bound::Unbounded).collect::<Result<Vec<_>, _>>()
-            });
-            assert!(matches!(read, Err(StorageError::Corrupt { .. })), "{folder}: {:?}", read.map(|read| read.len()));
-        }
-    }
-
-    #[test]
-    fn a_table_or_a_file_of_values_that_has_gone_is_damage() {
-        for folder in ["tables", "blobs"] {
-            let directory = tempfile::tempdir().unwrap();
-            let engine = open(directory.path()).unwrap();
-            put(&engine, Keyspace::Kv, b"k", &noise(1, 3000));
-            engine.sync().unwrap();
-            drop(engine);
-            for path in files(directory.path(), folder) {
-                fs::remove_file(path).unwrap();
-            }
-            assert!(matches!(open(directory.path()), Err(StorageError::Corrupt { .. })), "{folder}");
-        }
-    }
-
-    #[test]
-    fn what_was_not_synced_is_gone_whole_and_what_was_is_there() {
-        let directory = tempfile::tempdir().unwrap();
-        let both = |engine: &LsmEngine| {
-            let snapshot = engine.snapshot();
-            [Keyspace::Kv, Keyspace::History].map(|keyspace| snapshot.get(keyspace, b"k").unwrap())
-        };
-        let engine = open(directory.path()).unwrap();
-        for number in 1..=3_u8 {
-            let mut batch = WriteBatch::new();
-            batch.put(Keyspace::Kv, "k", [number]);
-            batch.put(Keyspace::History, "k", [number]);
-            engine.commit(&batch).unwrap();
-            if number == 2 {
-                engine.sync().unwrap();
-            }
-        }
-        assert_eq!(both(&engine), [Some(Bytes::from_static(&[3])), Some(Bytes::from_static(&[3]))]);
-        drop(engine);
-        let engine = open(directory.path()).unwrap();
-        assert_eq!(both(&engine), [Some(Bytes::from_static(&[2])), Some(Bytes::from_static(&[2]))]);
-        put(&engine, Keyspace::Kv, b"k", b"new");
-        assert_eq!(both(&engine)[0].as_deref(), Some(&b"new"[..]), "a later batch hides what was there");
-    }
-
-    #[test]
-    fn a_store_that_nobody_syncs_syncs_itself_and_asks_for_it_before() {
-        let directory = tempfile::tempdir().unwrap();
-        let engine = open(directory.path()).unwrap();
-        let value = noise(1, 1024 * 1024);
-        let mut asked = 0;
-        for number in 0..200_u64 {
-            put(&engine, Keyspace::History, &number.to_be_bytes(), &value);
-            asked += usize::from(engine.is_due());
-            assert!(engine.inner.store.unsynced.load(Ordering::Relaxed) < FULL_BYTES + 2 * MIB);
-        }
-        assert!(asked > 50, "{asked}");
-        assert!(engine.disk_bytes().unwrap() > DUE_BYTES);
-        engine.sync().unwrap();
-        assert!(!engine.is_due());
-    }
-
-    #[test]
-    fn a_snapshot_keeps_its_moment_over_syncs_and_merges() {
-        let directory = tempfile::tempdir().unwrap();
-        let engine = open(directory.path()).unwrap();
-        let number = |snapshot: &LsmSnapshot| {
-            let pairs = snapshot.scan(Keyspace::Kv, Bound::Unbounded, Bound::Unbounded).map(Result::unwrap);
-            let values: std::collections::BTreeSet<Bytes> = pairs.map(|(_, value)| value.slice(..4)).collect();
-            assert_eq!(values.len(), 1, "{values:?}");
-            values.into_iter().next().unwrap()
-        };
-        let mut moments = Vec::new();
-        for round in 0..40_u32 {
-            let mut batch = WriteBatch::new();
-            for key in 0..50_u8 {
-                let value = [&round.to_be_bytes()[..], &noise(round.into(), usize::from(key) * 60)].concat();
-                batch.put(Keyspace::Kv, [key], value);
-            }
-            engine.commit(&batch).unwrap();
-            moments.push((round, engine.snapshot()));
-            if round % 3 == 0 {
-                engine.sync().unwrap();
-            }
-            if round % 10 == 9 {
-                engine.reclaim().unwrap();
-            }
-            if round % 7 == 6 {
-                moments.remove(moments.len() / 3);
-            }
-            for (round, snapshot) in &moments {
-                assert_eq!(number(snapshot), round.to_be_bytes()[..]);
-            }
-        }
-    }
-
-    #[test]
-    fn an_empty_store_takes_little_room_and_reclaiming_frees_what_was_deleted() {
-        let directory = tempfile::tempdir().unwrap();
-        let engine = open(directory.path()).unwrap();
-        let empty = engine.disk_bytes().unwrap();
-        assert!(empty < MIB, "{empty}");
-        let key = |number: u64| number.to_be_bytes();
-        for number in 0..128 {
-            put(&engine, Keyspace::History, &key(number), &noise(number, 64 * 1024));
-        }
-        engine.reclaim().unwrap();
-        let before = engine.disk_bytes().unwrap();
-        assert!(before > 8 * MIB, "{before}");
-        let mut batch = WriteBatch::new();
-        (0..127).for_each(|number| batch.delete(Keyspace::History, key(number)));
-        engine.commit(&batch).unwrap();
-        engine.reclaim().unwrap();
-        let after = engine.disk_bytes().unwrap();
-        assert!(after < before / 8, "{after} of {before}");
-        assert_eq!(engine.snapshot().get(Keyspace::History, &key(127)).unwrap().unwrap(), noise(127, 64 * 1024));
-    }
-
-    /// Bytes that no compression makes smaller.
-    fn noise(seed: u64, length: usize) -> Vec<u8> {
-        let mut state = seed | 1 << 63;
-        let byte = || {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            state.to_be_bytes()[0]
-        };
-        std::iter::repeat_with(byte).take(length).collect()
-    }
-}
+mod tests;
