@@ -232,14 +232,16 @@ impl Applier {
         Ok(())
     }
 
-    /// Removes the store whose place was taken, once nobody reads from it.
+    /// Removes the store whose place was taken, once nobody reads from it; elsewhere, because to close it may take a while.
     fn remove_retired(&mut self) {
         if let Some((engine, path)) = self.retired.take_if(|(engine, _)| engine.is_last_handle()) {
-            drop(engine);
-            // What is left of it is removed at the next start.
-            if let Err(error) = std::fs::remove_dir_all(&path) {
-                tracing::warn!(path = %path.display(), %error, "a store that is of no use any more is still there");
-            }
+            self.shared.runtime.spawn_blocking(move || {
+                drop(engine);
+                // What is left of it is removed at the next start.
+                if let Err(error) = std::fs::remove_dir_all(&path) {
+                    tracing::warn!(path = %path.display(), %error, "a store that is of no use any more is still there");
+                }
+            });
         }
     }
 

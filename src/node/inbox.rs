@@ -85,6 +85,8 @@ impl Inbox for Peers {
         let runner = Arc::clone(&self.runner);
         let task = self.shared.runtime.spawn_blocking(move || {
             let installed = receive(&path, position, body).and_then(|engine| {
+                // Where it is not taken it is closed here, and not beneath the lock of the runner: that may take a while.
+                let _closed_last = engine.clone();
                 let taken = runner.install(message, Arrived { store: name, engine });
                 taken.then_some(()).ok_or_else(|| "it is of no use any more".to_owned())
             });

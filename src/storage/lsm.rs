@@ -15,7 +15,7 @@ use std::ops::Bound;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -27,7 +27,7 @@ use lsm_tree::config::{
 };
 use lsm_tree::{
     AbstractTree as _, AnyTree, Cache, CompressionType, Config, DescriptorTable, Guard as _, InternalValue,
-    IterGuardImpl, KvSeparationOptions, SeqNo, SequenceNumberCounter, Slice, ValueType,
+    IterGuardImpl, KvSeparationOptions, Memtable, SeqNo, SequenceNumberCounter, Slice, ValueType,
 };
 use parking_lot::{Condvar, Mutex};
 use xxhash_rust::xxh3::xxh3_128;
@@ -45,12 +45,14 @@ const DUE_BYTES: u64 = 48 * MIB;
 /// With so much in memory a commit syncs by itself: nobody else does, or not fast enough.
 const FULL_BYTES: u64 = 2 * DUE_BYTES;
 /// Tables that overlap, and that every read has to look into, until a sync waits for them to be merged.
-const MAX_OVERLAPPING: usize = 20;
+const MAX_OVERLAPPING: usize = 12;
 /// How long a sync waits for a merge before it looks again by itself.
 const WAIT: Duration = Duration::from_millis(100);
-/// The part of a file of large values that is deleted when the rest is written anew. What is deleted in the order in which it
-/// was written, as history is, frees whole files by itself.
+/// The part of a file of large values that is deleted when the rest is written anew, where one merge sees all that refers to it.
+/// What is deleted in the order in which it was written, as history is, frees whole files by itself.
 const STALE: f32 = 0.5;
+/// What a file of large values is cut at: little, so that few files hold both records and history.
+const VALUES_BYTES: u64 = 8 * MIB;
 /// After so many batches, what was replaced is looked through for what no snapshot reads from any more.
 const FORGET_EVERY: u64 = 256;
 /// What a table is cut at.
@@ -66,6 +68,8 @@ const LOCK: &str = "lock";
 /// The file that names the list of tables. `lsm-tree` makes it when it makes the store, before there is any table.
 const CURRENT: &str = "current";
 
+/// The directory of the files of large values.
+const VALUES: &str = "blobs";
 /// A file that only stores of an earlier version have.
 const FORMER: &str = "version";
 
@@ -109,9 +113,14 @@ struct Store {
     /// The bytes in memory that no sync has begun with, and those that one is under way with.
     unsynced: AtomicU64,
     syncing: AtomicU64,
+    /// Memory that was written out, until nothing reads from it any more: to free it takes a while, which is nobody's but the
+    /// merger's.
+    sealed: Mutex<Vec<Arc<Memtable>>>,
     failure: Mutex<Failure>,
     /// Told after every merge.
     merged: Condvar,
+    /// Nobody has the store any more: what is left to merge is for the next start.
+    closing: AtomicBool,
 }
 
 /// What is read at.
@@ -158,8 +167,10 @@ impl LsmEngine {
             moments: Mutex::new(Moments { visible: next, open: BTreeMap::new() }),
             unsynced: AtomicU64::new(0),
             syncing: AtomicU64::new(0),
+            sealed: Mutex::new(Vec::new()),
             failure: Mutex::new(Failure::None),
             merged: Condvar::new(),
+            closing: AtomicBool::new(false),
         });
         let (nudges, woken) = mpsc::sync_channel(1);
         let merging = Arc::clone(&store);
@@ -179,7 +190,7 @@ impl LsmEngine {
     #[must_use]
     pub fn unwritten_bytes(&self) -> u64 {
         let store = &self.inner.store;
-        store.unsynced.load(Ordering::Relaxed) + store.syncing.load(Ordering::Relaxed)
+        store.unsynced.load(Ordering::Acquire) + store.syncing.load(Ordering::Acquire)
     }
 
     /// Rewrites what was deleted out of existence, so that its space is free. Takes as long as reading and writing the
@@ -196,7 +207,9 @@ impl LsmEngine {
                 store.tree.major_compact(TABLE_BYTES, store.watermark()).map_err(translate)?;
                 store.pass()
             })
-        })
+        })?;
+        self.inner.nudge();
+        Ok(())
     }
 
     /// Whether no other handle and no snapshot is left of this store.
@@ -217,6 +230,7 @@ impl Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
+        self.store.closing.store(true, Ordering::Relaxed);
         self.nudges = None;
         if let Some(merger) = self.merger.take() {
             // It does not panic; and if it did, the store is gone anyway.
@@ -248,8 +262,7 @@ impl Engine for LsmEngine {
     }
 
     fn sync(&self) -> Result<(), StorageError> {
-        let store = &self.inner.store;
-        let synced = store.guard(|| store.flush());
+        let synced = self.inner.store.flush();
         self.inner.nudge();
         synced
     }
@@ -280,20 +293,23 @@ impl Store {
         number
     }
 
-    /// Writes what is in memory out as tables.
+    /// Writes what is in memory out as tables, one caller at a time.
     fn flush(&self) -> Result<(), StorageError> {
         let flushing = self.tree.get_flush_lock();
-        self.wait_for_merges()?;
-        {
-            let _writing = self.writer.lock();
-            self.tree.rotate_memtable();
-            self.syncing.store(self.unsynced.swap(0, Ordering::Relaxed), Ordering::Relaxed);
-        }
-        if self.tree.flush(&flushing, self.watermark()).map_err(translate)?.is_some() {
-            self.pass()?;
-        }
-        self.syncing.store(0, Ordering::Relaxed);
-        Ok(())
+        self.guard(|| {
+            self.wait_for_merges()?;
+            {
+                let _writing = self.writer.lock();
+                self.sealed.lock().extend(self.tree.rotate_memtable());
+                self.syncing.store(self.unsynced.load(Ordering::Relaxed), Ordering::Release);
+                self.unsynced.store(0, Ordering::Release);
+            }
+            if self.tree.flush(&flushing, self.watermark()).map_err(translate)?.is_some() {
+                self.pass()?;
+            }
+            self.syncing.store(0, Ordering::Relaxed);
+            Ok(())
+        })
     }
 
     /// Holds up who writes faster than is merged.
@@ -313,7 +329,11 @@ impl Store {
         let strategy = Arc::new(Leveled::default().with_table_target_size(TABLE_BYTES));
         while nudges.recv().is_ok() {
             let mut merged = self.forget().map(|()| true);
-            while matches!(merged, Ok(true)) {
+            while matches!(merged, Ok(true)) && !self.closing.load(Ordering::Relaxed) {
+                // After a failed sync nobody knows what is on the disk.
+                if !matches!(*self.failure.lock(), Failure::None) {
+                    return;
+                }
                 merged = self.merge(&strategy);
                 self.merged.notify_all();
             }
@@ -325,6 +345,7 @@ impl Store {
                 self.merged.notify_all();
                 return;
             }
+            self.sealed.lock().retain(|memory| Arc::strong_count(memory) > 1);
         }
     }
 
@@ -346,8 +367,10 @@ impl Store {
         lowest.saturating_sub(1)
     }
 
-    /// Has snapshots that are taken from now on read from the present list of tables.
+    /// Ends a change of the list of tables: has snapshots that are taken from now on read from the present one.
     fn pass(&self) -> Result<(), StorageError> {
+        // The names of its other files `lsm-tree` makes durable itself.
+        File::open(self.tree.tree_config().path.join(VALUES))?.sync_all()?;
         {
             let _writing = self.writer.lock();
             let number = self.numbers.next();
@@ -356,14 +379,27 @@ impl Store {
         self.forget()
     }
 
-    /// Forgets the lists of tables that no snapshot reads from, with the tables and the memory that only those name.
+    /// Forgets the lists of tables that no snapshot reads from, with the tables and the memory that only those name; not only the
+    /// oldest, or one snapshot that is kept for long would keep all that comes after it.
     fn forget(&self) -> Result<(), StorageError> {
         if self.tree.version_free_list_len() == 0 {
             return Ok(());
         }
-        let watermark = self.watermark();
-        let path = &self.tree.tree_config().path;
-        self.tree.get_version_history_lock().maintenance(path, watermark).map_err(translate)
+        // A batch that has its number and is not visible yet will be read by a list between that of what is visible and the
+        // newest.
+        let _writing = self.writer.lock();
+        let moments = self.moments.lock();
+        let mut lists = self.tree.get_version_history_lock();
+        let visible = moments.open.keys().chain([&moments.visible]).map(|at| lists.get_version_for_snapshot(*at));
+        let needed: Vec<_> = visible.chain([lists.latest_version()]).collect();
+        // Takes away all but the newest.
+        lists.maintenance(&self.tree.tree_config().path, SeqNo::MAX).map_err(translate)?;
+        let mut needed = needed.into_iter();
+        if let Some(oldest) = needed.next() {
+            lists.replace_latest_version(oldest);
+        }
+        needed.for_each(|list| lists.append_version(list));
+        Ok(())
     }
 
     /// Whether nothing failed.
@@ -371,10 +407,11 @@ impl Store {
         self.failure.lock().check()
     }
 
-    /// Does what may fail, and nothing ever again once it has.
+    /// Does what may fail, and nothing ever again once it, or anything beside it, has.
     fn guard(&self, act: impl FnOnce() -> Result<(), StorageError>) -> Result<(), StorageError> {
         self.check()?;
-        act().inspect_err(|_| *self.failure.lock() = Failure::Told)
+        act().inspect_err(|_| *self.failure.lock() = Failure::Told)?;
+        self.check()
     }
 }
 
@@ -513,8 +550,8 @@ fn settings(path: &Path, options: Options, numbers: &SequenceNumberCounter) -> C
     let separation = KvSeparationOptions::default()
         .separation_threshold(SEPARATION_BYTES)
         .compression(CompressionType::Lz4)
-        .staleness_threshold(STALE)
-        .age_cutoff(1.0);
+        .file_target_size(VALUES_BYTES)
+        .staleness_threshold(STALE);
     // What the tree holds for visible is asked by nobody: see `Moments::visible`.
     Config::new(path, numbers.clone(), SequenceNumberCounter::default())
         .use_cache(Arc::new(Cache::with_capacity_bytes(options.cache_bytes)))
@@ -553,7 +590,12 @@ fn check_list(path: &Path) -> Result<(), StorageError> {
         else {
             return Err(corrupt("does not name its list of tables"));
         };
-        let list = path.join(format!("v{}", u64::from_le_bytes(*number)));
+        let number = u64::from_le_bytes(*number);
+        // The first list is made before the directory of large values.
+        if number > 0 && !path.join(VALUES).is_dir() {
+            return Err(corrupt("has lost its directory of large values"));
+        }
+        let list = path.join(format!("v{number}"));
         let found = xxh3_128(&fs::read(list).map_err(translate_io)?);
         return if found == u128::from_le_bytes(*checksum) {
             Ok(())
@@ -561,7 +603,7 @@ fn check_list(path: &Path) -> Result<(), StorageError> {
             Err(corrupt("has a list of tables that does not match its checksum"))
         };
     }
-    for folder in ["tables", "blobs"] {
+    for folder in ["tables", VALUES] {
         let tables = match fs::read_dir(path.join(folder)) {
             Ok(entries) => entries.count(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
