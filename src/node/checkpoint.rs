@@ -2,12 +2,19 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
 
 use super::runner::{Event, Runner};
+use super::space::Room;
 use super::{Options, Shared};
 use crate::model::Index;
 use crate::storage::Engine as _;
+
+/// How often the room on the disk is looked at where nobody asks.
+const LOOK: Duration = Duration::from_millis(200);
+/// What is not worth a sync by itself.
+const SMALL_BYTES: u64 = 1024 * 1024;
 
 pub(super) struct Checkpoint {
     shared: Arc<Shared>,
@@ -25,12 +32,23 @@ impl Checkpoint {
     /// Runs until the applier, which asks, is gone; then syncs once more, so that a start after a clean stop has
     /// little to apply again.
     pub(super) fn run(self) {
-        while let Ok(applied) = self.requests.recv() {
+        loop {
+            let applied = match self.requests.recv_timeout(LOOK) {
+                Ok(applied) => applied,
+                Err(RecvTimeoutError::Timeout) if self.is_short() => self.shared.published().index,
+                Err(RecvTimeoutError::Timeout) => continue,
+                Err(RecvTimeoutError::Disconnected) => break,
+            };
             if !self.sync() || self.runner.handle(Event::Truncate(applied)).is_err() {
                 return;
             }
         }
         self.sync();
+    }
+
+    /// Whether the disk is short of room, and there is something to write to it: the log that can be cut for it is larger.
+    fn is_short(&self) -> bool {
+        self.shared.space.room(0) != Room::Enough && self.shared.engine.read().unwritten_bytes() >= SMALL_BYTES
     }
 
     /// False when that failed, or something else before: the member stops.

@@ -379,27 +379,15 @@ impl Store {
         self.forget()
     }
 
-    /// Forgets the lists of tables that no snapshot reads from, with the tables and the memory that only those name; not only the
-    /// oldest, or one snapshot that is kept for long would keep all that comes after it.
+    /// Forgets the lists of tables that came before the one that the oldest snapshot reads from, with the tables and the memory
+    /// that only those name.
     fn forget(&self) -> Result<(), StorageError> {
         if self.tree.version_free_list_len() == 0 {
             return Ok(());
         }
-        // A batch that has its number and is not visible yet will be read by a list between that of what is visible and the
-        // newest.
-        let _writing = self.writer.lock();
-        let moments = self.moments.lock();
-        let mut lists = self.tree.get_version_history_lock();
-        let visible = moments.open.keys().chain([&moments.visible]).map(|at| lists.get_version_for_snapshot(*at));
-        let needed: Vec<_> = visible.chain([lists.latest_version()]).collect();
-        // Takes away all but the newest.
-        lists.maintenance(&self.tree.tree_config().path, SeqNo::MAX).map_err(translate)?;
-        let mut needed = needed.into_iter();
-        if let Some(oldest) = needed.next() {
-            lists.replace_latest_version(oldest);
-        }
-        needed.for_each(|list| lists.append_version(list));
-        Ok(())
+        let watermark = self.watermark();
+        let path = &self.tree.tree_config().path;
+        self.tree.get_version_history_lock().maintenance(path, watermark).map_err(translate)
     }
 
     /// Whether nothing failed.
