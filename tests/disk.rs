@@ -88,6 +88,37 @@ fn a_flipped_bit_in_the_log_is_refused_with_what_to_do() {
     }
 }
 
+/// Where the batches of a log begin, in its first segment.
+fn batches(segment: &[u8]) -> Vec<usize> {
+    (0..segment.len()).step_by(512).filter(|at| segment[*at..].starts_with(b"wbat")).collect()
+}
+
+#[test]
+fn a_flipped_bit_in_the_last_batch_of_a_server_that_was_killed_is_refused_and_no_unfinished_write() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let mut server = Server::try_start_in(&data, &[]).unwrap();
+    let segment = data.join("wal/0000000000000001.wal");
+    assert_eq!(client(&server).put("/v1/keys/k", "1").status, 201);
+    let deadline = Instant::now() + Duration::from_secs(30);
+    // The answer may come before the seal.
+    let last = loop {
+        assert!(Instant::now() < deadline, "no seal behind the last batch");
+        let bytes = fs::read(&segment).unwrap();
+        let [.., last, behind] = *batches(&bytes) else { continue };
+        // Length of its body: no snapshot, no entries, no hard state.
+        if bytes[behind + 4..behind + 8] == 6_u32.to_le_bytes() {
+            break last;
+        }
+    };
+    server.kill();
+    flip(&segment, last + 40);
+    match Server::try_start_in(&data, &[]) {
+        Err(log) => assert!(log.contains("damaged") && log.contains("restore"), "{log}"),
+        Ok(_) => panic!("an acknowledged write was lost without a word"),
+    }
+}
+
 #[test]
 fn a_flipped_bit_in_the_store_gives_a_message_or_right_answers_but_no_wrong_one() {
     let dir = tempfile::tempdir().unwrap();

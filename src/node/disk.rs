@@ -46,7 +46,7 @@ impl Disk {
         if !self.prepare() {
             return;
         }
-        while let Ok(first) = self.orders.recv() {
+        while let Some(first) = self.next() {
             let mut merged: Option<(Persist, Option<String>)> = None;
             let mut next = Some(first);
             while let Some(order) = next {
@@ -75,6 +75,18 @@ impl Disk {
                 return;
             }
         }
+    }
+
+    /// The next order. None when there will be none, or the member has to stop.
+    fn next(&mut self) -> Option<Order> {
+        if let Ok(order) = self.orders.try_recv() {
+            return Some(order);
+        }
+        if let Err(error) = self.wal.seal() {
+            self.fail("the log could not be sealed", &error);
+            return None;
+        }
+        self.orders.recv().ok()
     }
 
     /// Makes one batch durable and says so. False when the member has to stop.

@@ -195,6 +195,12 @@ pub(super) fn encode_batch(
     Ok(crc)
 }
 
+/// Encodes the seal that says that all before `tail` is durable: a batch without content, which no writer appends, under the
+/// number of the one that will take its place. One sector.
+pub(super) fn encode_seal(buffer: &mut Vec<u8>, incarnation: Incarnation, tail: &Tail) -> Result<(), WalError> {
+    encode_batch(buffer, incarnation, tail, &Batch::default()).map(|_| ())
+}
+
 /// The CRC-32C of a batch, never 0: a batch ends with something, so that zeros at the end of a file are no part of one.
 fn checksum(covered: &[u8]) -> u32 {
     match crc32c::crc32c(covered) {
@@ -230,6 +236,11 @@ impl<'a> Frame<'a> {
     /// The bytes that the batch takes on disk.
     pub(super) const fn size(&self) -> usize {
         (BATCH_HEADER_BYTES + self.body.len() + CRC_BYTES).next_multiple_of(SECTOR_BYTES)
+    }
+
+    /// Whether it is a seal: there is nothing in it.
+    pub(super) fn is_seal(&self) -> bool {
+        matches!(self.body(), Some((None, entries, None)) if entries.is_empty())
     }
 
     /// What it says; `None` when it is not what a writer of this format writes.

@@ -17,8 +17,10 @@
 //! # What can be lost
 //! A batch is written only after the one before it is durable, so a crash leaves at most one unfinished batch, the
 //! last, with any subset of its sectors. A bad batch with a valid later one behind it is therefore damage, and the log
-//! does not open. Damage to the very last batch looks like an unfinished write and is cut off; whoever applied its
-//! entries sees that the log ends before them.
+//! does not open. Behind the very last batch stands a seal, a batch without content, once it is durable and nothing else
+//! waits to be written ([`Wal::seal`]); the next batch takes its place. Seals are not synced: after a power loss, damage to the
+//! last batch may look like an unfinished write and be cut off. Whoever applied its entries sees that the log ends before
+//! them.
 
 mod disk;
 mod file;

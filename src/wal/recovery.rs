@@ -1,7 +1,7 @@
 //! Opening a log: reading all of it, and telling an unfinished batch from damage. Strict: what does not fit refuses.
 //! A log is read by the same rules where it must not be changed ([`read`]).
 //!
-//! Why the rule is right. A batch is written only once everything before it is durable. So behind the first bad batch a
+//! Why the rule is right. A batch, or a seal, is written only once everything before it is durable. So behind the first bad batch a
 //! crash can have left nothing whole that is newer, and if there is such a thing, a durable batch was damaged. The name
 //! of a later segment says the same: it was given after everything before it was durable.
 //!
@@ -43,6 +43,15 @@ struct Loaded {
 struct End {
     offset: usize,
     last: Option<usize>,
+    /// Whether a seal stands there.
+    sealed: bool,
+}
+
+impl End {
+    /// Where all that is to stay ends.
+    const fn kept(&self) -> usize {
+        self.offset + if self.sealed { SECTOR_BYTES } else { 0 }
+    }
 }
 
 /// What the files of a log say, and the one in which it ends.
@@ -95,7 +104,7 @@ fn find<F: File>(names: &[String], open: &impl Fn(&str) -> io::Result<F>, option
     }
     let (segment, end) = read_segment(open, options, &mut reader, final_sequence)?;
     let Some(reader) = reader else { return Err(WalError::Absent) };
-    let used = used_bytes(&segment.bytes).max(end.offset);
+    let used = used_bytes(&segment.bytes).max(end.kept());
     if has_later_batch(&segment, &end, used, reader.identity, &reader.tail) {
         return Err(segment.damaged(end.offset, BAD_BATCH));
     }
@@ -107,7 +116,7 @@ impl Found {
     fn split(self) -> (Recovered, Tail, VecDeque<Segment>) {
         let Self { reader, segment: _, end, used } = self;
         let Reader { identity, tail, segments, entries, stopped: _ } = reader;
-        let cut_off = (used > end.offset).then_some(tail.number);
+        let cut_off = (used > end.kept()).then_some(tail.number);
         let recovered =
             Recovered { identity, hard_state: tail.hard_state, entries, snapshot: tail.snapshot.clone(), cut_off };
         (recovered, tail, segments)
@@ -221,7 +230,7 @@ impl Reader {
 
     /// Reads batches up to the first that is not whole.
     fn read(&mut self, segment: &Loaded) -> Result<End, WalError> {
-        let mut end = End { offset: SECTOR_BYTES, last: None };
+        let mut end = End { offset: SECTOR_BYTES, last: None, sealed: false };
         while let Some(frame) = Frame::read(segment.from(end.offset), self.identity.incarnation) {
             if frame.number != self.tail.number {
                 break;
@@ -229,8 +238,12 @@ impl Reader {
             if frame.previous != self.tail.crc {
                 return Err(segment.damaged(end.offset, "a batch does not follow on the one before it"));
             }
+            if frame.is_seal() {
+                end.sealed = true;
+                break;
+            }
             self.take(&frame).ok_or_else(|| segment.damaged(end.offset, "a batch does not make sense"))?;
-            end = End { offset: end.offset + frame.size(), last: Some(end.offset) };
+            end = End { offset: end.offset + frame.size(), last: Some(end.offset), sealed: false };
         }
         self.stopped = (segment.name.clone(), end.offset);
         Ok(end)
@@ -272,8 +285,8 @@ fn has_later_batch(segment: &Loaded, end: &End, used: usize, identity: Identity,
 fn repair<D: Directory>(directory: &D, segment: &Loaded, end: &End, used: usize) -> Result<D::File, WalError> {
     let failed = |doing| move |source| WalError::io(doing, &segment.name, source);
     let mut file = directory.open(&segment.name).map_err(failed("opening"))?;
-    if used > end.offset {
-        file.write_at(end.offset as u64, &vec![0; used - end.offset]).map_err(failed("cutting off a batch of"))?;
+    if used > end.kept() {
+        file.write_at(end.kept() as u64, &vec![0; used - end.kept()]).map_err(failed("cutting off a batch of"))?;
     }
     if let Some(batch) = end.last.and_then(|last| segment.bytes.get(last..end.offset)) {
         let last = end.last.unwrap_or_default();

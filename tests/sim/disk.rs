@@ -89,7 +89,8 @@ impl LogDisk {
                     snapshot.map(|at| SnapshotMark { index: at.index, term: at.term, store: store.clone() })
                 };
                 let snapshot = store.as_ref().and_then(mark);
-                self.append(&Batch { snapshot, entries, hard_state: *hard_state })
+                self.append(&Batch { snapshot, entries, hard_state: *hard_state })?;
+                self.wal().seal()
             }
             Order::Truncate(index) => {
                 self.wal().truncate_front(*index)?;

@@ -2,7 +2,7 @@
 
 use super::super::memory::{MemoryDirectory, Unsynced};
 use super::super::{Batch, Wal, WalError};
-use super::{Model, SMALL, Step, Story, append, entry, hard_state, install, read};
+use super::{Model, SMALL, Step, Story, append, entry, hard_state, install, read, sealed};
 use crate::model::Index;
 
 /// Up to this many unsynced changes, every subset is tried; of more, a sample.
@@ -54,7 +54,8 @@ fn reopen(disk: &MemoryDirectory, story: &Story) -> Option<(Wal<MemoryDirectory>
 /// The log goes on after a crash: what is appended now is there after the next, whatever the last one left behind.
 fn goes_on(disk: &MemoryDirectory, wal: Wal<MemoryDirectory>, model: Model) {
     let next = model.last().get() + 1;
-    let story = Story::go_on(wal, model, &[append(next, next, 50, 1), append(next + 1, next + 1, 50, 600)]);
+    let more = [append(next, next, 50, 1), Step::Seal, append(next + 1, next + 1, 50, 600), Step::Seal];
+    let story = Story::go_on(wal, model, &more);
     assert!(story.error.is_none(), "{story:?}");
     crash(disk, 0);
     let (_, recovered) = Wal::open_with(disk.clone(), SMALL).unwrap();
@@ -86,7 +87,7 @@ fn enumerate(script: &[Step]) -> usize {
 
 fn scripts() -> Vec<Vec<Step>> {
     let vote = |term| Step::Append { snapshot: None, entries: Vec::new(), hard_state: Some(hard_state(term, 0)) };
-    vec![
+    let scripts = vec![
         vec![vote(1), append(1, 1, 1, 10), append(2, 2, 1, 1200), append(2, 3, 2, 10), append(4, 4, 2, 700)],
         vec![append(1, 1, 1, 1), append(2, 2, 1, 3000), append(2, 2, 2, 3500)],
         vec![append(1, 4, 1, 900), append(3, 3, 2, 1), append(4, 6, 2, 1), Step::Truncate(Index(4))],
@@ -97,7 +98,8 @@ fn scripts() -> Vec<Vec<Step>> {
             Step::Truncate(Index(51)),
             append(52, 52, 9, 1),
         ],
-    ]
+    ];
+    scripts.iter().map(|script| sealed(script)).chain(scripts.clone()).collect()
 }
 
 #[test]

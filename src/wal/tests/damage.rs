@@ -1,8 +1,11 @@
 //! Every bit that a disk may turn in what was durable.
 
 use super::super::memory::MemoryDirectory;
-use super::super::{Directory, File, Wal};
-use super::{SMALL, Story, WalError, append, read};
+use super::super::{Directory, File, Options, Wal};
+use super::{SMALL, Step, Story, WalError, append, read, sealed};
+
+/// Room for the whole script, and for a seal behind it.
+const WIDE: Options = Options { segment_bytes: 16 * 1024, expected: None };
 
 /// The first byte of each batch in a segment, and the byte behind its checksum.
 fn batches(segment: &[u8]) -> Vec<(usize, usize)> {
@@ -21,11 +24,17 @@ fn segments(disk: &MemoryDirectory) -> Vec<(String, Vec<u8>)> {
     names.map(|name| (name.clone(), disk.content(&name).unwrap())).collect()
 }
 
+fn script() -> Vec<Step> {
+    vec![append(1, 2, 1, 40), append(3, 3, 1, 600), append(4, 4, 1, 20), append(4, 5, 2, 30), append(6, 6, 2, 9)]
+}
+
 fn written() -> (MemoryDirectory, Story) {
+    write(SMALL, &script())
+}
+
+fn write(options: Options, script: &[Step]) -> (MemoryDirectory, Story) {
     let disk = MemoryDirectory::new();
-    let script =
-        [append(1, 2, 1, 40), append(3, 3, 1, 600), append(4, 4, 1, 20), append(4, 5, 2, 30), append(6, 6, 2, 9)];
-    let story = Story::run(&disk, SMALL, &script);
+    let story = Story::run(&disk, options, script);
     assert!(story.error.is_none());
     (disk, story)
 }
@@ -86,6 +95,40 @@ fn a_damaged_last_batch_counts_as_unfinished() {
         assert_eq!(read, recovered);
         assert_eq!(recovered.cut_off, Some(5));
         assert_eq!(recovered.entries.last().unwrap().index.get(), 5);
+    }
+}
+
+#[test]
+fn any_changed_bit_of_a_last_batch_that_is_sealed_is_refused() {
+    let (disk, _) = write(WIDE, &sealed(&script()));
+    let (name, bytes) = segments(&disk).pop().unwrap();
+    let [.., (from, to), _seal] = *batches(&bytes) else { panic!("a batch and its seal") };
+    assert_eq!(batches(&bytes).len(), 6, "of the seals only the last is left");
+    for offset in from..to {
+        for bit in 0..8 {
+            let disk = disk.fork();
+            disk.flip(&name, offset as u64, 1 << bit);
+            assert!(matches!(read(&disk), Err(WalError::Damaged { .. })), "{offset} {bit}");
+            assert!(matches!(Wal::open_with(disk, WIDE), Err(WalError::Damaged { .. })), "{offset} {bit}");
+        }
+    }
+}
+
+#[test]
+fn a_seal_is_no_part_of_the_log_stays_through_a_start_and_loses_nothing_when_it_is_damaged() {
+    let (disk, story) = write(WIDE, &sealed(&script()));
+    let (name, bytes) = segments(&disk).pop().unwrap();
+    let (from, to) = *batches(&bytes).last().unwrap();
+    for _ in 0..2 {
+        let (_, recovered) = Wal::open_with(disk.clone(), WIDE).unwrap();
+        assert_eq!(recovered.cut_off, None);
+        story.attempted.assert(&recovered);
+        assert_eq!(segments(&disk).pop().unwrap().1[from..to], bytes[from..to]);
+    }
+    for offset in from..to {
+        let disk = disk.fork();
+        disk.flip(&name, offset as u64, 1);
+        story.attempted.assert(&Wal::open_with(disk, WIDE).unwrap().1);
     }
 }
 

@@ -22,6 +22,7 @@ const SMALL: Options = Options { segment_bytes: 2048, expected: None };
 enum Step {
     Append { snapshot: Option<SnapshotMark>, entries: Vec<LogEntry>, hard_state: Option<HardState> },
     Truncate(Index),
+    Seal,
 }
 
 /// What the log must remember, kept the simple way.
@@ -42,6 +43,7 @@ impl Model {
 
     fn step(&mut self, step: &Step) {
         match step {
+            Step::Seal => {}
             Step::Truncate(index) => self.kept = self.kept.max((*index).min(self.last())),
             Step::Append { snapshot, entries, hard_state } => {
                 if snapshot.is_some() {
@@ -92,6 +94,11 @@ fn append(first: u64, last: u64, term: u64, size: usize) -> Step {
     Step::Append { snapshot: None, entries, hard_state: Some(hard_state(term, first - 1)) }
 }
 
+/// The steps, with a seal after each.
+fn sealed(script: &[Step]) -> Vec<Step> {
+    script.iter().flat_map(|step| [step.clone(), Step::Seal]).collect()
+}
+
 fn install(index: u64, entries: Vec<LogEntry>) -> Step {
     let snapshot = Some(SnapshotMark { index: Index(index), term: Term(9), store: format!("store-{index}") });
     Step::Append { snapshot, entries, hard_state: None }
@@ -103,6 +110,7 @@ fn perform<D: super::Directory>(wal: &mut Wal<D>, step: &Step) -> Result<(), Wal
             wal.append(&Batch { snapshot: snapshot.clone(), entries, hard_state: *hard_state })
         }
         Step::Truncate(index) => wal.truncate_front(*index),
+        Step::Seal => wal.seal(),
     }
 }
 
