@@ -1,4 +1,5 @@
-//! The thread that lets the log be cut: syncs the store now and then, off the path of writes.
+//! The thread that looks after the store: syncs it now and then, off the path of writes, so that the log can be cut, and stops
+//! the member where a read has found damage.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,9 +10,10 @@ use super::runner::{Event, Runner};
 use super::space::Room;
 use super::{Options, Shared};
 use crate::model::Index;
-use crate::storage::Engine as _;
+use crate::storage::lsm::LsmEngine;
+use crate::storage::{Engine as _, StorageError};
 
-/// How often the room on the disk is looked at where nobody asks.
+/// How often store and disk are looked at where nobody asks.
 const LOOK: Duration = Duration::from_millis(200);
 /// What is not worth a sync by itself.
 const SMALL_BYTES: u64 = 1024 * 1024;
@@ -35,8 +37,15 @@ impl Checkpoint {
         loop {
             let applied = match self.requests.recv_timeout(LOOK) {
                 Ok(applied) => applied,
-                Err(RecvTimeoutError::Timeout) if self.is_short() => self.shared.published().index,
-                Err(RecvTimeoutError::Timeout) => continue,
+                Err(RecvTimeoutError::Timeout) => {
+                    if !self.act("cannot be trusted", LsmEngine::check) {
+                        return;
+                    }
+                    if !self.is_short() {
+                        continue;
+                    }
+                    self.shared.published().index
+                }
                 Err(RecvTimeoutError::Disconnected) => break,
             };
             if !self.sync() || self.runner.handle(Event::Truncate(applied)).is_err() {
@@ -51,14 +60,18 @@ impl Checkpoint {
         self.shared.space.room(0) != Room::Enough && self.shared.engine.read().unwritten_bytes() >= SMALL_BYTES
     }
 
-    /// False when that failed, or something else before: the member stops.
     fn sync(&self) -> bool {
+        self.act("could not be synced", LsmEngine::sync)
+    }
+
+    /// Does something with the store. False when that failed, or something else before: the member stops.
+    fn act(&self, what_if_not: &str, act: impl FnOnce(&LsmEngine) -> Result<(), StorageError>) -> bool {
         if self.shared.failed() {
             return false;
         }
         let engine = self.shared.engine.read().clone();
-        let Err(error) = engine.sync() else { return true };
-        self.shared.fail(&format!("the store in {} could not be synced", self.data_dir.display()), &error);
+        let Err(error) = act(&engine) else { return true };
+        self.shared.fail(&format!("the store in {} {what_if_not}", self.data_dir.display()), &error);
         let _ = self.runner.handle(Event::Stop);
         false
     }

@@ -94,7 +94,8 @@ pub struct Options {
     pub election_ticks: usize,
     /// The store's block cache, in bytes.
     pub cache_bytes: u64,
-    /// The log is cut, after a sync of the store, when it has grown by this many entries or bytes.
+    /// The log is cut, after a sync of the store, when it has grown by this many entries or bytes at the latest: the store may
+    /// have to be synced before.
     pub checkpoint_entries: u64,
     pub checkpoint_bytes: u64,
     /// Entries that are kept nevertheless, for members that lag behind.
@@ -242,8 +243,12 @@ impl Shared {
         let mut message = format!("{what}: {error}");
         let mut source = error.source();
         while let Some(cause) = source {
-            message.push_str(": ");
-            message.push_str(&cause.to_string());
+            let cause_message = cause.to_string();
+            // Some say in their own message what their source is.
+            if !message.ends_with(&cause_message) {
+                message.push_str(": ");
+                message.push_str(&cause_message);
+            }
             source = cause.source();
         }
         // What failed may not say so itself, or not any more.

@@ -208,7 +208,7 @@ fn what_was_synced_is_there_after_a_new_start<D: Door>() {
     door.engine().disk_bytes().unwrap();
 }
 
-/// Each batch writes one number everywhere and moves a pair of keys, while readers look.
+/// Each batch writes one number everywhere and moves a pair of keys, while readers look and the store is synced.
 fn readers_beside_a_writer_see_whole_batches_only<D: Door>() {
     const BATCHES: u32 = 1500;
     let door = D::new();
@@ -236,6 +236,11 @@ fn readers_beside_a_writer_see_whole_batches_only<D: Door>() {
                 }
             });
         }
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                engine.sync().unwrap();
+            }
+        });
         for number in 0..BATCHES {
             let mut batch = WriteBatch::new();
             for keyspace in Keyspace::ALL {

@@ -135,7 +135,7 @@ struct Moments {
 /// Whether anything failed.
 enum Failure {
     None,
-    /// In the thread that merges; who calls next is told.
+    /// Where nobody was told whose it is to stop: in the thread that merges, or in a read. Who calls next is told.
     Untold(StorageError),
     Told,
 }
@@ -178,6 +178,14 @@ impl LsmEngine {
         let inner = Inner { store, nudges: Some(nudges), merger: Some(merger), path: path.to_owned(), _lock: lock };
         inner.nudge();
         Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Whether the store can still be trusted: also reads find damage.
+    ///
+    /// # Errors
+    /// What failed, where it was not told yet; then [`StorageError::Poisoned`].
+    pub fn check(&self) -> Result<(), StorageError> {
+        self.inner.store.check()
     }
 
     /// Whether so much is in memory that it should be synced.
@@ -281,8 +289,7 @@ impl Store {
         let mut place = Vec::new();
         for Operation { keyspace, key, value } in batch.operations() {
             place.clear();
-            place.push(tag(keyspace));
-            place.extend_from_slice(key);
+            put_place(&mut place, keyspace, key);
             memory.insert(match value {
                 Some(value) => InternalValue::from_components(&*place, value, number, ValueType::Value),
                 None => InternalValue::new_tombstone(&*place, number),
@@ -338,10 +345,7 @@ impl Store {
                 self.merged.notify_all();
             }
             if let Err(error) = merged {
-                let mut failure = self.failure.lock();
-                if matches!(*failure, Failure::None) {
-                    *failure = Failure::Untold(error);
-                }
+                self.fail(error);
                 self.merged.notify_all();
                 return;
             }
@@ -388,6 +392,14 @@ impl Store {
         let watermark = self.watermark();
         let path = &self.tree.tree_config().path;
         self.tree.get_version_history_lock().maintenance(path, watermark).map_err(translate)
+    }
+
+    /// Nothing is taken any more; whoever calls next is told why.
+    fn fail(&self, error: StorageError) {
+        let mut failure = self.failure.lock();
+        if matches!(*failure, Failure::None) {
+            *failure = Failure::Untold(error);
+        }
     }
 
     /// Whether nothing failed.
@@ -446,6 +458,15 @@ impl LsmSnapshot {
         &self.moment.engine.inner.store.tree
     }
 
+    /// Why something could not be read. Damage is the end of the store, not only of this read.
+    fn failed(&self, error: lsm_tree::Error) -> StorageError {
+        let error = translate(error);
+        if let StorageError::Corrupt { what } = &error {
+            self.moment.engine.inner.store.fail(StorageError::Corrupt { what: what.clone() });
+        }
+        error
+    }
+
     /// The entries between two bounds; nothing for bounds that cross.
     fn entries(
         &self,
@@ -460,7 +481,7 @@ impl LsmSnapshot {
 
 impl Snapshot for LsmSnapshot {
     fn get(&self, keyspace: Keyspace, key: &[u8]) -> Result<Option<Bytes>, StorageError> {
-        let value = self.tree().get(place(keyspace, key), self.moment.at).map_err(translate)?;
+        let value = self.tree().get(place(keyspace, key), self.moment.at).map_err(|error| self.failed(error))?;
         Ok(value.map(|value| owned(value, 0)))
     }
 
@@ -472,7 +493,7 @@ impl Snapshot for LsmSnapshot {
     ) -> impl DoubleEndedIterator<Item = Result<(Bytes, Bytes), StorageError>> + Send {
         let pair = |entry: IterGuardImpl| match entry.into_inner() {
             Ok((place, value)) => Ok((owned(place, 1), owned(value, 0))),
-            Err(error) => Err(translate(error)),
+            Err(error) => Err(self.failed(error)),
         };
         self.entries(keyspace, from, to).map(pair)
     }
@@ -483,7 +504,7 @@ impl Snapshot for LsmSnapshot {
         from: Bound<&[u8]>,
         to: Bound<&[u8]>,
     ) -> impl DoubleEndedIterator<Item = Result<Bytes, StorageError>> + Send {
-        let key = |entry: IterGuardImpl| entry.key().map(|place| owned(place, 1)).map_err(translate);
+        let key = |entry: IterGuardImpl| entry.key().map(|place| owned(place, 1)).map_err(|error| self.failed(error));
         self.entries(keyspace, from, to).map(key)
     }
 }
@@ -502,9 +523,13 @@ const fn tag(keyspace: Keyspace) -> u8 {
 /// Where a key of a keyspace is in the tree.
 fn place(keyspace: Keyspace, key: &[u8]) -> Vec<u8> {
     let mut place = Vec::with_capacity(1 + key.len());
+    put_place(&mut place, keyspace, key);
+    place
+}
+
+fn put_place(place: &mut Vec<u8>, keyspace: Keyspace, key: &[u8]) {
     place.push(tag(keyspace));
     place.extend_from_slice(key);
-    place
 }
 
 fn bounds(keyspace: Keyspace, from: Bound<&[u8]>, to: Bound<&[u8]>) -> (Bound<Vec<u8>>, Bound<Vec<u8>>) {

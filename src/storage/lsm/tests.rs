@@ -123,6 +123,44 @@ fn a_flipped_bit_anywhere_in_the_list_of_tables_or_in_what_names_it_is_damage() 
 }
 
 #[test]
+fn damage_that_a_read_finds_is_told_to_whoever_looks_after_the_store_and_ends_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let engine = open(directory.path()).unwrap();
+    put(&engine, Keyspace::Kv, b"k", &[7; 100]);
+    engine.sync().unwrap();
+    drop(engine);
+    let tables = files(directory.path(), "tables");
+    flip(&tables[0], 60);
+    let engine = open(directory.path()).unwrap();
+    engine.check().unwrap();
+    assert!(matches!(engine.snapshot().get(Keyspace::Kv, b"k"), Err(StorageError::Corrupt { .. })));
+    assert!(matches!(engine.check(), Err(StorageError::Corrupt { .. })));
+    let mut batch = WriteBatch::new();
+    batch.put(Keyspace::Kv, "k", "new");
+    assert!(matches!(engine.commit(&batch), Err(StorageError::Poisoned)));
+    assert!(matches!(engine.sync(), Err(StorageError::Poisoned)));
+}
+
+#[test]
+fn after_a_sync_that_failed_nothing_is_taken_and_the_state_is_that_of_the_last_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let engine = open(directory.path()).unwrap();
+    put(&engine, Keyspace::Kv, b"k", b"1");
+    engine.sync().unwrap();
+    put(&engine, Keyspace::Kv, b"k", b"2");
+    let (tables, aside) = (directory.path().join("tables"), directory.path().join("aside"));
+    fs::rename(&tables, &aside).unwrap();
+    engine.sync().unwrap_err();
+    fs::rename(&aside, &tables).unwrap();
+    let mut batch = WriteBatch::new();
+    batch.put(Keyspace::Kv, "k", "3");
+    assert!(matches!(engine.commit(&batch), Err(StorageError::Poisoned)));
+    assert!(matches!(engine.sync(), Err(StorageError::Poisoned)));
+    drop(engine);
+    assert_eq!(open(directory.path()).unwrap().snapshot().get(Keyspace::Kv, b"k").unwrap().unwrap(), "1");
+}
+
+#[test]
 fn tables_or_files_of_values_that_have_gone_are_damage() {
     for (folder, whole) in [("tables", false), ("tables", true), (VALUES, false), (VALUES, true)] {
         let directory = tempfile::tempdir().unwrap();
