@@ -144,25 +144,31 @@ fn a_flipped_bit_in_the_store_gives_a_message_or_right_answers_but_no_wrong_one(
             }
             Ok(mut server) => {
                 for key in 0..KEYS {
-                    let answer = client(&server).get(&format!("/v1/keys/k/{key}?raw=true"));
-                    let (status, text) = (answer.status, answer.text());
-                    if status == 500 {
-                        found += 1;
-                        assert!(text.contains("the store is damaged"), "/k/{key} after damage at {share}: {text}");
-                        // A member that cannot trust its disk stops, and says why.
-                        assert!(!server.wait(Duration::from_secs(30)).success());
-                        let log = server.log();
-                        assert!(log.contains("the store is damaged") && log.contains("this member stops"), "{log}");
-                        break;
+                    let answer = client(&server).try_get(&format!("/v1/keys/k/{key}?raw=true"));
+                    if let Some(answer) = answer.as_ref().filter(|answer| answer.status == 200) {
+                        assert_eq!(answer.text(), format!("value {key}"), "after damage at {share}");
+                        continue;
                     }
-                    assert_eq!(status, 200, "/k/{key} after damage at {share}");
-                    assert_eq!(text, format!("value {key}"), "after damage at {share}");
+                    // Found by this read, or by the merges that go on beside it.
+                    if let Some(answer) = answer.filter(|answer| answer.status != 503) {
+                        let text = answer.text();
+                        assert!(
+                            answer.status == 500 && text.contains("the store is damaged"),
+                            "/k/{key} after damage at {share}: {text}"
+                        );
+                    }
+                    found += 1;
+                    // A member that cannot trust its disk stops, and says why.
+                    assert!(!server.wait(Duration::from_secs(30)).success());
+                    let log = server.log();
+                    assert!(log.contains("the store is damaged") && log.contains("this member stops"), "{log}");
+                    break;
                 }
             }
         }
     }
     assert!(refused + found > 0, "no damage was found");
-    println!("{refused} of 4 damaged stores were refused at the start, {found} stopped at a read");
+    println!("{refused} of 4 damaged stores were refused at the start, {found} stopped later");
 }
 
 /// The bytes of a file up to the zeros at its end.

@@ -47,11 +47,20 @@ impl Client {
         self.send("DELETE", path, &[], b"")
     }
 
+    /// Reads a value; `None` when the server is gone before it answers.
+    pub(crate) fn try_get(&self, path: &str) -> Option<Response> {
+        self.try_send("GET", path, b"")
+    }
+
     /// Puts a value; `None` when the server is gone before it answers.
     pub(crate) fn try_put(&self, path: &str, body: impl AsRef<[u8]>) -> Option<Response> {
+        self.try_send("PUT", path, body.as_ref())
+    }
+
+    fn try_send(&self, method: &str, path: &str, body: &[u8]) -> Option<Response> {
         let mut stream = TcpStream::connect(&self.address).ok()?;
         stream.set_read_timeout(Some(LIMIT)).ok()?;
-        stream.write_all(&self.request("PUT", path, &[], body.as_ref())).ok()?;
+        stream.write_all(&self.request(method, path, &[], body)).ok()?;
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).ok()?;
         Some(Response::parse(&answer)).filter(|answer| answer.status != 0)
