@@ -437,7 +437,7 @@ pub const SETTINGS: &[Setting] = &[
         name: "snapshot-count",
         topic: Topic::Raft,
         placeholder: "ENTRIES",
-        help: "Applied entries after which the store is made durable and the log before them is dropped",
+        help: "Applied entries after which, at the latest, the store is made durable and the log before them is dropped",
         allowed: "100 to 10000000",
         set: |settings, text| {
             settings.snapshot_count = number(text, 100, 10_000_000)?;

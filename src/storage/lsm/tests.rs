@@ -256,6 +256,27 @@ fn a_snapshot_keeps_its_moment_over_syncs_and_merges() {
 }
 
 #[test]
+fn a_list_of_tables_that_changes_in_the_middle_of_a_batch_shows_no_part_of_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let engine = open(directory.path()).unwrap();
+    for value in [b"1", b"2"] {
+        put(&engine, Keyspace::Kv, b"k", value);
+        engine.sync().unwrap();
+    }
+    let store = &engine.inner.store;
+    let writing = store.writer.lock();
+    let number = store.numbers.next();
+    let half = InternalValue::from_components(place(Keyspace::Kv, b"k"), "half", number, ValueType::Value);
+    store.tree.active_memtable().insert(half);
+    store.tree.major_compact(TABLE_BYTES, store.watermark()).unwrap();
+    assert!(store.numbers.get() > number + 1, "the list takes a number behind that of the batch");
+    assert_eq!(engine.snapshot().get(Keyspace::Kv, b"k").unwrap().unwrap(), "2");
+    drop(writing);
+    put(&engine, Keyspace::Kv, b"other", b"3");
+    assert_eq!(engine.snapshot().get(Keyspace::Kv, b"k").unwrap().unwrap(), "half");
+}
+
+#[test]
 fn what_a_snapshot_reads_is_kept_for_it_and_freed_after_it() {
     let directory = tempfile::tempdir().unwrap();
     let engine = open(directory.path()).unwrap();
