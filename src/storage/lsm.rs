@@ -39,8 +39,8 @@ const MIB: u64 = 1024 * 1024;
 /// Values larger than this are kept apart from their keys: counting, listing and merging pass them by. Most blocks of history
 /// are larger, so they are written once.
 const SEPARATION_BYTES: u32 = 2 * 1024;
-/// With so much in memory it is time for a sync. A scan walks over every version of a key in there, so not too much, for hot
-/// keys to be quick to list; not too little, for each sync writes the keys that are hot once, and they are merged with others.
+/// With so much written to memory it is time for a sync. A scan walks over every deletion in there, so not too much; not too
+/// little, for each sync writes the keys that are hot once, and they are merged with others.
 const DUE_BYTES: u64 = 48 * MIB;
 /// With so much in memory a commit syncs by itself: nobody else does, or not fast enough.
 const FULL_BYTES: u64 = 2 * DUE_BYTES;
@@ -294,10 +294,31 @@ impl Store {
                 Some(value) => InternalValue::from_components(&*place, value, number, ValueType::Value),
                 None => InternalValue::new_tombstone(&*place, number),
             });
+            self.prune(&memory, &place, number);
         }
         self.unsynced.store(memory.size(), Ordering::Relaxed);
         self.moments.lock().visible = number + 1;
         number
+    }
+
+    /// Takes the versions of a key out of memory that no snapshot reads, now or later: a scan walks over each that is there. Of those
+    /// before the one that is being written, that is all but the first, which is read until that one is visible.
+    fn prune(&self, memory: &Memtable, place: &[u8], number: SeqNo) {
+        let newest = InternalValue::new_tombstone(place, number).key;
+        let older = memory.items.range((Bound::Excluded(&newest), Bound::Unbounded));
+        let mut versions = older.take_while(|version| *version.key().user_key == *place);
+        let Some(mut newer) = versions.next() else { return };
+        for version in versions {
+            let is_read = {
+                let moments = self.moments.lock();
+                moments.open.range(version.key().seqno + 1..=newer.key().seqno).next().is_some()
+            };
+            if is_read {
+                newer = version;
+            } else {
+                version.remove();
+            }
+        }
     }
 
     /// Writes what is in memory out as tables, one caller at a time.

@@ -277,6 +277,34 @@ fn a_list_of_tables_that_changes_in_the_middle_of_a_batch_shows_no_part_of_it() 
 }
 
 #[test]
+fn of_a_key_that_is_overwritten_memory_keeps_what_is_read_and_no_more() {
+    let directory = tempfile::tempdir().unwrap();
+    let engine = open(directory.path()).unwrap();
+    let write = |number: u32| put(&engine, Keyspace::Kv, b"hot", number.to_string().as_bytes());
+    let read = |snapshot: &LsmSnapshot| snapshot.get(Keyspace::Kv, b"hot").unwrap().unwrap();
+    let versions = || engine.inner.store.tree.active_memtable().len();
+    (0..100).for_each(write);
+    assert_eq!(versions(), 2);
+    let held: Vec<_> = (100..104).map(|number| (write(number), engine.snapshot()).1).collect();
+    (104..200).for_each(write);
+    for (snapshot, number) in held.iter().zip(100..) {
+        assert_eq!(read(snapshot), number.to_string());
+        assert_eq!(snapshot.scan(Keyspace::Kv, Bound::Unbounded, Bound::Unbounded).count(), 1);
+    }
+    assert_eq!(versions(), held.len() + 2);
+    engine.sync().unwrap();
+    (200..300).for_each(write);
+    assert_eq!(versions(), 2);
+    assert_eq!(held.iter().map(read).collect::<Vec<_>>(), ["100", "101", "102", "103"]);
+    drop(held);
+    let mut batch = WriteBatch::new();
+    batch.delete(Keyspace::Kv, b"hot");
+    engine.commit(&batch).unwrap();
+    assert_eq!(engine.snapshot().get(Keyspace::Kv, b"hot").unwrap(), None);
+    assert_eq!(versions(), 2);
+}
+
+#[test]
 fn what_a_snapshot_reads_is_kept_for_it_and_freed_after_it() {
     let directory = tempfile::tempdir().unwrap();
     let engine = open(directory.path()).unwrap();
