@@ -7,6 +7,8 @@ use super::coverage::{Coverage, Hit};
 
 /// Differences after which a run stops looking for more.
 pub(crate) const ENOUGH: u64 = 8;
+/// In how many parts a run says how far it is.
+const PARTS: u64 = 20;
 
 /// A number of the environment's, or this one.
 pub(crate) fn number(name: &str, default: u64) -> u64 {
@@ -35,8 +37,13 @@ pub(crate) fn all_must_agree<P: Sync>(
         let (mut coverage, mut failures) = (Coverage::default(), Vec::new());
         while sent.load(Ordering::Relaxed) < requests && differences.load(Ordering::Relaxed) < ENOUGH {
             let (hits, failure) = play(pair, next.fetch_add(1, Ordering::Relaxed));
-            sent.fetch_add(hits.len() as u64, Ordering::Relaxed);
-            differences.fetch_add(u64::from(failure.is_some()), Ordering::Relaxed);
+            let count = hits.len() as u64;
+            let before = sent.fetch_add(count, Ordering::Relaxed);
+            let found = u64::from(failure.is_some());
+            let differing = found + differences.fetch_add(found, Ordering::Relaxed);
+            if (before + count) * PARTS / requests.max(1) > before * PARTS / requests.max(1) {
+                println!("{} of {requests} sent, differences: {differing}", before + count);
+            }
             coverage.add(&hits);
             failures.extend(failure);
         }
