@@ -215,6 +215,8 @@ fn a_directory_comes_back_byte_for_byte() {
     assert_eq!((&report["keys"], &report["directories"]), (&json!(305), &json!(2)));
     assert_eq!(report["skipped"].as_array().unwrap().len(), 1);
     let target = dir.path().join("target");
+    let refused = run(&server, &["export", "/copy/", path(&target), "--endpoint", "http://127.0.0.1:1"]);
+    assert_eq!((code(&refused), target.exists()), (5, false), "nothing is read, nothing is made");
     ok(&server, &["export", "/copy/", path(&target)]);
     fs::remove_file(at(b"only links/link")).unwrap();
     assert_same(&source, &target);
@@ -240,6 +242,11 @@ fn a_document_comes_back_with_its_types() {
     assert_eq!((&report["keys"], &report["directories"]), (&json!(10), &json!(1)));
     assert_eq!(json(&server, &["get", "/app/number"])["value"], 5432);
     assert_eq!(json(&server, &["get", "/app/text"])["value"], "line\nline");
+
+    let values = ok(&server, &["ls", "/app", "--values"]);
+    assert!(values.contains("/app/text line\\nline\n"), "a value in one line: {values}");
+    let history = ok(&server, &["history", "/app/text"]);
+    assert!(history.ends_with("  line\\nline\n") && history.lines().count() == 1, "{history}");
 
     let back: Value = serde_json::from_str(&ok(&server, &["export", "/app", "-"])).unwrap();
     assert_eq!(back, document);

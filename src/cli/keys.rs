@@ -214,7 +214,7 @@ fn listing(out: &Output, page: &Value, args: &Ls) -> String {
         let or_dash = |text: String| if text.is_empty() { "-".to_owned() } else { text };
         let details = ["modRevision", "version", "lease"].map(|name| or_dash(member(object, name)));
         let name = item::name(object, "key").unwrap_or_default();
-        let name = if args.values { format!("{name} {}", out.faint(&member(object, "value"))) } else { name };
+        let name = if args.values { format!("{name} {}", out.faint(&item::text(object, "value"))) } else { name };
         rows.push((name, details.to_vec()));
     }
     rows.sort();
@@ -290,7 +290,7 @@ pub(crate) async fn history(client: &Client, out: &Output, args: &History) -> Ou
     }
     for version in object.get("items").and_then(Value::as_array).into_iter().flatten() {
         let about = ["revision", "time", "operation", "author"].map(|name| member(version, name)).join("  ");
-        out.line(format!("{}  {}", out.faint(about.trim_end()), member(version, "value")))?;
+        out.line(format!("{}  {}", out.faint(about.trim_end()), item::text(version, "value")))?;
     }
     Ok(())
 }

@@ -141,13 +141,22 @@ pub(crate) fn listable(text: &OsStr) -> Outcome<Vec<u8>> {
     Ok(name)
 }
 
-/// A key for people: text, or for other bytes an escaped form.
+/// A key or value for people: text, in which what a terminal would obey is escaped, or for other bytes an escaped form.
 #[must_use]
-pub(crate) fn shown(key: &[u8]) -> String {
-    match std::str::from_utf8(key) {
-        Ok(text) if !text.chars().any(char::is_control) => text.to_owned(),
-        _ => key.escape_ascii().to_string(),
+pub(crate) fn shown(bytes: &[u8]) -> String {
+    let Ok(text) = std::str::from_utf8(bytes) else { return bytes.escape_ascii().to_string() };
+    if !text.chars().any(char::is_control) {
+        return text.to_owned();
     }
+    let mut shown = String::with_capacity(text.len() + 16);
+    for character in text.chars() {
+        match u8::try_from(character) {
+            Ok(byte) if byte == b'\\' || byte.is_ascii_control() => shown.extend(byte.escape_ascii().map(char::from)),
+            _ if character.is_control() => shown.extend(character.escape_unicode()),
+            _ => shown.push(character),
+        }
+    }
+    shown
 }
 
 #[cfg(test)]
@@ -156,6 +165,19 @@ mod tests {
 
     fn keys(key: &[u8]) -> String {
         Route::of_key("/v1/keys", key).as_str().to_owned()
+    }
+
+    #[test]
+    fn what_a_terminal_would_obey_is_escaped_and_other_text_stays() {
+        for (bytes, expected) in [
+            (&b"/app/db"[..], "/app/db"),
+            ("C:\\\u{e4}".as_bytes(), "C:\\\u{e4}"),
+            ("\u{e4}\\\n\u{1b}[2J\u{7f}".as_bytes(), "\u{e4}\\\\\\n\\x1b[2J\\x7f"),
+            ("\u{9b}2J".as_bytes(), "\\u{9b}2J"),
+            (b"\xff\n", "\\xff\\n"),
+        ] {
+            assert_eq!(shown(bytes), expected, "{bytes:?}");
+        }
     }
 
     #[test]

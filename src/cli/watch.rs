@@ -84,7 +84,7 @@ impl Subject for Keys<'_> {
     fn text(&self, out: &Output, event: &Value, kind: &str) -> String {
         let revision = out.faint(&format!("{:>8}", member(event, "modRevision")));
         let key = item::name(event, "key").unwrap_or_default();
-        format!("{revision} {} {key} {}", out.kind(kind), member(event, "value"))
+        format!("{revision} {} {key} {}", out.kind(kind), item::text(event, "value"))
     }
 }
 

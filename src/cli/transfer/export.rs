@@ -131,10 +131,12 @@ async fn directory(
         let name = args.target.display();
         return Err(Failure::usage(format!("{name} is not empty; --overwrite writes into it all the same")));
     }
+    let mut pages = Pages::new(client, prefix, args.revision);
+    // Where nothing can be read, nothing is made either.
+    let mut next = pages.next().await?;
     fs::create_dir_all(&args.target).map_err(|error| Failure::io(args.target.display(), &error))?;
     let mut files = Files { target: &args.target, args, report, made: BTreeSet::new(), held: Vec::new() };
-    let mut pages = Pages::new(client, prefix, args.revision);
-    while let Some(page) = pages.next().await? {
+    while let Some(page) = next {
         let count = page.items.len() as u64;
         let revision = page.revision;
         let values = page.items.into_iter().map(|object| exact(client, object, revision));
@@ -144,6 +146,7 @@ async fn directory(
             files.take(&key, key.strip_prefix(prefix).unwrap_or(&key), &value)?;
         }
         bar.inc(count);
+        next = pages.next().await?;
     }
     files.finish()
 }
