@@ -217,7 +217,7 @@ where
     }
     let entry = Entry { name: name.clone(), life, value: value.unwrap_or_default().into(), wait };
     match api.service().enter(&call, entry).await? {
-        Entered::First { place, revision, replayed } => {
+        Entered::First { place, revision, replayed, taken: _ } => {
             Ok(answer(revision, &name, &place, show).with_replayed(replayed))
         }
         Entered::Behind { revision, first: place } => {

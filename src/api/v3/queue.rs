@@ -26,7 +26,7 @@ const OWN: Ttl = Ttl::from_secs(60);
 
 /// Waits until the lock is held. A request that ends before leaves nothing behind.
 pub(super) async fn lock(api: &State, ask: &Ask, request: LockRequest) -> Result<LockResponse, Status> {
-    let (revision, place) = enter(api, ask, request.name, request.lease, Bytes::new()).await?;
+    let Held { place, revision, .. } = enter(api, ask, request.name, request.lease, Bytes::new()).await?;
     Ok(LockResponse { header: Some(header(api, revision)), key: place.key.bytes().clone() })
 }
 
@@ -43,10 +43,11 @@ pub(super) async fn unlock(api: &State, ask: &Ask, request: UnlockRequest) -> Re
     }
 }
 
-/// Waits to be elected. With a lease that is a candidate already, it is that one, with the value that is given now.
+/// Waits to be elected. With a lease that is a candidate already, it is that one, with the value that is given now. As in etcd, the header
+/// shows the revision at which the candidacy began, or was found, however long it waited after that.
 pub(super) async fn campaign(api: &State, ask: &Ask, request: CampaignRequest) -> Result<CampaignResponse, Status> {
     let CampaignRequest { name, lease, value } = request;
-    let (revision, place) = enter(api, ask, name.clone(), lease, value.clone()).await?;
+    let Held { place, taken, .. } = enter(api, ask, name.clone(), lease, value.clone()).await?;
     let leader = LeaderKey {
         name,
         key: place.key.bytes().clone(),
@@ -54,10 +55,10 @@ pub(super) async fn campaign(api: &State, ask: &Ask, request: CampaignRequest) -
         lease: lease_number(place.lease),
     };
     if place.value != value {
-        // Its own time: what was allowed went by with waiting. As in etcd, the answer shows the revision before.
+        // Its own time: what was allowed went by with waiting.
         replace(api, &Ask::within(None), &leader, value).await?;
     }
-    Ok(CampaignResponse { header: Some(header(api, revision)), leader: Some(leader) })
+    Ok(CampaignResponse { header: Some(header(api, taken)), leader: Some(leader) })
 }
 
 /// Says something else as the leader.
@@ -109,13 +110,22 @@ pub(super) async fn observe(
     }))
 }
 
-/// Takes a place and waits until it is the first one; with a revision at which it was.
-async fn enter(api: &State, ask: &Ask, name: Bytes, lease: i64, value: Bytes) -> Result<(Revision, Place), Status> {
+/// A place that is the first one.
+struct Held {
+    place: Place,
+    /// A revision at which it was.
+    revision: Revision,
+    /// The one at which it was taken, or found taken.
+    taken: Revision,
+}
+
+/// Takes a place and waits until it is the first one.
+async fn enter(api: &State, ask: &Ask, name: Bytes, lease: i64, value: Bytes) -> Result<Held, Status> {
     let (wait, call) = ask.waiting();
     let life = if lease == 0 { Life::Own(OWN) } else { Life::Lease(lease_id(lease)) };
     let entry = Entry { name: queue(name)?, life, value, wait };
     match api.service().enter(&call, entry).await.map_err(|error| failed(ask, error))? {
-        Entered::First { place, revision, replayed: _ } => Ok((revision, place)),
+        Entered::First { place, revision, taken, replayed: _ } => Ok(Held { place, revision, taken }),
         Entered::Behind { .. } => Err(Known::DeadlineExceeded.into()),
     }
 }

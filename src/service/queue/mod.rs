@@ -132,6 +132,8 @@ pub enum Entered {
         place: Place,
         /// A revision at which it was the first.
         revision: Revision,
+        /// The one at which the request took it, or found that its client had it before.
+        taken: Revision,
         /// Whether the place was taken by an earlier request with the same idempotency key.
         replayed: bool,
     },
@@ -193,7 +195,7 @@ impl Service {
             Life::Own(_) | Life::Lease(_) => (place, revision),
         };
         stay.keep();
-        Ok(Entered::First { place, revision, replayed: taken.replayed })
+        Ok(Entered::First { place, revision, taken: taken.at, replayed: taken.replayed })
     }
 
     /// Sets the lease of a place back to its full time; `None` when there is no such place. A lease that has no place here is
@@ -580,6 +582,8 @@ impl Observation {
 struct Taken {
     key: Key,
     token: Revision,
+    /// When it was taken, or found taken.
+    at: Revision,
     replayed: bool,
 }
 
@@ -645,7 +649,8 @@ impl Stay {
             Ok(done) => {
                 let Outcome::Written { now, .. } = done.outcome else { return Err(odd(&done.outcome)) };
                 self.key = now.key.clone();
-                Ok(Taken { key: now.key, token: now.record.create_revision, replayed: done.replayed })
+                let token = now.record.create_revision;
+                Ok(Taken { key: now.key, token, at: done.revision, replayed: done.replayed })
             }
             Err(Error::OutcomeUnknown) => {
                 self.unknown = true;
@@ -658,7 +663,8 @@ impl Stay {
                 match error {
                     Error::Refused { refusal, revision } => match *refusal {
                         Refusal::PreconditionFailed { current: Some(now) } => {
-                            Ok(Taken { key: now.key, token: now.record.create_revision, replayed: false })
+                            let token = now.record.create_revision;
+                            Ok(Taken { key: now.key, token, at: revision, replayed: false })
                         }
                         refusal => Err(Error::refused(refusal, revision)),
                     },
