@@ -1,13 +1,15 @@
 //! Sequences of steps from a seed, over few keys, few values and few leases, so that what is done comes upon what was done before.
 //!
 //! A sketch of what should be there guides what is asked for; it may be wrong, for what was hit is counted from the answers. What
-//! is known to differ is not asked for (`docs/etcd-v3.md`), nor what etcd 3.4 does not survive, nor what waits for others.
+//! is known to differ is not asked for (`docs/etcd-v3.md`), nor what etcd 3.4 does not survive, nor what waits for others but in a step that
+//! lets it go on.
 
 use bytes::Bytes;
 
 use super::call::Call;
 use super::send::{NO_LEASE, SHORT};
 use super::step::{Step, Way, base};
+use super::turn::{By, Of, Turn};
 use super::visitors::Number;
 use crate::chance::Chance;
 use crate::{bytes, pb};
@@ -138,6 +140,9 @@ impl Generator {
 
     fn step(&mut self) -> Step {
         let way = self.way();
+        if self.theme == Theme::Places && self.percent(8) {
+            return Step::Turn(way, self.turn());
+        }
         if self.theme == Theme::Places && self.percent(45) {
             return Step::Call(way, self.place());
         }
@@ -439,6 +444,15 @@ impl Generator {
                 Call::Resign(pb::election::ResignRequest { leader })
             }
         }
+    }
+
+    fn turn(&mut self) -> Turn {
+        let of = self.pick(&[Of::Lock, Of::Election]);
+        // To expire takes seconds.
+        let by =
+            self.pick(&[By::Giving, By::Giving, By::Giving, By::Revoking, By::Revoking, By::Deleting, By::Expiring]);
+        self.now += 4;
+        Turn { of, by }
     }
 
     fn name(&mut self, from: &[&str]) -> String {

@@ -2,7 +2,7 @@
 //! both, and every difference is a failure. What `tests/dialects` is to v2.
 //!
 //! A seed is a sequence (`generate.rs`) of steps (`step.rs`, `call.rs`), the fields of whose requests are described once (`fields.rs`)
-//! for all that is done with them (`visitors.rs`, `spell.rs`). Both servers play it (`pair.rs`), what they answer is compared (`send.rs`),
+//! for all that is done with them (`visitors.rs`, `spell.rs`); one kind of step has somebody wait for another (`turn.rs`). Both servers play it (`pair.rs`), what they answer is compared (`send.rs`),
 //! and so is what watches are told (`streams.rs`). What was hit is counted, and a sequence that shows a difference is made small and
 //! printed. Planted bugs bend what Vardr is asked or says (`bugs.rs`).
 //!
@@ -21,6 +21,7 @@ mod send;
 mod spell;
 mod step;
 mod streams;
+mod turn;
 mod visitors;
 
 use std::time::Duration;

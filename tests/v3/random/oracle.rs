@@ -30,6 +30,7 @@ pub(crate) fn asked(release: Release, step: &Step) -> Option<Step> {
         (Release::Later, Step::KeepAlive(Way::Json(_), requests)) => {
             Some(Step::KeepAlive(Way::Json(None), requests.clone()))
         }
+        (Release::Later, Step::Turn(Way::Json(_), turn)) => Some(Step::Turn(Way::Json(None), *turn)),
         (Release::Later, Step::Lines(stream, _, requests)) => Some(Step::Lines(*stream, None, requests.clone())),
         (Release::Debian | Release::Later, step) => Some(step.clone()),
     }

@@ -4,6 +4,7 @@
 //! both are compacted. There is one key then, which is the same at both.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::thread;
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
@@ -16,6 +17,7 @@ use super::oracle;
 use super::send::{Answer, Known, Side};
 use super::step::{Step, Way};
 use super::streams::{Change, Difference, History, Stream, Watch};
+use super::turn::Turn;
 use super::visitors::{Options, Resolve};
 use crate::support::coverage::Hit;
 use crate::support::etcd::Release;
@@ -174,6 +176,7 @@ impl<'a> Play<'a> {
                 options.insert(if requests.len() > 1 { "many" } else { "one" }.to_owned());
                 self.answered("LeaseKeepAlive", options, answers)
             }
+            Step::Turn(way, turn) => self.turn(*way, *turn),
             Step::Create(stream, request) if self.is_at_edge(request) || self.stream(*stream).has_compacted() => Ok(()),
             Step::Lines(_, _, requests) if requests.iter().any(|request| self.is_at_edge(request)) => Ok(()),
             Step::Create(stream, request) => {
@@ -238,6 +241,24 @@ impl<'a> Play<'a> {
             self.compacted = request.revision;
         }
         Ok(())
+    }
+
+    /// Both at once: a lease ends when it ends.
+    fn turn(&mut self, way: Way, turn: Turn) -> Result<(), Difference> {
+        turn.begin().iter().try_for_each(|call| self.call(Way::Grpc, call))?;
+        let pass = |at: usize| turn.pass(&self.pair.sides[at], &self.pair.runtime, way, &self.known[at]);
+        let [(left, left_given), (right, right_given)] = thread::scope(|scope| {
+            let other = scope.spawn(|| pass(1));
+            [pass(0), other.join().unwrap()]
+        });
+        let mut options = BTreeSet::from(turn.names().map(str::to_owned));
+        options.insert(way.name().to_owned());
+        if let (Some(left), Some(right)) = (left_given, right_given) {
+            self.answered("LetGo", options.clone(), [left, right])?;
+        }
+        self.answered("Turn", options, [left, right])?;
+        turn.end().iter().try_for_each(|call| self.call(Way::Grpc, call))?;
+        self.settle().map(drop)
     }
 
     fn cancel(&mut self, stream: u64, watch_id: i64) -> Result<(), Difference> {

@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::call::Call;
 use super::fields::Fields;
 use super::spell::Spelling;
+use super::turn::Turn;
 use super::visitors::{Number, Read, Show, Without};
 use crate::pb;
 
@@ -22,6 +23,8 @@ pub(crate) enum Step {
     Call(Way, Call),
     /// A stream with so many requests, each answered once.
     KeepAlive(Way, Vec<pb::LeaseKeepAliveRequest>),
+    /// Somebody waits for a lock or an election until it is let go.
+    Turn(Way, Turn),
     /// What is asked of a stream of watches over gRPC, which is opened when it is named first.
     Create(u64, pb::WatchCreateRequest),
     Cancel(u64, pb::WatchCancelRequest),
@@ -107,6 +110,7 @@ impl Step {
         match self {
             Self::Call(way, call) => format!("{} {} {}", way.shown(), call.name(), call.shown()),
             Self::KeepAlive(way, requests) => format!("{} LeaseKeepAlive {}", way.shown(), all_shown(requests)),
+            Self::Turn(way, turn) => format!("{} Turn:{} {{}}", way.shown(), turn.names().join(":")),
             Self::Create(stream, request) => format!("stream:{stream} Create {}", shown(request)),
             Self::Cancel(stream, request) => format!("stream:{stream} Cancel {}", shown(request)),
             Self::Progress(stream) => format!("stream:{stream} Progress {{}}"),
@@ -131,6 +135,9 @@ impl Step {
                 _ => panic!("no step: {line}"),
             };
         }
+        if let Some(turn) = name.strip_prefix("Turn:") {
+            return Self::Turn(Way::read(way), Turn::read(turn));
+        }
         match (Way::read(way), name.strip_prefix("Watch:").map(number)) {
             (Way::Json(spelling), Some(stream)) => Self::Lines(stream, spelling, all_read(value)),
             (way, None) if name == "LeaseKeepAlive" => Self::KeepAlive(way, all_read(value)),
@@ -153,6 +160,7 @@ impl Step {
                 let ways = way.simpler().into_iter().map(|way| Self::KeepAlive(way, requests.clone()));
                 ways.chain(all_simpler(requests).into_iter().map(|fewer| Self::KeepAlive(*way, fewer))).collect()
             }
+            Self::Turn(way, turn) => way.simpler().into_iter().map(|way| Self::Turn(way, *turn)).collect(),
             Self::Create(stream, request) => {
                 simpler(request).into_iter().map(|request| Self::Create(*stream, request)).collect()
             }
