@@ -38,7 +38,7 @@ pub use kv::{Cursor, ListRequest, Listing, Reader};
 pub use lease::LeaseState;
 pub use maintenance::{Hash, KeysHash, Retention, SnapshotFile, SnapshotStream, Status};
 pub use queue::{
-    Entered, Entry, Life, Observation, Observed, Place, Queue, QueueName, QueueSummary, Queues, QueuesRequest,
+    Entered, Entry, First, Life, Observation, Observed, Place, Queue, QueueName, QueueSummary, Queues, QueuesRequest,
 };
 pub use tree::{ByKind, NodeCounts, NodeWatch, NodeWatchRequest, ShownNode, Tally};
 pub use watch::{OnCompacted, Start, WatchEvents, WatchItem, WatchRequest, WatchStream};

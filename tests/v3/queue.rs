@@ -202,5 +202,6 @@ async fn an_observer_sees_each_leader_and_what_it_says_in_order() {
     resign(&v3, first).await.unwrap();
     assert_eq!(next().await, ("two".to_owned(), true));
     let second = timeout(LIMIT, second).await.unwrap().unwrap().unwrap();
-    assert_eq!(second.leader.unwrap().key, "E/2");
+    let key = second.leader.unwrap();
+    assert_eq!((&key.key[..], key.rev), (&b"E/2"[..], revision(second.header)), "when it came, not when its turn did");
 }

@@ -26,7 +26,7 @@ use crate::api::origin::origin_of;
 use crate::api::problem::{Code, Problem};
 use crate::api::{Answer, State};
 use crate::model::{LeaseId, Revision, Ttl};
-use crate::service::{Carrier, Consistency, Entered, Entry, Life, Place, QueueName, QueuesRequest};
+use crate::service::{Carrier, Consistency, Entered, Entry, First, Life, Place, QueueName, QueuesRequest};
 
 /// How long a place lasts without being kept alive, when the request does not say.
 const DEFAULT_TTL: Ttl = Ttl::from_secs(30);
@@ -217,7 +217,7 @@ where
     }
     let entry = Entry { name: name.clone(), life, value: value.unwrap_or_default().into(), wait };
     match api.service().enter(&call, entry).await? {
-        Entered::First { place, revision, replayed, taken: _ } => {
+        Entered::First(First { place, revision, replayed, taken: _ }) => {
             Ok(answer(revision, &name, &place, show).with_replayed(replayed))
         }
         Entered::Behind { revision, first: place } => {

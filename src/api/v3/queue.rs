@@ -19,14 +19,14 @@ use crate::model::{
     Attach, Command, Compare, CompareTarget, Condition, Delete, DeleteTarget, KeyRange, Op, Operator, Outcome, Put,
     Refusal, Revision, Ttl, Txn,
 };
-use crate::service::{Entered, Entry, Error, Life, Observed, Place, QueueName};
+use crate::service::{Entered, Entry, Error, First, Life, Observed, Place, QueueName};
 
 /// What a lock or a candidacy without a lease lasts for, as in etcd.
 const OWN: Ttl = Ttl::from_secs(60);
 
 /// Waits until the lock is held. A request that ends before leaves nothing behind.
 pub(super) async fn lock(api: &State, ask: &Ask, request: LockRequest) -> Result<LockResponse, Status> {
-    let Held { place, revision, .. } = enter(api, ask, request.name, request.lease, Bytes::new()).await?;
+    let First { place, revision, .. } = enter(api, ask, request.name, request.lease, Bytes::new()).await?;
     Ok(LockResponse { header: Some(header(api, revision)), key: place.key.bytes().clone() })
 }
 
@@ -47,7 +47,7 @@ pub(super) async fn unlock(api: &State, ask: &Ask, request: UnlockRequest) -> Re
 /// shows the revision at which the candidacy began, or was found, however long it waited after that.
 pub(super) async fn campaign(api: &State, ask: &Ask, request: CampaignRequest) -> Result<CampaignResponse, Status> {
     let CampaignRequest { name, lease, value } = request;
-    let Held { place, taken, .. } = enter(api, ask, name.clone(), lease, value.clone()).await?;
+    let First { place, taken, .. } = enter(api, ask, name.clone(), lease, value.clone()).await?;
     let leader = LeaderKey {
         name,
         key: place.key.bytes().clone(),
@@ -110,22 +110,13 @@ pub(super) async fn observe(
     }))
 }
 
-/// A place that is the first one.
-struct Held {
-    place: Place,
-    /// A revision at which it was.
-    revision: Revision,
-    /// The one at which it was taken, or found taken.
-    taken: Revision,
-}
-
 /// Takes a place and waits until it is the first one.
-async fn enter(api: &State, ask: &Ask, name: Bytes, lease: i64, value: Bytes) -> Result<Held, Status> {
+async fn enter(api: &State, ask: &Ask, name: Bytes, lease: i64, value: Bytes) -> Result<First, Status> {
     let (wait, call) = ask.waiting();
     let life = if lease == 0 { Life::Own(OWN) } else { Life::Lease(lease_id(lease)) };
     let entry = Entry { name: queue(name)?, life, value, wait };
     match api.service().enter(&call, entry).await.map_err(|error| failed(ask, error))? {
-        Entered::First { place, revision, taken, replayed: _ } => Ok(Held { place, revision, taken }),
+        Entered::First(first) => Ok(first),
         Entered::Behind { .. } => Err(Known::DeadlineExceeded.into()),
     }
 }

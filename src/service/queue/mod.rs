@@ -128,21 +128,25 @@ pub struct Entry {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Entered {
     /// The place is the first one: it holds.
-    First {
-        place: Place,
-        /// A revision at which it was the first.
-        revision: Revision,
-        /// The one at which the request took it, or found that its client had it before.
-        taken: Revision,
-        /// Whether the place was taken by an earlier request with the same idempotency key.
-        replayed: bool,
-    },
+    First(First),
     /// Others were first for as long as the request would wait. It left no place behind.
     Behind {
         /// Who is first at this revision, if anybody still is.
         revision: Revision,
         first: Option<Place>,
     },
+}
+
+/// A place that is the first one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct First {
+    pub place: Place,
+    /// A revision at which it was the first.
+    pub revision: Revision,
+    /// The one at which the request took it, or found that its client had it before.
+    pub taken: Revision,
+    /// Whether the place was taken by an earlier request with the same idempotency key.
+    pub replayed: bool,
 }
 
 impl Service {
@@ -195,7 +199,7 @@ impl Service {
             Life::Own(_) | Life::Lease(_) => (place, revision),
         };
         stay.keep();
-        Ok(Entered::First { place, revision, taken: taken.at, replayed: taken.replayed })
+        Ok(Entered::First(First { place, revision, taken: taken.at, replayed: taken.replayed }))
     }
 
     /// Sets the lease of a place back to its full time; `None` when there is no such place. A lease that has no place here is
