@@ -101,6 +101,12 @@ fn a_terminal_obeys_no_name_that_is_shown() {
     assert_eq!(ok(&server, &["ls", "/", "--recursive"]), format!("{shown}\n"));
     let watched = ok(&server, &["watch", "/app\x1b[2J/", "--initial", "--limit", "1"]);
     assert_eq!(watched, format!("       2 put {shown} x\n"));
+    ok(&server, &["put", "/value", "a\u{1b}[2J\n\tb\n"]);
+    let watched = ok(&server, &["watch", "/value", "--initial", "--limit", "1"]);
+    assert_eq!(watched, "       3 put /value a\\x1b[2J\\n\\tb\\n\n");
+    ok(&server, &["put", "/value", "a\u{1b}[2J\n\tc\n"]);
+    let difference = ok(&server, &["history", "/value", "--diff", "3..4"]);
+    assert!(difference.contains("\n a\\x1b[2J\n-\tb\n+\tc\n"), "{difference}");
     assert_eq!(json(&server, &["ls", "/"])["directories"], json!(["/app\u{1b}[2J/"]));
     let moved = ok(&server, &["copy", "/app\x1b[2J/", "/b\x1b/", "--dry-run"]);
     assert!(moved.ends_with("\nwrite /b\\x1b/a\\x07\n"), "{moved}");

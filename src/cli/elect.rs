@@ -15,6 +15,7 @@ use super::exit::{Exit, Failure, Outcome};
 use super::item;
 use super::output::{Output, member};
 use super::queue::{Face, Queue, Stay};
+use super::route;
 use super::watch::{self, End, Lines, SILENCE};
 
 const ELECTION: Face = Face {
@@ -137,7 +138,7 @@ impl Observer {
         let mut text = format!("{} {}", out.faint(&format!("{:>8}", self.revision)), out.kind(&self.kind)).into_bytes();
         if self.kind == "leader" {
             text.extend_from_slice(format!(" {} ", now[0]).as_bytes());
-            text.extend(said(&event)?);
+            text.extend(route::shown(&said(&event)?).bytes());
         }
         self.shown = Some(now);
         Ok(Some(text))

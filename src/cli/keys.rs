@@ -289,19 +289,26 @@ pub(crate) async fn history(client: &Client, out: &Output, args: &History) -> Ou
         return out.line(difference(&object));
     }
     for version in object.get("items").and_then(Value::as_array).into_iter().flatten() {
-        let about = ["revision", "time", "operation", "author"].map(|name| member(version, name)).join("  ");
+        let about = ["revision", "time", "operation", "author"].map(|name| item::text(version, name)).join("  ");
         out.line(format!("{}  {}", out.faint(about.trim_end()), item::text(version, "value")))?;
     }
     Ok(())
 }
 
 fn difference(object: &Value) -> String {
-    match object.get("diff") {
+    let text = match object.get("diff") {
         Some(Value::String(text)) => text.clone(),
         Some(patch) => serde_json::to_string_pretty(patch).unwrap_or_default(),
         None if object.get("equal") == Some(&Value::Bool(true)) => "no difference".to_owned(),
         None => object.to_string(),
-    }
+    };
+    // Line breaks and tabs are the shape of what is compared, and harmless.
+    text.split_inclusive(['\n', '\t'])
+        .map(|part| {
+            let rest = part.trim_end_matches(['\n', '\t']);
+            route::shown(rest.as_bytes()) + part.strip_prefix(rest).unwrap_or_default()
+        })
+        .collect()
 }
 
 async fn rollback(client: &Client, out: &Output, key: &[u8], to: u64, dry_run: bool) -> Outcome<()> {
