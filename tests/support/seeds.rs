@@ -37,12 +37,11 @@ pub(crate) fn all_must_agree<P: Sync>(
         let (mut coverage, mut failures) = (Coverage::default(), Vec::new());
         while sent.load(Ordering::Relaxed) < requests && differences.load(Ordering::Relaxed) < ENOUGH {
             let (hits, failure) = play(pair, next.fetch_add(1, Ordering::Relaxed));
-            let count = hits.len() as u64;
-            let before = sent.fetch_add(count, Ordering::Relaxed);
-            let found = u64::from(failure.is_some());
-            let differing = found + differences.fetch_add(found, Ordering::Relaxed);
-            if (before + count) * PARTS / requests.max(1) > before * PARTS / requests.max(1) {
-                println!("{} of {requests} sent, differences: {differing}", before + count);
+            let before = sent.fetch_add(hits.len() as u64, Ordering::Relaxed);
+            differences.fetch_add(u64::from(failure.is_some()), Ordering::Relaxed);
+            let now = before + hits.len() as u64;
+            if now * PARTS / requests > before * PARTS / requests {
+                println!("{now} of {requests} sent, differences: {}", differences.load(Ordering::Relaxed));
             }
             coverage.add(&hits);
             failures.extend(failure);
