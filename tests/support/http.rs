@@ -31,6 +31,11 @@ impl Client {
         Self { address: address.to_owned() }
     }
 
+    /// The host and the port.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
     pub(crate) fn get(&self, path: &str) -> Response {
         self.send("GET", path, &[], b"")
     }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use tokio::net::TcpStream;
+use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
@@ -20,31 +21,37 @@ const LIMIT: Duration = Duration::from_secs(20);
 /// In less than this a socket is not pinged: what is noticed before was said by its end.
 const UNPINGED: Duration = Duration::from_secs(12);
 
-struct Socket(WebSocketStream<MaybeTlsStream<TcpStream>>);
+#[derive(Debug)]
+pub(crate) struct Socket(WebSocketStream<MaybeTlsStream<TcpStream>>);
 
 impl Socket {
-    async fn open(address: &str, path: &str) -> Self {
+    pub(crate) async fn open(address: &str, path: &str) -> Self {
         let config = WebSocketConfig::default().max_frame_size(None).max_message_size(None);
         let url = format!("ws://{address}/v3{path}");
         Self(tokio_tungstenite::connect_async_with_config(url, Some(config), false).await.unwrap().0)
     }
 
-    async fn say(&mut self, text: &str) {
+    pub(crate) async fn say(&mut self, text: &str) {
         self.0.send(Message::text(text)).await.unwrap();
     }
 
-    /// The next frame with text; `None` once the socket is closed.
+    /// The next frame with text, without what is the server's own; `None` once the socket is closed.
     async fn hear(&mut self) -> Option<String> {
+        self.hear_within(LIMIT).await.expect("a frame or the end").map(|text| bare(&text))
+    }
+
+    /// The next frame with text, as it came; `None` once the socket is closed, and an error where neither comes in time.
+    pub(crate) async fn hear_within(&mut self, limit: Duration) -> Result<Option<String>, Elapsed> {
         let next = async {
             loop {
                 match self.0.next().await? {
-                    Ok(Message::Text(text)) => return Some(bare(text.as_str())),
+                    Ok(Message::Text(text)) => return Some(text.to_string()),
                     Ok(Message::Close(_)) | Err(_) => return None,
                     Ok(_) => {}
                 }
             }
         };
-        timeout(LIMIT, next).await.expect("a frame or the end")
+        timeout(limit, next).await
     }
 }
 

@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::call::Call;
 use super::send::{NO_LEASE, SHORT};
-use super::step::{Step, Way, base};
+use super::step::{Asked, Step, Way, base};
 use super::turn::{By, Of, Turn};
 use super::visitors::Number;
 use crate::chance::Chance;
@@ -42,7 +42,7 @@ const TTLS: &[i64] = &[100, 300, 4000, 4000, 9_000_000_000, 9_000_000_001];
 const SHORT_TTLS: &[i64] = &[-5, 0, 1, 2];
 /// Operations and comparisons that a transaction has at most.
 const OPERATIONS: usize = 128;
-/// Streams of watches over gRPC; those in JSON have the numbers behind them.
+/// Streams of watches over gRPC; as many in JSON have the numbers behind them, and as many over WebSocket those behind these.
 const STREAMS: u64 = 2;
 const USERS: &[&str] = &["ann", "bob", "root", ""];
 const ROLES: &[&str] = &["dev", "ops", "root", ""];
@@ -62,7 +62,8 @@ enum Theme {
 pub(crate) fn sequence(seed: u64) -> Vec<Step> {
     let mut chance = Chance::new(seed);
     let theme = *chance.pick(&[Theme::Keys, Theme::Keys, Theme::Keys, Theme::Keys, Theme::Places, Theme::Users]);
-    let mut generator = Generator { chance, theme, now: 0, compacted: 0, leases: Vec::new(), short: SHORT.start };
+    let (leases, watches) = (Vec::new(), Vec::new());
+    let mut generator = Generator { chance, theme, now: 0, compacted: 0, leases, watches, short: SHORT.start };
     let begun: Vec<_> = (0..BEGIN).map(|_| generator.begin()).collect();
     begun.into_iter().chain((BEGIN..LENGTH).map(|_| generator.step())).collect()
 }
@@ -75,6 +76,8 @@ struct Generator {
     compacted: i64,
     /// Those that should be there.
     leases: Vec<i64>,
+    /// Watches that should be there, and what number each has.
+    watches: Vec<(Asked, i64)>,
     /// The next id of a lease that may end soon.
     short: i64,
 }
@@ -184,17 +187,25 @@ impl Generator {
                 Step::KeepAlive(way, requests)
             }
             84..93 => {
-                let stream = self.chance.below(STREAMS);
-                Step::Create(stream, self.watch(true))
+                let asked = self.asked();
+                let request = self.watch(true);
+                let others = self.watches.iter().filter(|(of, _)| *of == asked).count();
+                let chosen = i64::try_from(others).unwrap();
+                self.watches.push((asked, if request.watch_id == 0 { chosen } else { request.watch_id }));
+                Step::Create(asked, request)
             }
             93..95 => {
-                let watch_id = self.number(4);
-                Step::Cancel(self.chance.below(STREAMS), pb::WatchCancelRequest { watch_id })
+                let (asked, watch_id) = if self.watches.is_empty() || self.percent(25) {
+                    (self.asked(), self.number(4))
+                } else {
+                    *self.chance.pick(&self.watches)
+                };
+                Step::Cancel(asked, pb::WatchCancelRequest { watch_id })
             }
-            95..97 => Step::Progress(self.chance.below(STREAMS)),
+            95..97 => Step::Progress(self.asked()),
             _ => {
                 let count = 1 + self.chance.below(3);
-                let stream = STREAMS + self.chance.below(2);
+                let stream = STREAMS + self.chance.below(STREAMS);
                 let spelling = Some(self.chance.below(1 << 32));
                 Step::Lines(stream, spelling, (0..count).map(|_| self.watch(false)).collect())
             }
@@ -391,8 +402,14 @@ impl Generator {
         }
     }
 
-    /// A watch; over gRPC of a number of its own now and then.
-    fn watch(&mut self, is_grpc: bool) -> pb::WatchCreateRequest {
+    /// A stream of watches of which more can be asked.
+    fn asked(&mut self) -> Asked {
+        let number = self.chance.below(STREAMS);
+        if self.percent(60) { Asked::Grpc(number) } else { Asked::Socket(2 * STREAMS + number) }
+    }
+
+    /// A watch; of a number of its own now and then, where not all of a stream are asked for at once.
+    fn watch(&mut self, is_alone: bool) -> pb::WatchCreateRequest {
         let mut request = pb::WatchCreateRequest { key: self.key(), ..Default::default() };
         if self.percent(60) {
             request.range_end = self.bytes(ENDS);
@@ -405,7 +422,7 @@ impl Generator {
         request.prev_kv = self.percent(40);
         request.fragment = self.percent(15);
         request.progress_notify = self.percent(15);
-        if is_grpc && self.percent(20) {
+        if is_alone && self.percent(20) {
             request.watch_id = 1 + self.number(3);
         }
         request

@@ -1,5 +1,5 @@
-//! Random sequences of etcd's v3 API to real etcd and to Vardr, over gRPC and in JSON, with streams of watches and leases: the same to
-//! both, and every difference is a failure. What `tests/dialects` is to v2.
+//! Random sequences of etcd's v3 API to real etcd and to Vardr, over gRPC, in JSON and over WebSocket, with streams of watches and
+//! leases: the same to both, and every difference is a failure. What `tests/dialects` is to v2.
 //!
 //! A seed is a sequence (`generate.rs`) of steps (`step.rs`, `call.rs`), the fields of whose requests are described once (`fields.rs`)
 //! for all that is done with them (`visitors.rs`, `spell.rs`); one kind of step has somebody wait for another (`turn.rs`). Both servers play it (`pair.rs`), what they answer is compared (`send.rs`),

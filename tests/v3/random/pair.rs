@@ -15,7 +15,7 @@ use super::call::Call;
 use super::fields::Fields;
 use super::oracle;
 use super::send::{Answer, Known, Side};
-use super::step::{Step, Way};
+use super::step::{Asked, Step, Way};
 use super::streams::{Change, Difference, History, Stream, Watch};
 use super::turn::Turn;
 use super::visitors::{Options, Resolve};
@@ -140,7 +140,7 @@ impl<'a> Play<'a> {
             pair,
             limit,
             known: [Known::new(base, limit), Known::new(base, limit)],
-            observer: Stream::grpc(&pair.runtime, [left, right], limit),
+            observer: Stream::open(Asked::Grpc(0), &pair.runtime, [left, right], limit),
             history: History::from([(base, vec![Change { key: PADDING.into(), is_put: true }])]),
             streams: BTreeMap::new(),
             compacted: base,
@@ -177,28 +177,28 @@ impl<'a> Play<'a> {
                 self.answered("LeaseKeepAlive", options, answers)
             }
             Step::Turn(way, turn) => self.turn(*way, *turn),
-            Step::Create(stream, request) if self.is_at_edge(request) || self.stream(*stream).has_compacted() => Ok(()),
+            Step::Create(asked, request) if self.is_at_edge(request) || self.stream(*asked).has_compacted() => Ok(()),
             Step::Lines(_, _, requests) if requests.iter().any(|request| self.is_at_edge(request)) => Ok(()),
-            Step::Create(stream, request) => {
+            Step::Create(asked, request) => {
                 let now = self.now()?;
-                let (requests, watch) = self.watch(request, now, "grpc");
+                let (requests, watch) = self.watch(request, now, asked.name());
                 let (pair, options) = (self.pair, watch.options.clone());
-                if self.stream(*stream).create(&pair.runtime, &requests, watch)? {
+                if self.stream(*asked).create(&pair.runtime, &requests, watch)? {
                     self.hit("Watch", options, "refused");
                 }
                 Ok(())
             }
-            Step::Cancel(stream, request) => self.cancel(*stream, request.watch_id),
-            Step::Progress(stream) => {
+            Step::Cancel(asked, request) => self.cancel(*asked, request.watch_id),
+            Step::Progress(asked) => {
                 let now = self.settle()?;
                 let (pair, known) = (self.pair, self.known.clone());
-                let stream = self.stream(*stream);
+                let stream = self.stream(*asked);
                 if !oracle::tells_progress(pair.release) || !stream.is_begun(now) {
                     return Ok(());
                 }
                 stream.progress(&pair.runtime)?;
                 stream.compare(&known)?;
-                self.hit("WatchProgress", BTreeSet::from(["grpc".to_owned()]), "ok");
+                self.hit("WatchProgress", BTreeSet::from([asked.name().to_owned()]), "ok");
                 Ok(())
             }
             Step::Lines(stream, spelling, requests) => {
@@ -261,14 +261,14 @@ impl<'a> Play<'a> {
         self.settle().map(drop)
     }
 
-    fn cancel(&mut self, stream: u64, watch_id: i64) -> Result<(), Difference> {
+    fn cancel(&mut self, asked: Asked, watch_id: i64) -> Result<(), Difference> {
         self.settle()?;
         // etcd answers to the end of one that has ended by itself, too.
-        if self.stream(stream).is_compacted(watch_id) {
+        if self.stream(asked).is_compacted(watch_id) {
             return Ok(());
         }
         let (pair, known) = (self.pair, self.known.clone());
-        let stream = self.stream(stream);
+        let stream = self.stream(asked);
         let watch = stream.cancel(&pair.runtime, watch_id)?;
         stream.compare(&known)?;
         let was_told = watch.map(|watch| (watch.options, stream.told(watch_id)));
@@ -279,14 +279,15 @@ impl<'a> Play<'a> {
         if let Some((options, told)) = was_told {
             self.hit("Watch", options, told);
         }
-        self.hit("WatchCancel", BTreeSet::from(["grpc".to_owned()]), outcome);
+        self.hit("WatchCancel", BTreeSet::from([asked.name().to_owned()]), outcome);
         Ok(())
     }
 
-    /// The stream over gRPC of this number.
-    fn stream(&mut self, number: u64) -> &mut Stream {
+    /// The stream of this number.
+    fn stream(&mut self, asked: Asked) -> &mut Stream {
         let [left, right] = &self.pair.sides;
-        self.streams.entry(number).or_insert_with(|| Stream::grpc(&self.pair.runtime, [left, right], self.limit))
+        let open = || Stream::open(asked, &self.pair.runtime, [left, right], self.limit);
+        self.streams.entry(asked.number()).or_insert_with(open)
     }
 
     /// A watch as both are asked for it, and as it should be.
@@ -358,7 +359,8 @@ impl<'a> Play<'a> {
         }
         let now = self.settle()?;
         let release = self.pair.release;
-        let asked = |stream: &&mut Stream| oracle::tells_progress(release) && stream.is_grpc() && stream.is_begun(now);
+        let asked =
+            |stream: &&mut Stream| oracle::tells_progress(release) && stream.takes_requests() && stream.is_begun(now);
         for stream in self.streams.values_mut().filter(asked) {
             stream.progress(&self.pair.runtime)?;
             stream.compare(&self.known)?;

@@ -18,6 +18,14 @@ pub(crate) enum Way {
     Spoilt(u64),
 }
 
+/// A stream of watches of which more is asked at any time: over what, and its number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Asked {
+    Grpc(u64),
+    /// In JSON, over a WebSocket.
+    Socket(u64),
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Step {
     Call(Way, Call),
@@ -25,10 +33,10 @@ pub(crate) enum Step {
     KeepAlive(Way, Vec<pb::LeaseKeepAliveRequest>),
     /// Somebody waits for a lock or an election until it is let go.
     Turn(Way, Turn),
-    /// What is asked of a stream of watches over gRPC, which is opened when it is named first.
-    Create(u64, pb::WatchCreateRequest),
-    Cancel(u64, pb::WatchCancelRequest),
-    Progress(u64),
+    /// What is asked of a stream of watches, which is opened when it is named first.
+    Create(Asked, pb::WatchCreateRequest),
+    Cancel(Asked, pb::WatchCancelRequest),
+    Progress(Asked),
     /// A stream of watches in JSON, all of which are asked for at its beginning.
     Lines(u64, Spelling, Vec<pb::WatchCreateRequest>),
 }
@@ -67,6 +75,44 @@ impl Way {
             Self::Grpc => vec![],
             Self::Json(None) => vec![Self::Grpc],
             Self::Json(Some(_)) | Self::Spoilt(_) => vec![Self::Grpc, Self::Json(None)],
+        }
+    }
+}
+
+impl Asked {
+    pub(crate) fn number(self) -> u64 {
+        let (Self::Grpc(number) | Self::Socket(number)) = self;
+        number
+    }
+
+    fn shown(self) -> String {
+        match self {
+            Self::Grpc(number) => format!("stream:{number}"),
+            Self::Socket(number) => format!("socket:{number}"),
+        }
+    }
+
+    fn read(text: &str) -> Option<Self> {
+        let (kind, number) = text.split_once(':')?;
+        match kind {
+            "stream" => number.parse().ok().map(Self::Grpc),
+            "socket" => number.parse().ok().map(Self::Socket),
+            _ => None,
+        }
+    }
+
+    /// The option as which it is counted.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Grpc(_) => "grpc",
+            Self::Socket(_) => "socket",
+        }
+    }
+
+    fn simpler(self) -> Option<Self> {
+        match self {
+            Self::Grpc(_) => None,
+            Self::Socket(number) => Some(Self::Grpc(number)),
         }
     }
 }
@@ -111,9 +157,9 @@ impl Step {
             Self::Call(way, call) => format!("{} {} {}", way.shown(), call.name(), call.shown()),
             Self::KeepAlive(way, requests) => format!("{} LeaseKeepAlive {}", way.shown(), all_shown(requests)),
             Self::Turn(way, turn) => format!("{} Turn:{} {{}}", way.shown(), turn.names().join(":")),
-            Self::Create(stream, request) => format!("stream:{stream} Create {}", shown(request)),
-            Self::Cancel(stream, request) => format!("stream:{stream} Cancel {}", shown(request)),
-            Self::Progress(stream) => format!("stream:{stream} Progress {{}}"),
+            Self::Create(stream, request) => format!("{} Create {}", stream.shown(), shown(request)),
+            Self::Cancel(stream, request) => format!("{} Cancel {}", stream.shown(), shown(request)),
+            Self::Progress(stream) => format!("{} Progress {{}}", stream.shown()),
             Self::Lines(stream, spelling, requests) => {
                 format!("{} Watch:{stream} {}", Way::Json(*spelling).shown(), all_shown(requests))
             }
@@ -127,7 +173,7 @@ impl Step {
         let (way, name, rest) = (word(), word(), word());
         let value: Value = serde_json::from_str(rest).unwrap_or_else(|error| panic!("{error}: {line}"));
         let number = |text: &str| text.parse().unwrap_or_else(|_| panic!("no number of a stream: {line}"));
-        if let Some(stream) = way.strip_prefix("stream:").map(number) {
+        if let Some(stream) = Asked::read(way) {
             return match name {
                 "Create" => Self::Create(stream, Read::message(value)),
                 "Cancel" => Self::Cancel(stream, Read::message(value)),
@@ -162,9 +208,13 @@ impl Step {
             }
             Self::Turn(way, turn) => way.simpler().into_iter().map(|way| Self::Turn(way, *turn)).collect(),
             Self::Create(stream, request) => {
-                simpler(request).into_iter().map(|request| Self::Create(*stream, request)).collect()
+                let streams = stream.simpler().into_iter().map(|stream| Self::Create(stream, request.clone()));
+                streams.chain(simpler(request).into_iter().map(|request| Self::Create(*stream, request))).collect()
             }
-            Self::Cancel(..) | Self::Progress(_) => vec![],
+            Self::Cancel(stream, request) => {
+                stream.simpler().into_iter().map(|stream| Self::Cancel(stream, *request)).collect()
+            }
+            Self::Progress(stream) => stream.simpler().into_iter().map(Self::Progress).collect(),
             Self::Lines(stream, spelling, requests) => {
                 let plain = spelling.map(|_| Self::Lines(*stream, None, requests.clone()));
                 let fewer = all_simpler(requests).into_iter();

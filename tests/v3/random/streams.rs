@@ -17,11 +17,14 @@ use tokio::runtime::Runtime;
 use super::bugs::Bug;
 use super::send::{Known, Side};
 use super::spell::{Spelling, spelled};
+use super::step::Asked;
+use crate::gateway_socket::Socket;
 use crate::gateway_streams::{Events, Lines};
 use crate::pb;
 use crate::told::Reading;
 use crate::watch::Watching;
 use pb::watch_create_request::FilterType;
+use pb::watch_request::RequestUnion;
 
 /// What etcd's gateway reads of a body at once. What is behind that it may lose, when it answers what is before it.
 const AT_ONCE_BYTES: usize = 512;
@@ -52,6 +55,7 @@ pub(crate) struct Told {
 enum Source {
     Grpc(Box<Watching>),
     Lines(Lines, Reading),
+    Socket(Box<Socket>, Reading),
 }
 
 /// What one watch was told.
@@ -137,8 +141,32 @@ impl Source {
                 Ok(None) => Err("the stream has ended".to_owned()),
                 Err(error) => Err(error.to_string()),
             },
+            Self::Socket(socket, reading) => match runtime.block_on(socket.hear_within(limit)) {
+                Ok(Some(text)) => Ok(Told::of_line(&text, *reading)),
+                Ok(None) => Err("the socket is closed".to_owned()),
+                Err(_) => Err("no answer in time".to_owned()),
+            },
         }
     }
+
+    /// Asks for more. Of a stream whose requests were all in its body nothing is asked.
+    fn ask(&mut self, runtime: &Runtime, request: RequestUnion) {
+        match self {
+            Self::Grpc(watching) => runtime.block_on(watching.ask(request)),
+            Self::Socket(socket, _) => runtime.block_on(socket.say(&written(request))),
+            Self::Lines(..) => {}
+        }
+    }
+}
+
+/// A request as it is written in JSON.
+fn written(request: RequestUnion) -> String {
+    let (name, request) = match request {
+        RequestUnion::CreateRequest(mut request) => ("create_request", spelled(&mut request, None)),
+        RequestUnion::CancelRequest(mut request) => ("cancel_request", spelled(&mut request, None)),
+        RequestUnion::ProgressRequest(_) => ("progress_request", "{}".to_owned()),
+    };
+    format!("{{\"{name}\":{request}}}")
 }
 
 impl Told {
@@ -264,11 +292,17 @@ impl Watch {
 }
 
 impl Stream {
-    /// A stream over gRPC, of which nothing was asked yet.
-    pub(crate) fn grpc(runtime: &Runtime, sides: [&Side; 2], limit: Duration) -> Self {
+    /// A stream of which nothing was asked yet.
+    pub(crate) fn open(asked: Asked, runtime: &Runtime, sides: [&Side; 2], limit: Duration) -> Self {
         let _inside = runtime.enter();
-        let listener = |side: &Side| Listener::new(Source::Grpc(Box::new(Watching::of(&side.v3))), side.bug, limit);
-        Self { sides: sides.map(listener), watches: BTreeMap::new() }
+        let source = |side: &Side| match asked {
+            Asked::Grpc(_) => Source::Grpc(Box::new(Watching::of(&side.v3))),
+            Asked::Socket(_) => {
+                let socket = runtime.block_on(Socket::open(side.http.address(), "/watch"));
+                Source::Socket(Box::new(socket), side.reading)
+            }
+        };
+        Self { sides: sides.map(|side| Listener::new(source(side), side.bug, limit)), watches: BTreeMap::new() }
     }
 
     /// A stream in JSON with what is asked of it.
@@ -311,23 +345,20 @@ impl Stream {
         }
     }
 
-    fn ask(&self, runtime: &Runtime, request: impl Fn(usize) -> pb::watch_request::RequestUnion) {
-        for (at, side) in self.sides.iter().enumerate() {
-            if let Source::Grpc(watching) = &side.source {
-                runtime.block_on(watching.ask(request(at)));
-            }
+    fn ask(&mut self, runtime: &Runtime, request: impl Fn(usize) -> RequestUnion) {
+        for (at, side) in self.sides.iter_mut().enumerate() {
+            side.source.ask(runtime, request(at));
         }
     }
 
-    /// Makes a watch over gRPC, and waits until both say so; whether it is refused.
+    /// Makes a watch, and waits until both say so; whether it is refused.
     pub(crate) fn create(
         &mut self,
         runtime: &Runtime,
         requests: &[pb::WatchCreateRequest; 2],
         watch: Watch,
     ) -> Result<bool, Difference> {
-        use pb::watch_request::RequestUnion::CreateRequest;
-        self.ask(runtime, |at| CreateRequest(requests[at].clone()));
+        self.ask(runtime, |at| RequestUnion::CreateRequest(requests[at].clone()));
         self.created(runtime, watch)
     }
 
@@ -346,8 +377,7 @@ impl Stream {
 
     /// Ends a watch, and waits until both say so; the watch, if there was one.
     pub(crate) fn cancel(&mut self, runtime: &Runtime, watch_id: i64) -> Result<Option<Watch>, Difference> {
-        use pb::watch_request::RequestUnion::CancelRequest;
-        self.ask(runtime, |_| CancelRequest(pb::WatchCancelRequest { watch_id }));
+        self.ask(runtime, |_| RequestUnion::CancelRequest(pb::WatchCancelRequest { watch_id }));
         let watch = self.watches.get(&watch_id).cloned();
         if watch.is_some() {
             self.until(runtime, |side| side.heard.get(&watch_id).is_some_and(|heard| heard.is_canceled))?;
@@ -370,9 +400,8 @@ impl Stream {
 
     /// Asks both how far they are, and waits until they say so.
     pub(crate) fn progress(&mut self, runtime: &Runtime) -> Result<(), Difference> {
-        use pb::watch_request::RequestUnion::ProgressRequest;
         let goal = self.sides[0].progressed + 1;
-        self.ask(runtime, |_| ProgressRequest(pb::WatchProgressRequest {}));
+        self.ask(runtime, |_| RequestUnion::ProgressRequest(pb::WatchProgressRequest {}));
         self.until(runtime, |side| side.progressed >= goal).map(drop)
     }
 
@@ -427,8 +456,8 @@ impl Stream {
     }
 
     /// Whether more can be asked of it.
-    pub(crate) fn is_grpc(&self) -> bool {
-        matches!(self.sides[0].source, Source::Grpc(_))
+    pub(crate) fn takes_requests(&self) -> bool {
+        matches!(self.sides[0].source, Source::Grpc(_) | Source::Socket(..))
     }
 
     /// The watches that are there, and what each was told of at the reference.

@@ -175,7 +175,12 @@ impl Without {
 }
 
 impl Visitor for Without {
+    /// A revision goes back to the first of the sequence before it is left out, so that steps before it can go.
     fn int(&mut self, _: &'static str, value: &mut i64) {
+        let is_later = matches!(Number::of(*value), Number::Base(by) if by > 1);
+        if self.is_next(is_later) {
+            *value = Number::Base(1).packed();
+        }
         self.clear(value);
     }
     fn flag(&mut self, _: &'static str, value: &mut bool) {
