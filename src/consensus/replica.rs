@@ -383,10 +383,19 @@ impl Replica {
         }
     }
 
+    /// Whether it follows one of whom it hears nothing any more. A voter stands for election then; raft has others follow for ever.
+    fn follows_silence(&self) -> bool {
+        let raft = &self.node.raft;
+        let is_heard = || from_raft_member(raft.leader_id).is_some_and(|leader| self.heard.is_heard(leader));
+        raft.state == StateRole::Follower && !raft.promotable() && !is_heard()
+    }
+
     /// Brings up to date what hangs on raft's state.
     fn settle(&mut self) {
+        let follows_silence = self.follows_silence();
         let raft = &mut self.node.raft;
-        let (leader, term) = (from_raft_member(raft.leader_id), Term(raft.term));
+        let leader = from_raft_member(raft.leader_id).filter(|_| !follows_silence);
+        let term = Term(raft.term);
         if self.timeout.0 != term || self.timeout.1 == 0 {
             self.timeout = (term, election_timeout(&self.config, term));
         }

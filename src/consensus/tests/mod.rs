@@ -212,6 +212,23 @@ fn a_member_that_has_lost_its_log_learns_it_from_a_heartbeat() {
 }
 
 #[test]
+fn a_learner_that_hears_nothing_of_its_leader_has_none() {
+    let conf_state = ConfState { voters: vec![MemberId(2)], learners: vec![MemberId(1)] };
+    let mut replica = Replica::new(config(1), Recovered { conf_state, ..Recovered::default() }).unwrap();
+    let mut heartbeat = eraftpb::Message { from: 2, to: 1, term: 1, ..Default::default() };
+    heartbeat.set_msg_type(eraftpb::MessageType::MsgHeartbeat);
+    for _ in 0..2 {
+        replica.handle(Input::Message(Message(heartbeat.clone())));
+        assert_eq!(replica.status().leader, Some(MemberId(2)));
+        let ticks = (1..=100).find(|_| {
+            replica.handle(Input::Tick);
+            replica.status().leader.is_none()
+        });
+        assert_eq!(ticks, Some(config(1).election_ticks));
+    }
+}
+
+#[test]
 fn truncation_stops_at_what_is_applied() {
     let mut replica = lone();
     let number = propose(&mut replica, 1).persist.unwrap().number;
