@@ -240,6 +240,12 @@ impl NodeHandle {
         self.shared.lessor.lock().remaining(id, Instant::now())
     }
 
+    /// When a lease ends by this member's clock; `None` when there is no such lease.
+    #[must_use]
+    pub fn lease_deadline(&self, id: LeaseId) -> Option<Instant> {
+        self.shared.lessor.lock().deadline(id)
+    }
+
     #[must_use]
     pub fn identity(&self) -> Identity {
         self.shared.identity

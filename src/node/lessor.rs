@@ -154,9 +154,13 @@ impl Lessor {
 
     /// What is left of a lease; `None` when there is no such lease.
     pub(super) fn remaining(&self, id: LeaseId, now: Instant) -> Option<Ttl> {
-        let armed = self.armed.get(&id)?;
-        let left = armed.deadline.saturating_duration_since(now).as_millis();
+        let left = self.deadline(id)?.saturating_duration_since(now).as_millis();
         Some(Ttl(u64::try_from(left).unwrap_or(u64::MAX)))
+    }
+
+    /// When a lease ends; `None` when there is no such lease.
+    pub(super) fn deadline(&self, id: LeaseId) -> Option<Instant> {
+        self.armed.get(&id).map(|armed| armed.deadline)
     }
 
     /// The number of leases.

@@ -1,15 +1,27 @@
 //! Leases: renewing, looking at, listing.
 
+use std::time::Instant;
+
 use super::{Call, Consistency, Error, Reader, Service};
 use crate::model::{Command, Key, Lease, LeaseId, Outcome, Refusal, Revision, Ttl};
 
-/// A lease and what is left of it by this member's clock.
+/// A lease and when it ends by this member's clock.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeaseState {
     pub lease: Lease,
-    pub remaining: Ttl,
+    /// Of leases with one time to live, that of the one that was granted or renewed later is later.
+    pub deadline: Instant,
     /// The keys that die with it, if asked for.
     pub keys: Vec<Key>,
+}
+
+impl LeaseState {
+    /// What is left of it now.
+    #[must_use]
+    pub fn remaining(&self) -> Ttl {
+        let left = self.deadline.saturating_duration_since(Instant::now()).as_millis();
+        Ttl(u64::try_from(left).unwrap_or(u64::MAX))
+    }
 }
 
 impl Service {
@@ -83,8 +95,8 @@ impl Service {
         let reader = self.reader(call, consistency).await?;
         let not_found = || Error::refused(Refusal::LeaseNotFound(id), reader.revision());
         let lease = reader.lease(id)?.ok_or_else(not_found)?;
-        let remaining = self.lease_remaining(id).ok_or_else(not_found)?;
-        Ok((reader, LeaseState { lease, remaining, keys: Vec::new() }))
+        let deadline = self.0.node.lease_deadline(id).ok_or_else(not_found)?;
+        Ok((reader, LeaseState { lease, deadline, keys: Vec::new() }))
     }
 
     /// All leases, in order of id, without their keys.
@@ -98,8 +110,8 @@ impl Service {
             .await?
             .into_iter()
             .filter_map(|lease| {
-                let remaining = self.lease_remaining(lease.id)?;
-                Some(LeaseState { lease, remaining, keys: Vec::new() })
+                let deadline = self.0.node.lease_deadline(lease.id)?;
+                Some(LeaseState { lease, deadline, keys: Vec::new() })
             })
             .collect();
         Ok((reader.revision(), leases))

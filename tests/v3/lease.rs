@@ -59,6 +59,22 @@ async fn leases_are_listed_by_when_they_end() {
 }
 
 #[tokio::test]
+async fn leases_that_were_renewed_at_once_are_listed_in_the_order_of_that() {
+    let (_server, v3) = start();
+    for order in [[1, 2, 3], [3, 2, 1], [2, 3, 1]] {
+        for id in order {
+            // Those of an earlier round are renewed only.
+            let _ = grant(&v3, 300, id).await;
+        }
+        let requests = order.map(|id| pb::LeaseKeepAliveRequest { id });
+        let answers = v3.lease().lease_keep_alive(stream::iter(requests)).await.unwrap().into_inner();
+        assert_eq!(answers.count().await, 3);
+        let listed = told(v3.lease().lease_leases(pb::LeaseLeasesRequest {}).await).unwrap();
+        assert_eq!(listed.leases.iter().map(|lease| lease.id).collect::<Vec<_>>(), order);
+    }
+}
+
+#[tokio::test]
 async fn a_revoked_lease_takes_its_keys_along() {
     let (_server, v3) = start();
     grant(&v3, 100, 5).await.unwrap();

@@ -159,7 +159,7 @@ async fn list(api: &State, parts: &Parts) -> Result<Answer, Problem> {
     let mut out = Vec::with_capacity(64 + leases.len() * 64);
     let mut object = Object::begin(&mut out);
     object.number("revision", revision.get());
-    object.array("items", &leases, |out, state| lease_json(out, &state.lease, state.remaining, None));
+    object.array("items", &leases, |out, state| lease_json(out, &state.lease, state.remaining(), None));
     object.end();
     Ok(Answer::json(revision, out))
 }
@@ -170,7 +170,7 @@ async fn get(api: &State, parts: &Parts) -> Result<Answer, Problem> {
     let call = api.call(query.timeout)?;
     let (revision, state) = api.service().lease_with_keys(&call, query.consistency.unwrap_or_default(), id).await?;
     let mut out = Vec::with_capacity(128);
-    lease_json(&mut out, &state.lease, state.remaining, Some(&state.keys));
+    lease_json(&mut out, &state.lease, state.remaining(), Some(&state.keys));
     Ok(Answer::json(revision, out))
 }
 

@@ -133,7 +133,7 @@ pub(super) async fn time_to_live(
         Ok((revision, found)) => Ok(pb::LeaseTimeToLiveResponse {
             header: Some(header(api, revision)),
             id: request.id,
-            ttl: whole_seconds(found.remaining),
+            ttl: whole_seconds(found.remaining()),
             granted_ttl: whole_seconds(found.lease.ttl),
             keys: found.keys.iter().map(|key| key.bytes().clone()).collect(),
         }),
@@ -153,7 +153,7 @@ pub(super) async fn leases(
 ) -> Result<pb::LeaseLeasesResponse, Status> {
     let found = api.service().leases(&ask.call, Consistency::Serializable).await;
     let (revision, mut leases) = found.map_err(|error| ask.failed(error))?;
-    leases.sort_by_key(|found| (found.remaining, found.lease.id));
+    leases.sort_by_key(|found| (found.deadline, found.lease.id));
     let leases = leases.into_iter().map(|found| pb::LeaseStatus { id: lease_number(found.lease.id) }).collect();
     Ok(pb::LeaseLeasesResponse { header: Some(header(api, revision)), leases })
 }
