@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use axum::body::Body;
+use futures_util::FutureExt as _;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -25,6 +26,7 @@ use tokio_util::task::TaskTracker;
 use url::Url;
 
 use crate::api::authority::Authorities;
+use crate::api::corked::{Calls, Corked};
 use crate::api::edge::Access;
 use crate::api::{ApiSettings, Face};
 use crate::cluster::{self, Given, ListenUrl, Source, Start};
@@ -290,19 +292,25 @@ async fn serve(stream: TcpStream, from: SocketAddr, face: Face, protocols: Arc<P
         () = shutdown.token.cancelled() => None,
     };
     let Some(protocol) = protocol else { return };
-    let service = service_fn(move |request: hyper::Request<Incoming>| {
-        let answer = face.answer(from, request.map(Body::new));
-        async { Ok::<_, Infallible>(answer.await) }
-    });
+    let answer = move |request: hyper::Request<Incoming>| face.answer(from, request.map(Body::new));
     let ended = match protocol {
         Protocol::Http1 | Protocol::Http1Capitals => {
             let builder = if protocol == Protocol::Http1 { &protocols.http1 } else { &protocols.http1_capitals };
             let stream = TokioIo::new(stream);
+            let service = service_fn(|request| answer(request).map(Ok::<_, Infallible>));
             let connection = pin!(builder.serve_connection(stream, service).with_upgrades());
             until_drained(connection, http1::UpgradeableConnection::graceful_shutdown, &shutdown).await
         }
         Protocol::Http2 => {
-            let stream = TokioIo::new(Authorities::new(stream));
+            let calls = Calls::default();
+            let stream = TokioIo::new(Corked::new(Authorities::new(stream), calls.clone()));
+            let service = service_fn(|request| {
+                let (call, answer) = (calls.begin(), answer(request));
+                answer.map(|answer| {
+                    drop(call);
+                    Ok::<_, Infallible>(answer)
+                })
+            });
             // On the heap: the other protocol, which most speak, needs less room.
             let connection = Box::pin(protocols.http2.serve_connection(stream, service));
             until_drained(connection, http2::Connection::graceful_shutdown, &shutdown).await

@@ -118,8 +118,6 @@ impl<S: AsyncRead + Unpin> AsyncRead for Authorities<S> {
     }
 }
 
-/// Not in pieces: where a connection can be written so, `h2` writes an answer of 256 bytes or more by itself, and otherwise all
-/// below 1024 that are ready together. Small answers are many, and the kernel asks more for a write than a copy costs.
 impl<S: AsyncWrite + Unpin> AsyncWrite for Authorities<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(context, bytes)
@@ -407,82 +405,9 @@ fn mark(value: &mut [u8], is_coded: bool) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
-    use bytes::Bytes;
-    use http::Response;
     use proptest::prelude::*;
-    use tokio::io::DuplexStream;
 
     use super::*;
-
-    /// A connection that could be written to in pieces, and counts writes.
-    struct Counted {
-        stream: DuplexStream,
-        writes: Arc<AtomicUsize>,
-    }
-
-    impl AsyncRead for Counted {
-        fn poll_read(
-            mut self: Pin<&mut Self>,
-            context: &mut Context<'_>,
-            buffer: &mut ReadBuf<'_>,
-        ) -> Poll<io::Result<()>> {
-            Pin::new(&mut self.stream).poll_read(context, buffer)
-        }
-    }
-
-    impl AsyncWrite for Counted {
-        fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-            self.writes.fetch_add(1, Ordering::Relaxed);
-            Pin::new(&mut self.stream).poll_write(context, bytes)
-        }
-
-        fn is_write_vectored(&self) -> bool {
-            true
-        }
-
-        fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Pin::new(&mut self.stream).poll_flush(context)
-        }
-
-        fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Pin::new(&mut self.stream).poll_shutdown(context)
-        }
-    }
-
-    #[tokio::test]
-    async fn answers_of_some_hundred_bytes_that_are_ready_together_share_writes() {
-        const CALLS: usize = 16;
-        const ANSWER: Bytes = Bytes::from_static(&[0; 500]);
-        let (near, far) = tokio::io::duplex(64 * 1024);
-        let calls = tokio::spawn(async move {
-            let (mut sender, connection) = h2::client::handshake(near).await.unwrap();
-            tokio::spawn(connection);
-            let mut call = || sender.send_request(Request::get("http://localhost/").body(()).unwrap(), true).unwrap().0;
-            let called: Vec<_> = (0..CALLS).map(|_| call()).collect();
-            for answer in called {
-                let mut body = answer.await.unwrap().into_body();
-                assert_eq!(body.data().await.unwrap().unwrap(), ANSWER);
-            }
-        });
-        let writes = Arc::new(AtomicUsize::new(0));
-        let counted = Counted { stream: far, writes: Arc::clone(&writes) };
-        let mut connection = h2::server::handshake(Authorities::new(counted)).await.unwrap();
-        let mut called = Vec::new();
-        while called.len() < CALLS {
-            called.push(connection.accept().await.unwrap().unwrap().1);
-        }
-        let before = writes.load(Ordering::Relaxed);
-        for mut call in called {
-            call.send_response(Response::new(()), false).unwrap().send_data(ANSWER, true).unwrap();
-        }
-        while connection.accept().await.is_some() {}
-        calls.await.unwrap();
-        let writes = writes.load(Ordering::Relaxed) - before;
-        assert!(writes < CALLS / 2, "{writes} writes for {CALLS} answers");
-    }
 
     /// What a reader finds that has so much room each time, of what comes in these pieces.
     fn read(pieces: Vec<Vec<u8>>, room: &[usize]) -> Vec<u8> {

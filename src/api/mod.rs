@@ -5,6 +5,7 @@
 
 pub mod authority;
 pub mod console;
+pub mod corked;
 pub mod discovery;
 pub mod edge;
 pub mod extract;
