@@ -3,6 +3,7 @@
 use std::fmt;
 use std::num::ParseIntError;
 use std::str::FromStr;
+use std::time::Duration;
 
 use borsh::{BorshDeserialize, BorshSerialize};
 
@@ -114,6 +115,12 @@ impl Ttl {
     #[must_use]
     pub const fn from_secs(seconds: u64) -> Self {
         Self(seconds * 1000)
+    }
+
+    /// What is left of one, without what has begun of a millisecond.
+    #[must_use]
+    pub fn from_duration(left: Duration) -> Self {
+        Self(u64::try_from(left.as_millis()).unwrap_or(u64::MAX))
     }
 }
 

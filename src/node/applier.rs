@@ -252,7 +252,8 @@ impl Applier {
         if !applied.leases.is_empty() {
             let mut lessor = self.shared.lessor.lock();
             for change in &applied.leases {
-                // Each at a time of its own: leases are listed by when they end.
+                // Each at a time of its own: leases are listed by when they end, as in etcd, and those that were renewed together in
+                // the order of their renewals.
                 lessor.apply(change, Instant::now());
             }
             self.shared.metrics.store.leases.set(i64::try_from(lessor.len()).unwrap_or(i64::MAX));

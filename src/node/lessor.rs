@@ -154,8 +154,7 @@ impl Lessor {
 
     /// What is left of a lease; `None` when there is no such lease.
     pub(super) fn remaining(&self, id: LeaseId, now: Instant) -> Option<Ttl> {
-        let left = self.deadline(id)?.saturating_duration_since(now).as_millis();
-        Some(Ttl(u64::try_from(left).unwrap_or(u64::MAX)))
+        Some(Ttl::from_duration(self.deadline(id)?.saturating_duration_since(now)))
     }
 
     /// When a lease ends; `None` when there is no such lease.
@@ -176,7 +175,7 @@ impl Lessor {
             .filter_map(|(id, armed)| {
                 let left = armed.deadline.saturating_duration_since(now);
                 let due = armed.recorded.saturating_sub(left) >= step && !left.is_zero();
-                let remaining = Ttl(u64::try_from(left.as_millis()).unwrap_or(u64::MAX));
+                let remaining = Ttl::from_duration(left);
                 due.then_some(LeaseCheckpoint { id: *id, remaining, renewals: armed.renewals })
             })
             .collect();

@@ -9,7 +9,6 @@ use crate::model::{Command, Key, Lease, LeaseId, Outcome, Refusal, Revision, Ttl
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeaseState {
     pub lease: Lease,
-    /// Of leases with one time to live, that of the one that was granted or renewed later is later.
     pub deadline: Instant,
     /// The keys that die with it, if asked for.
     pub keys: Vec<Key>,
@@ -19,8 +18,7 @@ impl LeaseState {
     /// What is left of it now.
     #[must_use]
     pub fn remaining(&self) -> Ttl {
-        let left = self.deadline.saturating_duration_since(Instant::now()).as_millis();
-        Ttl(u64::try_from(left).unwrap_or(u64::MAX))
+        Ttl::from_duration(self.deadline.saturating_duration_since(Instant::now()))
     }
 }
 
