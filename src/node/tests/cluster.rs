@@ -364,6 +364,24 @@ async fn a_member_that_joins_gets_its_state_from_a_leader_that_nobody_told_it_of
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_learner_whose_leader_is_gone_has_none_and_refuses_reads_for_it() {
+    let mut cluster = Cluster::new(2).await;
+    let learner = 1;
+    let id = cluster.id(learner);
+    cluster.members.get_mut(id).unwrap().learner = true;
+    cluster.start_all().await;
+    cluster.put(0, "/k", "v").await;
+    assert_eq!(cluster.value(learner, "/k").await.unwrap(), b"v");
+    assert_eq!(cluster.handle(learner).leader(), Some(cluster.id(0)));
+    cluster.stop(0).await;
+    until(|| cluster.handle(learner).leader().is_none()).await;
+    let short = Instant::now() + Duration::from_millis(100);
+    assert_eq!(cluster.handle(learner).linearizable(short).await.unwrap_err(), ReadError::NoLeader);
+    cluster.start(0).await;
+    assert_eq!(cluster.value(learner, "/k").await.unwrap(), b"v");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_member_says_who_the_members_are_once_it_has_a_state() {
     let mut cluster = Cluster::new(2).await;
     cluster.start_as(1, Beginning::Join).await;

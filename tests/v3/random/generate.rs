@@ -76,7 +76,7 @@ struct Generator {
     compacted: i64,
     /// Those that should be there.
     leases: Vec<i64>,
-    /// Watches that should be there, and what number each has.
+    /// Watches that were asked for, and the number that each should have.
     watches: Vec<(Asked, i64)>,
     /// The next id of a lease that may end soon.
     short: i64,
