@@ -374,7 +374,7 @@ impl World {
     }
 
     /// The members that the cluster has in the end, by place.
-    fn present(&self) -> Vec<usize> {
+    pub fn present(&self) -> Vec<usize> {
         self.truth.members().iter().filter_map(|member| self.place_of(member.id)).collect()
     }
 

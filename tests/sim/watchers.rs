@@ -207,6 +207,10 @@ impl World {
 
     pub fn check_watchers_caught_up(&mut self) -> Checked {
         for watcher in 0..self.watchers.len() {
+            // A member that was removed before it had a state knows nobody who could tell it so, and waits for one for ever.
+            if !self.present().contains(&self.watchers[watcher].place) {
+                self.disconnect(watcher);
+            }
             for _ in 0..1000 {
                 if self.watchers[watcher].id.is_none() {
                     self.watchers[watcher].place = self.draw_member();
