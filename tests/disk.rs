@@ -239,19 +239,23 @@ fn on_a_full_disk_reads_deletions_and_compaction_go_on_and_nothing_is_lost() {
     let value = noise(1 << 20);
     let mut stored = 0;
     let deadline = Instant::now() + Duration::from_mins(2);
-    let full = loop {
+    loop {
         assert!(Instant::now() < deadline, "the disk never filled");
         let answer = client(&server).put(&format!("/v1/keys/big/{stored}"), &value);
-        if answer.status != 201 {
-            break answer;
+        if answer.status == 201 {
+            stored += 1;
+            continue;
         }
-        stored += 1;
-    };
-    assert_eq!((full.status, full.code().as_str()), (507, "quota_exceeded"));
+        assert_eq!((answer.status, answer.code().as_str()), (507, "quota_exceeded"));
+        // What was written since the file system was last asked counts for more than it turns out to take: there may be
+        // room again.
+        if client(&server).get("/readyz").status == 503 {
+            break;
+        }
+    }
     assert!(stored > 20, "full after {stored} MiB");
     assert_eq!(client(&server).get("/v1/keys/big/0?raw=true").text().len(), value.len());
     assert_eq!(client(&server).delete("/v1/keys/big/0").status, 200);
-    assert_eq!(client(&server).get("/readyz").status, 503);
     server.restart();
     let listed = client(&server).get("/v1/keys/big/?keysOnly=true").value();
     assert_eq!(listed["count"], stored - 1, "all that was acknowledged, less what was deleted");
