@@ -123,7 +123,8 @@ impl World {
         self.alive(place).streams.insert(to, Stage::Sending(number));
         self.report.sight("snapshots sent");
         let Some(receiver) = self.place_of(to) else { return Ok(()) };
-        let most = if self.chance.percent(30) { 3 * SECOND } else { 300 * MS };
+        // A member that a snapshot is on its way to answers nobody until it is there.
+        let most = if self.chance.percent(30) && self.storming { 3 * SECOND } else { 300 * MS };
         let takes = self.chance.between(20 * MS, most);
         self.in_any_start(receiver, takes, Happening::SnapshotComes(number));
         if self.chance.percent(10) {
