@@ -34,7 +34,7 @@ use crate::config::{AutoCompaction, Settings};
 use crate::consensus::KEPT_ENTRIES;
 use crate::node::{self, Beginning, Identity, Node};
 use crate::observe::{Metrics, logging};
-use crate::service::{Limits, Retention, Service};
+use crate::service::{LARGE_BYTES, Limits, Retention, Service};
 
 /// How long a client may take to send the head of a request.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -44,6 +44,8 @@ const MAX_HEADERS: usize = 100;
 const MAX_HEAD_BYTES: usize = 64 * 1024;
 /// The requests at once on one HTTP/2 connection. A blocked call holds one.
 const MAX_STREAMS: u32 = 1000;
+/// What a stream of HTTP/2 keeps of its answer until it is written. Answers that are larger are counted while they wait.
+const STREAM_BUFFER_BYTES: usize = LARGE_BYTES;
 /// How long to wait before accepting again when no connection can be had (out of file descriptors).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// The store's block cache.
@@ -259,6 +261,7 @@ impl Protocols {
             .timer(TokioTimer::new())
             .keep_alive_interval(Duration::from_secs(30))
             .max_concurrent_streams(MAX_STREAMS)
+            .max_send_buf_size(STREAM_BUFFER_BYTES)
             .max_header_list_size(u32::try_from(MAX_HEAD_BYTES).unwrap_or(u32::MAX));
         Self { http1, http1_capitals, http2 }
     }

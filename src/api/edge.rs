@@ -22,7 +22,7 @@ use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
 
 use super::problem::{Code, Problem};
-use super::{Face, PREFERENCE_APPLIED, Route, VARDR_REVISION, authority, discovery, v2, v3};
+use super::{Face, PREFERENCE_APPLIED, Route, VARDR_REVISION, authority, discovery, unread, v2, v3};
 
 /// Smaller answers are not worth compressing.
 const COMPRESS_FROM_BYTES: u16 = 1024;
@@ -87,6 +87,7 @@ pub(super) async fn pass(face: Face, from: SocketAddr, request: Request) -> Resp
         }
         Ok(Admission::Preflight | Admission::Request) => face.route(from, request).await,
     };
+    response = unread::counted(state.service().answers(), response);
     if route.is_etcd() {
         // Nothing that etcd does not send: no compression, which would hold a stream back, and no header of ours.
         if let Some(origin) = allowed {

@@ -14,6 +14,7 @@ pub mod health;
 mod origin;
 pub mod pages;
 pub mod problem;
+mod unread;
 pub mod v1;
 pub mod v2;
 pub mod v3;

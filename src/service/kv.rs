@@ -2,9 +2,12 @@
 
 use std::cmp::Ordering;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 
+use super::answers::{Answers, LARGE_BYTES, Turn};
 use super::{Call, Consistency, Error, Service, guard, health};
 use crate::machine::{self, CopyPlan, PlanError, RollbackPlan};
 use crate::model::limits::{MAX_PAGE_BYTES, MAX_SEARCHED_KEYS};
@@ -19,10 +22,16 @@ use crate::storage::lsm::LsmSnapshot;
 /// A read that asks for no more records than this runs where it is called; others go to a thread that may block.
 const INLINE_RECORDS: u64 = 128;
 
-/// One consistent state of the key space. Hold it shortly: it keeps what has been superseded from being freed.
-#[derive(Debug, Clone)]
+/// One consistent state of the key space. Hold it until the answer is made and no longer: it keeps what has been superseded
+/// from being freed, and others from answers that may be large.
+#[derive(Debug)]
 pub struct Reader {
     pub(super) published: Arc<Published>,
+    answers: Answers,
+    /// When the caller stops waiting.
+    deadline: Instant,
+    /// Had once something was read that may be large.
+    turn: Mutex<Option<Turn>>,
 }
 
 /// What to list.
@@ -138,7 +147,7 @@ impl Service {
             Consistency::Serializable => self.0.node.latest(),
         };
         health::must_be_begun(&published)?;
-        Ok(Reader { published })
+        Ok(Reader { published, answers: self.0.answers.clone(), deadline: call.deadline, turn: Mutex::default() })
     }
 }
 
@@ -178,6 +187,14 @@ impl Reader {
         Ok(record.map(|record| KeyValue { key: key.clone(), record }))
     }
 
+    /// As [`Reader::get`], of a key whose value makes up an answer.
+    ///
+    /// # Errors
+    /// As [`Reader::get`], and [`Error::Overloaded`] for a large value that there is no room for.
+    pub async fn fetch(&self, key: &Key, revision: Option<Revision>) -> Result<Option<KeyValue>, Error> {
+        self.run_here(|| self.get(key, revision), |found| found.iter().map(bytes).sum()).await
+    }
+
     /// Whether a directory (its key ends in `/`) is there, explicitly or by what is below it.
     ///
     /// # Errors
@@ -189,23 +206,26 @@ impl Reader {
     /// A range as etcd v3 reads it.
     ///
     /// # Errors
-    /// As [`Reader::get`].
+    /// As [`Reader::fetch`].
     pub async fn range(&self, query: RangeQuery) -> Result<RangeResult, Error> {
         // A read of the past walks through history.
-        let inline = query.range.as_single().is_some() && query.revision.is_none();
-        self.run(inline, move |view| view.range(&query)).await
+        if query.range.as_single().is_some() && query.revision.is_none() {
+            let read = || self.view().range(&query).map_err(|error| self.failed(error));
+            return self.run_here(read, |found| found.items.iter().map(bytes).sum()).await;
+        }
+        self.run(move |view| view.range(&query)).await
     }
 
     /// A page of a directory.
     ///
     /// # Errors
-    /// As [`Reader::get`].
+    /// As [`Reader::fetch`].
     pub async fn list(&self, request: ListRequest) -> Result<Listing, Error> {
         let revision = request.cursor.as_ref().map(|cursor| cursor.revision).or(request.revision);
         let shown = revision.unwrap_or(self.revision());
         let short = request.limit <= INLINE_RECORDS && request.contains.is_none();
         let inline = request.in_key_order() && !request.count_only && short;
-        self.run(inline, move |view| {
+        let read = move |view: &StoreView| {
             let lister = Lister { view, request: &request, revision, shown };
             if request.count_only {
                 lister.count()
@@ -218,17 +238,21 @@ impl Reader {
             } else {
                 lister.level()
             }
-        })
-        .await
+        };
+        if inline {
+            let read = || read(self.view()).map_err(|error| self.failed(error));
+            return self.run_here(read, |page| page.items.iter().map(bytes).sum()).await;
+        }
+        self.run(read).await
     }
 
     /// The events of a key that are still kept, newest first: those before `before`, at most `limit`.
     ///
     /// # Errors
-    /// As [`Reader::get`].
+    /// As [`Reader::fetch`].
     pub async fn history(&self, key: Key, before: Option<Revision>, limit: usize) -> Result<Vec<Event>, Error> {
         guard::key(&key)?;
-        self.run(false, move |view| view.history(key.as_bytes(), before, limit)).await
+        self.run(move |view| view.history(key.as_bytes(), before, limit)).await
     }
 
     /// What has happened in a range after a revision; `None` when that is more than the budget, or is compacted.
@@ -238,7 +262,7 @@ impl Reader {
         after: Revision,
         budget: ReplayBudget,
     ) -> Result<Option<Vec<Event>>, Error> {
-        self.run(false, move |view| match view.events(&range, after, budget) {
+        self.run_away(move |view| match view.events(&range, after, budget) {
             Ok(replay) => Ok((replay.through >= view.revision()).then_some(replay.events)),
             Err(ReadError::Compacted { .. }) => Ok(None),
             Err(error) => Err(error),
@@ -251,7 +275,7 @@ impl Reader {
     /// # Errors
     /// As [`Reader::get`].
     pub async fn revision_at(&self, time: Timestamp) -> Result<Option<Revision>, Error> {
-        self.run(false, move |view| {
+        self.run_away(move |view| {
             let everything = KeyRange::prefix("");
             // The first revision after `after` and whether it was made by `time`.
             let made_by_then = |after: Revision| -> Result<Option<Revision>, ReadError> {
@@ -281,7 +305,7 @@ impl Reader {
     /// # Errors
     /// As [`Reader::get`].
     pub async fn digest(&self) -> Result<u128, Error> {
-        self.run(false, machine::content_digest).await
+        self.run_away(machine::content_digest).await
     }
 
     /// A digest of all keys as they were at a revision, alike on every member that has compacted as far.
@@ -289,7 +313,7 @@ impl Reader {
     /// # Errors
     /// As [`Reader::get`].
     pub async fn keys_digest(&self, revision: Revision) -> Result<u128, Error> {
-        self.run(false, move |view| machine::keys_digest(view, revision)).await
+        self.run_away(move |view| machine::keys_digest(view, revision)).await
     }
 
     /// What a rollback would change.
@@ -313,7 +337,7 @@ impl Reader {
         T: Send + 'static,
         F: FnOnce(&StoreView) -> Result<T, PlanError> + Send + 'static,
     {
-        let planned = self.run(false, move |view| match plan(view) {
+        let planned = self.run(move |view| match plan(view) {
             Ok(plan) => Ok(Ok(plan)),
             Err(PlanError::Refused(refusal)) => Ok(Err(refusal)),
             Err(PlanError::Read(error)) => Err(error),
@@ -339,7 +363,7 @@ impl Reader {
     /// # Errors
     /// As [`Reader::get`].
     pub async fn leases(&self) -> Result<Vec<Lease>, Error> {
-        self.run(false, |view| Ok(machine::leases(view.snapshot()).collect::<Result<_, _>>()?)).await
+        self.run(|view| Ok(machine::leases(view.snapshot()).collect::<Result<_, _>>()?)).await
     }
 
     /// The keys that die with a lease, in order.
@@ -347,28 +371,78 @@ impl Reader {
     /// # Errors
     /// As [`Reader::get`].
     pub async fn lease_keys(&self, id: LeaseId) -> Result<Vec<Key>, Error> {
-        self.run(false, move |view| {
+        self.run(move |view| {
             let keys = machine::attached(view.snapshot(), id).filter_map(|key| key.map(Key::new).transpose());
             Ok(keys.collect::<Result<_, _>>()?)
         })
         .await
     }
 
-    /// Runs a read here if it is short, else on a thread that may block.
+    /// Runs a read whose answer may be large, in its turn, on a thread that may block.
     pub(super) async fn run<T: Send + 'static>(
         &self,
-        inline: bool,
         read: impl FnOnce(&StoreView) -> Result<T, ReadError> + Send + 'static,
     ) -> Result<T, Error> {
-        if inline {
-            return read(self.view()).map_err(|error| self.failed(error));
-        }
-        let view = self.view().clone();
-        match tokio::task::spawn_blocking(move || read(&view)).await {
-            Ok(result) => result.map_err(|error| self.failed(error)),
-            Err(error) => Err(Error::cut_off(&error)),
-        }
+        self.take_turn().await?;
+        // A caller that is gone does not end the read, which keeps the turn until it does.
+        let turn = self.turn.lock().take();
+        let (found, turn) = self.run_away(move |view| Ok((read(view), turn))).await?;
+        *self.turn.lock() = turn;
+        found.map_err(|error| self.failed(error))
     }
+
+    /// The turn in which something large was read: whoever goes on with that elsewhere keeps it until the answer is made.
+    pub(super) fn into_turn(self) -> Option<Turn> {
+        self.turn.into_inner()
+    }
+
+    /// Runs a read that is short, where it is called. Where there is no room for what it finds, it is run again in its turn.
+    pub(super) async fn run_here<T>(
+        &self,
+        read: impl Fn() -> Result<T, Error>,
+        bytes: impl Fn(&T) -> usize,
+    ) -> Result<T, Error> {
+        let found = read()?;
+        if !self.answers.is_full() || bytes(&found) < LARGE_BYTES {
+            return Ok(found);
+        }
+        drop(found);
+        self.take_turn().await?;
+        read()
+    }
+
+    /// Runs a read whose answer is never large, or that nobody is given, on a thread that may block.
+    async fn run_away<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&StoreView) -> Result<T, ReadError> + Send + 'static,
+    ) -> Result<T, Error> {
+        run_away(self.view().clone(), read).await
+    }
+
+    async fn take_turn(&self) -> Result<(), Error> {
+        if self.turn.lock().is_none() {
+            let turn = self.answers.turn(self.deadline).await?;
+            *self.turn.lock() = Some(turn);
+        }
+        Ok(())
+    }
+}
+
+/// Runs a read on a thread that may block.
+pub(super) async fn run_away<T: Send + 'static>(
+    view: StoreView,
+    read: impl FnOnce(&StoreView) -> Result<T, ReadError> + Send + 'static,
+) -> Result<T, Error> {
+    let revision = view.revision();
+    match tokio::task::spawn_blocking(move || read(&view)).await {
+        Ok(result) => result.map_err(|error| Error::read(error, revision)),
+        Err(error) => Err(Error::cut_off(&error)),
+    }
+}
+
+/// What a record takes up in an answer, at least.
+fn bytes(item: &KeyValue) -> usize {
+    item.key.as_bytes().len() + item.record.value.len()
 }
 
 /// What a page may still take, when it is read in pieces: one whose values are left out holds more than was read at once.

@@ -5,6 +5,7 @@
 
 #[cfg(test)]
 mod alone;
+mod answers;
 mod auth;
 mod cluster;
 mod discovery;
@@ -30,6 +31,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 pub use crate::watch::Followed;
+pub use answers::{Answers, Held, LARGE_BYTES, Outstanding, Turn};
 pub use cluster::{Cluster, Role, Traffic};
 pub use error::Error;
 pub use guard::Limits;
@@ -40,7 +42,7 @@ pub use maintenance::{Hash, KeysHash, Retention, SnapshotFile, SnapshotStream, S
 pub use queue::{
     Entered, Entry, First, Life, Observation, Observed, Place, Queue, QueueName, QueueSummary, Queues, QueuesRequest,
 };
-pub use tree::{ByKind, NodeCounts, NodeWatch, NodeWatchRequest, ShownNode, Tally};
+pub use tree::{ByKind, FoundNode, NodeCounts, NodeWatch, NodeWatchRequest, ShownNode, Tally};
 pub use watch::{OnCompacted, Start, WatchEvents, WatchItem, WatchRequest, WatchStream};
 pub use watchers::{Carrier, Origin, Watchers, WatchersRequest, Watching};
 pub use watches::{Told, Watches};
@@ -133,6 +135,7 @@ struct Inner {
     /// What came of requests for nodes.
     nodes: tree::Counts,
     hashing: auth::Hashing,
+    answers: Answers,
 }
 
 impl fmt::Debug for Service {
@@ -157,6 +160,7 @@ impl Service {
             open_watches: Arc::default(),
             nodes: tree::Counts::default(),
             hashing: auth::Hashing::default(),
+            answers: Answers::default(),
         }))
     }
 
@@ -186,6 +190,12 @@ impl Service {
         self.0.node.leader().is_some()
     }
 
+    /// The large answers that are under way.
+    #[must_use]
+    pub fn answers(&self) -> &Answers {
+        &self.0.answers
+    }
+
     /// Carries out a command.
     ///
     /// # Errors
@@ -199,6 +209,8 @@ impl Service {
             Room::None if guard::grows(&command) || guard::makes_events(&command) => return Err(Error::NoSpace),
             Room::Enough | Room::Short | Room::None => {}
         }
+        let shows = self.0.answers.is_full() && guard::shows_values(&command);
+        let _turn = if shows { Some(self.0.answers.turn(call.deadline).await?) } else { None };
         let reply = self.propose(call, command).await?;
         match reply.result {
             Ok(outcome) => Ok(Done { revision: reply.revision, outcome, replayed: reply.replayed }),

@@ -231,9 +231,14 @@ pub fn key_value_members(object: &mut Object<'_>, key: &Key, record: &Record, tt
     }
 }
 
+/// How much a key and its record take, unless much has to be escaped.
+pub fn room(key: &Key, record: &Record) -> usize {
+    key.as_bytes().len() + record.value.len() + 192
+}
+
 /// One key as an object. `ttl` is what is left of its lease, where that is known.
 pub fn key_value(out: &mut Vec<u8>, key: &Key, record: &Record, ttl: Option<Ttl>, values: Values) {
-    out.reserve(key.as_bytes().len() + record.value.len() + 192);
+    out.reserve(room(key, record));
     let mut object = Object::begin(out);
     key_value_members(&mut object, key, record, ttl, values);
     object.end();

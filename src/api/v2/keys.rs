@@ -18,7 +18,7 @@ use crate::api::State;
 use crate::api::origin::origin_of;
 use crate::model::limits::{MAX_DRAINED_BYTES, MAX_SHOWN_BYTES};
 use crate::model::{Action, NodeEvent, NodePath, NodeWrite, Revision};
-use crate::service::{self, Call, Carrier, Consistency, NodeWatch, NodeWatchRequest, ShownNode};
+use crate::service::{self, Call, Carrier, Consistency, FoundNode, NodeWatch, NodeWatchRequest, ShownNode, Turn};
 
 /// What the paths of keys begin with.
 pub(super) const PATH: &str = "/v2/keys";
@@ -132,14 +132,15 @@ async fn read_body(body: Body, limit: usize) -> Result<Bytes, String> {
 
 async fn get(api: &State, call: &Call, path: NodePath, ask: &Ask) -> Result<Response, Error> {
     let consistency = if ask.quorum { Consistency::Linearizable } else { Consistency::Serializable };
-    let (revision, shown) = api.service().node(call, consistency, path, ask.recursive).await?;
-    Ok(respond(api, StatusCode::OK, revision, Body::from(shown_bytes(shown).await?)))
+    let FoundNode { revision, shown, turn } = api.service().node(call, consistency, path, ask.recursive).await?;
+    let (bytes, _turn) = shown_bytes(shown, turn).await?;
+    Ok(respond(api, StatusCode::OK, revision, Body::from(bytes)))
 }
 
 /// What is read, as it is answered. A directory takes long to write and is long to let go of.
-async fn shown_bytes(shown: ShownNode) -> Result<Vec<u8>, service::Error> {
+async fn shown_bytes(shown: ShownNode, turn: Option<Turn>) -> Result<(Vec<u8>, Option<Turn>), service::Error> {
     let is_directory = shown.node.is_directory();
-    let write = move || show::read(&shown, MAX_SHOWN_BYTES).ok_or_else(ShownNode::too_large);
+    let write = move || Ok((show::read(&shown, MAX_SHOWN_BYTES).ok_or_else(ShownNode::too_large)?, turn));
     if !is_directory {
         return write();
     }

@@ -139,6 +139,12 @@ impl Method {
         matches!(self.home, Home::Watch) || self.waits() || self.path == "/v3electionpb.Election/Observe"
     }
 
+    /// Whether it has one answer, that may be as large as what is stored.
+    pub(super) fn may_answer_at_length(&self) -> bool {
+        self.home == Home::Kv
+            || matches!(self.path, "/etcdserverpb.Lease/LeaseTimeToLive" | "/etcdserverpb.Lease/LeaseLeases")
+    }
+
     /// `/service/method`.
     pub(crate) fn path(&self) -> &'static str {
         self.path

@@ -38,8 +38,8 @@ use tower::Service as _;
 pub(crate) use gateway::{Path, answer as answer_json, is_addressed, pattern};
 pub(crate) use methods::Method;
 
-use super::State;
 use super::origin::origin;
+use super::{State, unread};
 use crate::service::{Carrier, Origin};
 use body::Bounded;
 use errors::Known;
@@ -122,6 +122,11 @@ impl Services {
             request.extensions_mut().insert(origin);
         }
         let response = self.carry_out(method.home(), request).await;
+        let response = if method.may_answer_at_length() {
+            response.map(|body| unread::message(self.state.service().answers(), body))
+        } else {
+            response.map(Body::new)
+        };
         (Some(method), response)
     }
 
@@ -142,10 +147,10 @@ impl Services {
         *request.uri_mut() = http::Uri::from_static(path);
         *request.version_mut() = Version::HTTP_2;
         *request.headers_mut() = metadata;
-        self.carry_out(home, request).await
+        self.carry_out(home, request).await.map(Body::new)
     }
 
-    async fn carry_out(&self, home: Home, request: Request) -> Response {
+    async fn carry_out(&self, home: Home, request: Request) -> http::Response<tonic::body::Body> {
         if leader::is_wanted(request.headers()) && !self.state.service().has_leader() {
             return Status::from(Known::NoLeader).into_http();
         }
@@ -165,7 +170,7 @@ impl Services {
             Home::OldReflection => self.reflection.answer_old(&self.state, request),
         };
         match answered.await {
-            Ok(response) => response.map(Body::new),
+            Ok(response) => response,
         }
     }
 }

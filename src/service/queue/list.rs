@@ -59,7 +59,7 @@ impl Service {
     pub async fn queues(&self, call: &Call, consistency: Consistency, request: QueuesRequest) -> Result<Queues, Error> {
         let reader = self.reader(call, consistency).await?;
         let (revision, deadline) = (reader.revision(), call.deadline);
-        let page = reader.run(false, move |view| pass(view, &request, deadline));
+        let page = reader.run(move |view| pass(view, &request, deadline));
         let Page { seen, end, .. } = page.await?.ok_or(Error::DeadlineExceeded)?;
         let last = seen.last_key_value().map(|(name, _)| name.clone());
         let cursor = end.and(last).map(|position| Cursor { revision, position });

@@ -343,7 +343,7 @@ impl Reader {
         let (revision, from) = position(revision, cursor);
         let shown = revision.unwrap_or(self.revision());
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        self.run(false, move |view| {
+        self.run(move |view| {
             let (mut items, mut bytes) = (Vec::new(), 0);
             let next = each_instance(view, &service, revision, from, |instance, size| {
                 if !selection.admits(&instance) {
@@ -370,7 +370,7 @@ impl Reader {
         let (revision, mut from) = position(revision, cursor);
         let shown = revision.unwrap_or(self.revision());
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        self.run(false, move |view| {
+        self.run(move |view| {
             let (mut items, mut bytes) = (Vec::new(), 0);
             loop {
                 let level = view.list(&piece(&directory(None), from, revision, true))?;

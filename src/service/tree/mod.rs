@@ -7,7 +7,7 @@ mod read;
 mod watch;
 
 pub use counts::{ByKind, NodeCounts, Tally};
-pub use read::ShownNode;
+pub use read::{FoundNode, ShownNode};
 pub use watch::{NodeWatch, NodeWatchRequest};
 
 pub(super) use counts::Counts;
@@ -42,7 +42,7 @@ impl Service {
         consistency: Consistency,
         path: NodePath,
         recursive: bool,
-    ) -> Result<(Revision, ShownNode), Error> {
+    ) -> Result<FoundNode, Error> {
         let found = self.find_node(call, consistency, path, recursive).await;
         self.0.nodes.gets.add(found.is_ok());
         found

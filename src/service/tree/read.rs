@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use super::super::answers::Turn;
 use super::super::kv::Reader;
 use super::super::{Call, Consistency, Error, Service};
 use crate::machine;
@@ -26,6 +27,16 @@ pub struct ShownNode {
     /// In order of path. Hidden nodes, what no path names and what is deeper than [`MAX_NODE_DEPTH`] are left out. A path that is a file and a directory stands
     /// here twice.
     pub nodes: Vec<ShownNode>,
+}
+
+/// A node that was found.
+#[derive(Debug)]
+pub struct FoundNode {
+    /// The store's revision when it was read.
+    pub revision: Revision,
+    pub shown: ShownNode,
+    /// To be kept until the answer is made, where that may be large.
+    pub turn: Option<Turn>,
 }
 
 impl ShownNode {
@@ -63,11 +74,15 @@ impl Service {
         consistency: Consistency,
         path: NodePath,
         recursive: bool,
-    ) -> Result<(Revision, ShownNode), Error> {
+    ) -> Result<FoundNode, Error> {
         let reader = self.reader(call, consistency).await?;
         let revision = reader.revision();
-        if let Some(shown) = self.file(&reader, &path)? {
-            return Ok((revision, shown));
+        let bytes = |shown: &Option<ShownNode>| match shown.as_ref().and_then(|shown| shown.node.content.as_ref()) {
+            Some(Content::File(value)) => value.len(),
+            _ => 0,
+        };
+        if let Some(shown) = reader.run_here(|| self.file(&reader, &path), bytes).await? {
+            return Ok(FoundNode { revision, shown, turn: reader.into_turn() });
         }
         let service = self.clone();
         let read = move |view: &StoreView| {
@@ -78,8 +93,8 @@ impl Service {
                 Err(Unshown::Read(error)) => Err(error),
             }
         };
-        match reader.run(false, read).await? {
-            Ok(Some(shown)) => Ok((revision, shown)),
+        match reader.run(read).await? {
+            Ok(Some(shown)) => Ok(FoundNode { revision, shown, turn: reader.into_turn() }),
             Ok(None) => Err(Error::Storage("a directory was lost while it was read".into())),
             Err(()) => Err(ShownNode::too_large()),
         }

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use super::super::kv::Reader;
+use super::super::kv::run_away;
 use super::super::{Call, Error, Service, WatchItem, WatchStream};
 use crate::model::{Action, Event, Node, NodeEvent, NodePath, Part, Refusal, Revision};
 use crate::mvcc::{Replay, ReplayBudget};
@@ -152,12 +152,11 @@ impl NodeWatch {
 
     /// The events after a revision that could concern the watch. Of the state as it is by now: none is held from piece to piece.
     async fn piece(&self, after: Revision) -> Result<Replay, Error> {
-        let reader = Reader { published: self.service.0.node.latest() };
         let (path, recursive) = (self.request.path.clone(), self.request.recursive);
         let read = move |view: &StoreView| {
             view.events_where(&|key, is_put| may_concern(key, is_put, &path, recursive), after, HISTORY)
         };
-        reader.run(false, read).await
+        run_away(self.service.0.node.latest().view.clone(), read).await
     }
 
     fn tell(&mut self, event: &Event) {

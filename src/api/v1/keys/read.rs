@@ -304,14 +304,14 @@ impl Look for ReadRequest {
         match &self.list {
             // On the heap: a key by itself needs no room for it.
             Some(list) => Box::pin(directory(api, &reader, self, list)).await,
-            None => one_key(api, &reader, self),
+            None => one_key(api, &reader, self).await,
         }
     }
 }
 
-fn one_key(api: &State, reader: &Reader, request: &ReadRequest) -> Result<Answer, Problem> {
+async fn one_key(api: &State, reader: &Reader, request: &ReadRequest) -> Result<Answer, Problem> {
     let revision = request.revision.unwrap_or(reader.revision());
-    let found = reader.get(&request.target.key, request.revision)?;
+    let found = reader.fetch(&request.target.key, request.revision).await?;
     let Some(found) = found else {
         refuse_unmatched(request, None, None, revision)?;
         let detail = format!("there is no key {}", request.target.key);
@@ -386,7 +386,10 @@ async fn directory(api: &State, reader: &Reader, request: &ReadRequest, list: &L
 }
 
 fn list_json(api: &State, list: &ListRequest, listing: &Listing) -> Vec<u8> {
-    let mut out = Vec::with_capacity(256);
+    // A large page is written once, not copied from buffer to buffer as it grows.
+    let items = listing.items.iter().map(|item| format::room(&item.key, &item.record));
+    let directories = listing.directories.iter().map(|directory| 8 + directory.as_bytes().len());
+    let mut out = Vec::with_capacity(256 + items.chain(directories).sum::<usize>());
     let mut object = Object::begin(&mut out);
     object.number("revision", listing.revision.get());
     if !list.count_only {
