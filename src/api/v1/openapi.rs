@@ -344,6 +344,7 @@ fn own_codes(id: &str) -> &'static [Code] {
             Code::KeyNotFound,
             Code::Compacted,
             Code::PreconditionFailed,
+            Code::Overloaded,
         ],
         "putKey" | "putLiteralKey" => &[Code::LeaseNotFound, Code::KeyNotFound, Code::NoOwnLease],
         "patchKey" | "patchLiteralKey" => &[Code::KeyNotFound, Code::NotJson, Code::PatchConflict],
@@ -354,14 +355,14 @@ fn own_codes(id: &str) -> &'static [Code] {
         }
         "deleteKey" | "deleteLiteralKey" => &[Code::NotADirectory, Code::KeyNotFound, Code::DirectoryNotEmpty],
         "getHistory" | "getLiteralHistory" => {
-            &[Code::KeyNotFound, Code::FutureRevision, Code::TooManySteps, Code::Compacted]
+            &[Code::KeyNotFound, Code::FutureRevision, Code::TooManySteps, Code::Compacted, Code::Overloaded]
         }
         "acquireLock" => &[Code::LockHeld, Code::LeaseNotFound],
         "campaign" => &[Code::NotElected, Code::LeaseNotFound],
         "keepLockAlive" | "releaseLock" | "keepCandidateAlive" | "resign" => &[Code::PlaceNotFound],
         "proclaim" => &[Code::NotLeader],
         "rollback" | "rollbackLiteral" | "listServices" | "listInstances" => {
-            &[Code::FutureRevision, Code::TooManySteps, Code::Compacted]
+            &[Code::FutureRevision, Code::TooManySteps, Code::Compacted, Code::Overloaded]
         }
         "addMember" => &[Code::MemberExists, Code::TooManyMembers, Code::NoPeerPort],
         "getMember" => &[Code::MemberNotFound],
@@ -384,9 +385,10 @@ fn own_codes(id: &str) -> &'static [Code] {
         "deregisterInstance" => &[Code::InstanceNotFound],
         "heartbeat" => &[Code::InstanceNotFound, Code::InstanceWithoutLease],
         "setInstanceStatus" => &[Code::InstanceNotFound, Code::NotAnInstance],
-        "getLease" | "revokeLease" | "keepLeaseAlive" => &[Code::LeaseNotFound],
+        "getLease" => &[Code::LeaseNotFound, Code::Overloaded],
+        "revokeLease" | "keepLeaseAlive" => &[Code::LeaseNotFound],
         "compact" => &[Code::Compacted, Code::FutureRevision],
-        "getSnapshot" => &[Code::Overloaded],
+        "getSnapshot" | "listLeases" | "listLocks" | "getLock" | "listElections" | "getElection" => &[Code::Overloaded],
         _ => &[],
     }
 }
@@ -397,7 +399,8 @@ fn add_problems(responses: &mut Responses, codes: &[Code], shared: &mut Shared) 
         let Some(first) = group.first() else { continue };
         add_problem(responses, first.status(), group, shared);
     }
-    if codes.contains(&Code::Overloaded) {
+    // The answers that are kept for retries may fill their room.
+    if codes.contains(&Code::ResultNotKept) {
         add_problem(responses, StatusCode::TOO_MANY_REQUESTS, &[Code::Overloaded], shared);
     }
 }
