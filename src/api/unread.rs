@@ -11,11 +11,8 @@ use std::time::{Duration, Instant};
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
-use futures_util::FutureExt as _;
 use http_body::{Frame, SizeHint};
-use http_body_util::BodyExt as _;
 use parking_lot::Mutex;
-use tonic::Status;
 
 use crate::service::{Answers, Held, LARGE_BYTES, Outstanding};
 
@@ -30,46 +27,14 @@ const LEAST_RATE: u64 = 64 * 1024;
 pub(super) fn counted(answers: &Answers, response: Response) -> Response {
     let length = http_body::Body::size_hint(response.body()).exact().and_then(|length| usize::try_from(length).ok());
     match length {
-        Some(length) if length >= LARGE_BYTES => {
-            response.map(|body| Body::new(Large::new(answers, length, Bytes::new(), body)))
-        }
+        Some(length) if length >= LARGE_BYTES => response.map(|body| large(answers, length, Bytes::new(), body)),
         _ => response,
     }
 }
 
-/// As [`counted`], an answer of gRPC with one message, which is encoded only when it is asked for.
-pub(super) fn message(answers: &Answers, mut body: tonic::body::Body) -> Body {
-    let first = body.frame().now_or_never().flatten();
-    match first {
-        Some(Ok(first)) => match first.into_data() {
-            Ok(data) if data.len() >= LARGE_BYTES => Body::new(Large::new(answers, data.len(), data, Body::new(body))),
-            Ok(data) => Body::new(Begun { first: Some(Ok(Frame::data(data))), rest: body }),
-            Err(trailers) => Body::new(Begun { first: Some(Ok(trailers)), rest: body }),
-        },
-        first => Body::new(Begun { first, rest: body }),
-    }
-}
-
-/// A body whose first frame is here already.
-struct Begun {
-    first: Option<Result<Frame<Bytes>, Status>>,
-    rest: tonic::body::Body,
-}
-
-impl http_body::Body for Begun {
-    type Data = Bytes;
-    type Error = Status;
-
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        match self.first.take() {
-            Some(first) => Poll::Ready(Some(first)),
-            None => Pin::new(&mut self.rest).poll_frame(context),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.first.is_none() && self.rest.is_end_stream()
-    }
+/// A body of so many bytes, the first of which are here already, as its client takes it and is counted with.
+pub(super) fn large(answers: &Answers, bytes: usize, first: Bytes, rest: Body) -> Body {
+    Body::new(Large::new(answers, bytes, first, rest))
 }
 
 /// A body that is large. Its client takes it in pieces.
@@ -172,9 +137,8 @@ impl http_body::Body for Large {
 #[cfg(test)]
 mod tests {
     use futures_util::stream;
-    use http::{HeaderMap, HeaderValue};
     use http_body::Body as _;
-    use http_body_util::StreamBody;
+    use http_body_util::BodyExt as _;
 
     use super::*;
 
@@ -216,33 +180,6 @@ mod tests {
         assert_eq!(answers.bytes(), 0);
         assert_eq!(small.into_body().collect().await.unwrap().to_bytes().len(), LARGE_BYTES - 1);
         assert_eq!(stream.into_body().collect().await.unwrap().to_bytes().len(), LARGE_BYTES);
-    }
-
-    #[tokio::test]
-    async fn a_message_comes_whole_and_with_its_trailers_however_large() {
-        for length in [0, 1, LARGE_BYTES - 1, LARGE_BYTES, LARGE_BYTES * 3 + 1] {
-            let answers = Answers::default();
-            let trailers = HeaderMap::from_iter([("grpc-status".parse().unwrap(), HeaderValue::from_static("0"))]);
-            let frames = [Frame::data(Bytes::from(vec![7; length])), Frame::trailers(trailers.clone())];
-            let body =
-                message(&answers, tonic::body::Body::new(StreamBody::new(stream::iter(frames.map(Ok::<_, Status>)))));
-            assert_eq!(answers.bytes(), if length >= LARGE_BYTES { length } else { 0 });
-            let collected = body.collect().await.unwrap();
-            assert_eq!(collected.trailers(), Some(&trailers));
-            assert_eq!(collected.to_bytes().len(), length);
-            assert_eq!(answers.bytes(), 0);
-        }
-    }
-
-    #[tokio::test]
-    async fn what_is_not_ready_at_once_is_waited_for() {
-        let answers = Answers::default();
-        let late = stream::once(async {
-            tokio::task::yield_now().await;
-            Ok::<_, Status>(Frame::data(Bytes::from_static(b"late")))
-        });
-        let body = message(&answers, tonic::body::Body::new(StreamBody::new(Box::pin(late))));
-        assert_eq!(body.collect().await.unwrap().to_bytes(), "late");
     }
 
     async fn take(body: &mut Large, bytes: u64) {

@@ -17,6 +17,7 @@ mod kv;
 mod leader;
 mod lease;
 mod maintenance;
+mod message;
 mod methods;
 mod pb;
 mod queue;
@@ -38,8 +39,8 @@ use tower::Service as _;
 pub(crate) use gateway::{Path, answer as answer_json, is_addressed, pattern};
 pub(crate) use methods::Method;
 
+use super::State;
 use super::origin::origin;
-use super::{State, unread};
 use crate::service::{Carrier, Origin};
 use body::Bounded;
 use errors::Known;
@@ -123,7 +124,7 @@ impl Services {
         }
         let response = self.carry_out(method.home(), request).await;
         let response = if method.may_answer_at_length() {
-            response.map(|body| unread::message(self.state.service().answers(), body))
+            response.map(|body| message::counted(self.state.service().answers(), body))
         } else {
             response.map(Body::new)
         };
