@@ -61,16 +61,6 @@ pub(super) fn makes_events(command: &Command) -> bool {
     }
 }
 
-/// Whether the answer to a command shows values that it does not bring.
-pub(super) fn shows_values(command: &Command) -> bool {
-    match command {
-        Command::Put { put, .. } => put.previous,
-        Command::Patch { .. } | Command::Txn(_) | Command::Node(_) => true,
-        Command::Delete { delete, .. } => delete.previous,
-        _ => false,
-    }
-}
-
 fn is_deletion(write: &NodeWrite) -> bool {
     matches!(write.change, NodeChange::Delete { .. } | NodeChange::CompareAndDelete(_))
 }

@@ -7,13 +7,13 @@ use std::time::Instant;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use super::answers::{Answers, LARGE_BYTES, Turn};
+use super::answers::{Answers, Turn};
 use super::{Call, Consistency, Error, Service, guard, health};
 use crate::machine::{self, CopyPlan, PlanError, RollbackPlan};
 use crate::model::limits::{MAX_PAGE_BYTES, MAX_SEARCHED_KEYS};
 use crate::model::{
-    CopyKeys, Event, Key, KeyRange, KeyValue, Lease, LeaseId, Members, RangeQuery, RangeResult, Revision, Rollback,
-    SortBy, Timestamp,
+    CopyKeys, Event, Key, KeyRange, KeyValue, Lease, LeaseId, Members, RangeQuery, RangeResult, Record, Refusal,
+    Revision, Rollback, SortBy, Timestamp,
 };
 use crate::mvcc::{ListQuery, ReadError, ReplayBudget};
 use crate::node::{Published, StoreView};
@@ -131,6 +131,14 @@ pub struct Listing {
     pub examined: Option<u64>,
 }
 
+impl Listing {
+    /// What it takes up in an answer, at least.
+    fn bytes(&self) -> usize {
+        let directories = self.directories.iter().map(|directory| directory.as_bytes().len());
+        self.items.iter().map(bytes).chain(directories).sum()
+    }
+}
+
 /// Whether `text` stands somewhere in `bytes`.
 fn holds(bytes: &[u8], text: &[u8]) -> bool {
     text.is_empty() || bytes.windows(text.len()).any(|part| part == text)
@@ -211,9 +219,9 @@ impl Reader {
         // A read of the past walks through history.
         if query.range.as_single().is_some() && query.revision.is_none() {
             let read = || self.view().range(&query).map_err(|error| self.failed(error));
-            return self.run_here(read, |found| found.items.iter().map(bytes).sum()).await;
+            return self.run_here(read, range_bytes).await;
         }
-        self.run(move |view| view.range(&query)).await
+        self.run(move |view| view.range(&query), range_bytes).await
     }
 
     /// A page of a directory.
@@ -241,9 +249,9 @@ impl Reader {
         };
         if inline {
             let read = || read(self.view()).map_err(|error| self.failed(error));
-            return self.run_here(read, |page| page.items.iter().map(bytes).sum()).await;
+            return self.run_here(read, Listing::bytes).await;
         }
-        self.run(read).await
+        self.run(read, Listing::bytes).await
     }
 
     /// The events of a key that are still kept, newest first: those before `before`, at most `limit`.
@@ -252,7 +260,10 @@ impl Reader {
     /// As [`Reader::fetch`].
     pub async fn history(&self, key: Key, before: Option<Revision>, limit: usize) -> Result<Vec<Event>, Error> {
         guard::key(&key)?;
-        self.run(move |view| view.history(key.as_bytes(), before, limit)).await
+        let record = |record: &Option<Record>| record.as_ref().map_or(0, |record| record.value.len());
+        let bytes = move |event: &Event| event.key.as_bytes().len() + record(&event.record) + record(&event.previous);
+        let bytes = move |events: &Vec<Event>| events.iter().map(bytes).sum();
+        self.run(move |view| view.history(key.as_bytes(), before, limit), bytes).await
     }
 
     /// What has happened in a range after a revision; `None` when that is more than the budget, or is compacted.
@@ -321,7 +332,7 @@ impl Reader {
     /// # Errors
     /// [`crate::model::Refusal::TooLarge`], and as [`Reader::get`].
     pub async fn plan_rollback(&self, rollback: Rollback) -> Result<RollbackPlan, Error> {
-        self.plan(move |view| machine::plan_rollback(view, &rollback)).await
+        self.plan(move |view| machine::plan_rollback(view, &rollback), |plan| plan.bytes).await
     }
 
     /// What a copy would write.
@@ -329,19 +340,23 @@ impl Reader {
     /// # Errors
     /// Those that the copy would be refused with, but for keys that are there, and as [`Reader::get`].
     pub async fn plan_copy(&self, copy: CopyKeys) -> Result<CopyPlan, Error> {
-        self.plan(move |view| machine::plan_copy(view, &copy)).await
+        self.plan(move |view| machine::plan_copy(view, &copy), |plan| plan.bytes).await
     }
 
-    async fn plan<T, F>(&self, plan: F) -> Result<T, Error>
+    async fn plan<T, F>(&self, plan: F, bytes: impl Fn(&T) -> u64 + Send + 'static) -> Result<T, Error>
     where
         T: Send + 'static,
-        F: FnOnce(&StoreView) -> Result<T, PlanError> + Send + 'static,
+        F: Fn(&StoreView) -> Result<T, PlanError> + Send + Sync + 'static,
     {
-        let planned = self.run(move |view| match plan(view) {
+        let planned = move |view: &StoreView| match plan(view) {
             Ok(plan) => Ok(Ok(plan)),
             Err(PlanError::Refused(refusal)) => Ok(Err(refusal)),
             Err(PlanError::Read(error)) => Err(error),
-        });
+        };
+        let bytes = move |planned: &Result<T, Refusal>| {
+            planned.as_ref().map_or(0, |plan| usize::try_from(bytes(plan)).unwrap_or(usize::MAX))
+        };
+        let planned = self.run(planned, bytes);
         planned.await?.map_err(|refusal| Error::refused(refusal, self.revision()))
     }
 
@@ -363,7 +378,8 @@ impl Reader {
     /// # Errors
     /// As [`Reader::get`].
     pub async fn leases(&self) -> Result<Vec<Lease>, Error> {
-        self.run(|view| Ok(machine::leases(view.snapshot()).collect::<Result<_, _>>()?)).await
+        let bytes = |leases: &Vec<Lease>| size_of_val(leases.as_slice());
+        self.run(|view| Ok(machine::leases(view.snapshot()).collect::<Result<_, _>>()?), bytes).await
     }
 
     /// The keys that die with a lease, in order.
@@ -371,19 +387,65 @@ impl Reader {
     /// # Errors
     /// As [`Reader::get`].
     pub async fn lease_keys(&self, id: LeaseId) -> Result<Vec<Key>, Error> {
-        self.run(move |view| {
+        let read = move |view: &StoreView| {
             let keys = machine::attached(view.snapshot(), id).filter_map(|key| key.map(Key::new).transpose());
             Ok(keys.collect::<Result<_, _>>()?)
-        })
-        .await
+        };
+        self.run(read, |keys: &Vec<Key>| keys.iter().map(|key| key.as_bytes().len()).sum()).await
     }
 
-    /// Runs a read whose answer may be large, in its turn, on a thread that may block.
+    /// Runs a read in its turn, on a thread that may block. What it finds makes up an answer of about so many `bytes`: where
+    /// there is no room for that, it is run again once there is.
     pub(super) async fn run<T: Send + 'static>(
+        &self,
+        read: impl Fn(&StoreView) -> Result<T, ReadError> + Send + Sync + 'static,
+        bytes: impl Fn(&T) -> usize + Send + 'static,
+    ) -> Result<T, Error> {
+        let read = Arc::new(read);
+        if self.turn.lock().is_none() {
+            let turn = self.answers.turn(self.deadline).await?;
+            *self.turn.lock() = Some(turn);
+        }
+        let (answers, first) = (self.answers.clone(), Arc::clone(&read));
+        let found = self.run_in_turn(move |view| {
+            let found = first(view)?;
+            // What there is no room for is let go of where it was read: other threads give memory back later.
+            Ok(answers.has_room_for(bytes(&found)).then_some(found))
+        });
+        if let Some(found) = found.await? {
+            return Ok(found);
+        }
+        self.wait_for_room().await?;
+        self.run_in_turn(move |view| read(view)).await
+    }
+
+    /// Runs a read that is short, where it is called; and again, as [`Reader::run`] does.
+    pub(super) async fn run_here<T>(
+        &self,
+        read: impl Fn() -> Result<T, Error>,
+        bytes: impl Fn(&T) -> usize,
+    ) -> Result<T, Error> {
+        let found = read()?;
+        if self.answers.has_room_for(bytes(&found)) {
+            return Ok(found);
+        }
+        drop(found);
+        self.wait_for_room().await?;
+        read()
+    }
+
+    async fn wait_for_room(&self) -> Result<(), Error> {
+        // Meanwhile others may read.
+        *self.turn.lock() = None;
+        let turn = self.answers.turn_with_room(self.deadline).await?;
+        *self.turn.lock() = Some(turn);
+        Ok(())
+    }
+
+    async fn run_in_turn<T: Send + 'static>(
         &self,
         read: impl FnOnce(&StoreView) -> Result<T, ReadError> + Send + 'static,
     ) -> Result<T, Error> {
-        self.take_turn().await?;
         // A caller that is gone does not end the read, which keeps the turn until it does.
         let turn = self.turn.lock().take();
         let (found, turn) = self.run_away(move |view| Ok((read(view), turn))).await?;
@@ -391,24 +453,9 @@ impl Reader {
         found.map_err(|error| self.failed(error))
     }
 
-    /// The turn in which something large was read: whoever goes on with that elsewhere keeps it until the answer is made.
+    /// The turn in which something was read: whoever goes on with that elsewhere keeps it until the answer is made.
     pub(super) fn into_turn(self) -> Option<Turn> {
         self.turn.into_inner()
-    }
-
-    /// Runs a read that is short, where it is called. Where there is no room for what it finds, it is run again in its turn.
-    pub(super) async fn run_here<T>(
-        &self,
-        read: impl Fn() -> Result<T, Error>,
-        bytes: impl Fn(&T) -> usize,
-    ) -> Result<T, Error> {
-        let found = read()?;
-        if !self.answers.is_full() || bytes(&found) < LARGE_BYTES {
-            return Ok(found);
-        }
-        drop(found);
-        self.take_turn().await?;
-        read()
     }
 
     /// Runs a read whose answer is never large, or that nobody is given, on a thread that may block.
@@ -417,14 +464,6 @@ impl Reader {
         read: impl FnOnce(&StoreView) -> Result<T, ReadError> + Send + 'static,
     ) -> Result<T, Error> {
         run_away(self.view().clone(), read).await
-    }
-
-    async fn take_turn(&self) -> Result<(), Error> {
-        if self.turn.lock().is_none() {
-            let turn = self.answers.turn(self.deadline).await?;
-            *self.turn.lock() = Some(turn);
-        }
-        Ok(())
     }
 }
 
@@ -438,6 +477,10 @@ pub(super) async fn run_away<T: Send + 'static>(
         Ok(result) => result.map_err(|error| Error::read(error, revision)),
         Err(error) => Err(Error::cut_off(&error)),
     }
+}
+
+fn range_bytes(found: &RangeResult) -> usize {
+    found.items.iter().map(bytes).sum()
 }
 
 /// What a record takes up in an answer, at least.

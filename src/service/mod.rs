@@ -17,6 +17,7 @@ mod lease;
 mod maintenance;
 mod queue;
 pub mod registry;
+mod shown;
 mod tree;
 mod watch;
 mod watchers;
@@ -209,8 +210,9 @@ impl Service {
             Room::None if guard::grows(&command) || guard::makes_events(&command) => return Err(Error::NoSpace),
             Room::Enough | Room::Short | Room::None => {}
         }
-        let shows = self.0.answers.is_full() && guard::shows_values(&command);
-        let _turn = if shows { Some(self.0.answers.turn(call.deadline).await?) } else { None };
+        // What was carried out has to be answered, so it is looked beforehand where there is no room.
+        let waits = self.0.answers.is_full() && shown::shows_much(&command, &self.0.node.latest().view);
+        let _turn = if waits { Some(self.0.answers.turn_with_room(call.deadline).await?) } else { None };
         let reply = self.propose(call, command).await?;
         match reply.result {
             Ok(outcome) => Ok(Done { revision: reply.revision, outcome, replayed: reply.replayed }),

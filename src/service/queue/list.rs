@@ -59,7 +59,8 @@ impl Service {
     pub async fn queues(&self, call: &Call, consistency: Consistency, request: QueuesRequest) -> Result<Queues, Error> {
         let reader = self.reader(call, consistency).await?;
         let (revision, deadline) = (reader.revision(), call.deadline);
-        let page = reader.run(move |view| pass(view, &request, deadline));
+        let bytes = |page: &Option<Page>| page.as_ref().map_or(0, |page| page.bytes);
+        let page = reader.run(move |view| pass(view, &request, deadline), bytes);
         let Page { seen, end, .. } = page.await?.ok_or(Error::DeadlineExceeded)?;
         let last = seen.last_key_value().map(|(name, _)| name.clone());
         let cursor = end.and(last).map(|position| Cursor { revision, position });

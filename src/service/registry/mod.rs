@@ -343,9 +343,9 @@ impl Reader {
         let (revision, from) = position(revision, cursor);
         let shown = revision.unwrap_or(self.revision());
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        self.run(move |view| {
+        let read = move |view: &StoreView| {
             let (mut items, mut bytes) = (Vec::new(), 0);
-            let next = each_instance(view, &service, revision, from, |instance, size| {
+            let next = each_instance(view, &service, revision, from.clone(), |instance, size| {
                 if !selection.admits(&instance) {
                     return true;
                 }
@@ -356,9 +356,10 @@ impl Reader {
                 items.push(instance);
                 true
             })?;
-            Ok(Instances { revision: shown, items, cursor: next.map(|position| Cursor { revision: shown, position }) })
-        })
-        .await
+            let cursor = next.map(|position| Cursor { revision: shown, position });
+            Ok((Instances { revision: shown, items, cursor }, bytes))
+        };
+        Ok(self.run(read, |(_, bytes)| *bytes).await?.0)
     }
 
     /// A page of the services that have instances.
@@ -367,18 +368,19 @@ impl Reader {
     /// As [`Reader::get`].
     pub async fn services(&self, request: ServicesRequest) -> Result<Services, Error> {
         let ServicesRequest { revision, limit, cursor } = request;
-        let (revision, mut from) = position(revision, cursor);
+        let (revision, from) = position(revision, cursor);
         let shown = revision.unwrap_or(self.revision());
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        self.run(move |view| {
+        let read = move |view: &StoreView| {
             let (mut items, mut bytes) = (Vec::new(), 0);
+            let mut from = from.clone();
             loop {
                 let level = view.list(&piece(&directory(None), from, revision, true))?;
                 for directory in level.directories {
                     let Some(service) = name::service_of(&directory) else { continue };
                     if items.len() >= limit || bytes >= MAX_PAGE_BYTES {
                         let cursor = Some(Cursor { revision: shown, position: directory.bytes().clone() });
-                        return Ok(Services { revision: shown, items, cursor });
+                        return Ok((Services { revision: shown, items, cursor }, bytes));
                     }
                     let summary = summary(view, &service, revision)?;
                     if summary.instances > 0 {
@@ -388,11 +390,11 @@ impl Reader {
                 }
                 from = level.next;
                 if from.is_none() {
-                    return Ok(Services { revision: shown, items, cursor: None });
+                    return Ok((Services { revision: shown, items, cursor: None }, bytes));
                 }
             }
-        })
-        .await
+        };
+        Ok(self.run(read, |(_, bytes)| *bytes).await?.0)
     }
 }
 

@@ -40,6 +40,15 @@ pub struct FoundNode {
 }
 
 impl ShownNode {
+    /// What it takes up in an answer, at least.
+    fn bytes(&self) -> usize {
+        let value = match &self.node.content {
+            Some(Content::File(value)) => value.len(),
+            Some(Content::Directory) | None => 0,
+        };
+        self.node.path.as_bytes().len() + value + self.nodes.iter().map(Self::bytes).sum::<usize>()
+    }
+
     /// What is said of a directory with more in it than is shown at once.
     #[must_use]
     pub fn too_large() -> Error {
@@ -77,10 +86,7 @@ impl Service {
     ) -> Result<FoundNode, Error> {
         let reader = self.reader(call, consistency).await?;
         let revision = reader.revision();
-        let bytes = |shown: &Option<ShownNode>| match shown.as_ref().and_then(|shown| shown.node.content.as_ref()) {
-            Some(Content::File(value)) => value.len(),
-            _ => 0,
-        };
+        let bytes = |shown: &Option<ShownNode>| shown.as_ref().map_or(0, ShownNode::bytes);
         if let Some(shown) = reader.run_here(|| self.file(&reader, &path), bytes).await? {
             return Ok(FoundNode { revision, shown, turn: reader.into_turn() });
         }
@@ -93,7 +99,7 @@ impl Service {
                 Err(Unshown::Read(error)) => Err(error),
             }
         };
-        match reader.run(read).await? {
+        match reader.run(read, move |shown| shown.as_ref().map_or(0, bytes)).await? {
             Ok(Some(shown)) => Ok(FoundNode { revision, shown, turn: reader.into_turn() }),
             Ok(None) => Err(Error::Storage("a directory was lost while it was read".into())),
             Err(()) => Err(ShownNode::too_large()),
