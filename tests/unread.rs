@@ -35,6 +35,11 @@ fn peak_bytes(server: &Server) -> u64 {
     line.trim_end_matches("kB").trim().parse::<u64>().unwrap() * 1024
 }
 
+fn metric(client: &Client, name: &str) -> u64 {
+    let metrics = client.get("/metrics").expect(200).text();
+    metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')).unwrap().parse().unwrap()
+}
+
 /// While the connections are open, small answers come, large ones come once those that are not read were cut off, and memory is
 /// bounded.
 fn others_are_served(server: &Server, client: &Client, deaf: Vec<TcpStream>) {
@@ -50,10 +55,12 @@ fn others_are_served(server: &Server, client: &Client, deaf: Vec<TcpStream>) {
         answer.status == 200 && server.log().contains("a client does not read its answer")
     });
     let peak = peak_bytes(server);
+    assert!(metric(client, "vardr_answer_cut_off_total") > 0);
     println!("at most {} MiB", peak >> 20);
     assert!(peak < MOST_BYTES);
     drop(deaf);
     client.get("/v1/keys/big/?recursive=true").expect(200);
+    until("nothing is held any more", || metric(client, "vardr_answer_held_bytes") == 0);
 }
 
 #[test]

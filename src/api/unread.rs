@@ -74,7 +74,7 @@ impl Large {
 }
 
 impl Outstanding for Untaken {
-    fn cut_off_if_slow(&self, now: Instant) {
+    fn cut_off_if_slow(&self, now: Instant) -> bool {
         let mut left = self.left.lock();
         let taken = Duration::from_secs(left.given / LEAST_RATE);
         // What the kernel keeps for a client that reads nothing counts as taken.
@@ -83,9 +83,11 @@ impl Outstanding for Untaken {
         let rest = if is_slow { left.rest.take() } else { None };
         let given = left.given;
         drop(left);
-        if rest.is_some() {
+        let is_cut_off = rest.is_some();
+        if is_cut_off {
             tracing::warn!(given, "a client does not read its answer, which is cut off: others wait for the memory");
         }
+        is_cut_off
     }
 }
 
@@ -194,9 +196,9 @@ mod tests {
         let mut body = untaken(&answers, 1024 * 1024);
         take(&mut body, LEAST_RATE * 8).await;
         let last = body.0.left.lock().given_last;
-        body.0.cut_off_if_slow(last + GRACE);
+        assert!(!body.0.cut_off_if_slow(last + GRACE));
         assert_eq!(answers.bytes(), 1024 * 1024, "within the grace");
-        body.0.cut_off_if_slow(last + GRACE + Duration::from_millis(1));
+        assert!(body.0.cut_off_if_slow(last + GRACE + Duration::from_millis(1)));
         assert_eq!(answers.bytes(), 0);
         assert!(!body.is_end_stream(), "nobody takes it for whole");
         assert!(body.frame().await.unwrap().is_err());
@@ -209,9 +211,9 @@ mod tests {
         take(&mut body, LEAST_RATE).await;
         let late = body.0.begun + GRACE + Duration::from_secs(1);
         body.0.left.lock().given_last = late;
-        body.0.cut_off_if_slow(late);
+        assert!(!body.0.cut_off_if_slow(late));
         assert_eq!(answers.bytes(), 1024 * 1024, "a second's share was taken");
-        body.0.cut_off_if_slow(late + Duration::from_millis(1));
+        assert!(body.0.cut_off_if_slow(late + Duration::from_millis(1)));
         assert_eq!(answers.bytes(), 0);
     }
 }

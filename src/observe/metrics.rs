@@ -46,6 +46,7 @@ pub struct Handles {
     pub wal: WalMetrics,
     pub apply: ApplyMetrics,
     pub watch: WatchMetrics,
+    pub answers: AnswerMetrics,
     pub store: StoreMetrics,
     pub raft: RaftMetrics,
     process: ProcessMetrics,
@@ -128,6 +129,15 @@ pub struct WatchMetrics {
     pub lagging: Counter,
     /// Bytes of memory that wait for readers, or that these still write.
     pub held_bytes: Gauge,
+}
+
+/// Answers large enough to be counted, of all dialects.
+#[derive(Debug, Clone, Default)]
+pub struct AnswerMetrics {
+    /// Bytes that clients have not taken yet.
+    pub held_bytes: Gauge,
+    /// Answers cut off because their clients took too little.
+    pub cut_off: Counter,
 }
 
 /// What is stored.
@@ -257,6 +267,7 @@ impl Handles {
         self.wal.register(registry);
         self.apply.register(registry);
         self.watch.register(registry);
+        self.answers.register(registry);
         self.store.register(registry);
         self.raft.register(registry);
         self.process.register(registry);
@@ -391,6 +402,21 @@ impl WatchMetrics {
             "vardr_watch_held_bytes",
             "Bytes of events that wait for the readers of watches, or are being written to them",
             self.held_bytes.clone(),
+        );
+    }
+}
+
+impl AnswerMetrics {
+    fn register(&self, registry: &mut Registry) {
+        registry.register(
+            "vardr_answer_held_bytes",
+            "Bytes of large answers that their clients have not taken yet",
+            self.held_bytes.clone(),
+        );
+        registry.register(
+            "vardr_answer_cut_off",
+            "Large answers cut off because their clients took too little while others waited",
+            self.cut_off.clone(),
         );
     }
 }

@@ -17,6 +17,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{timeout, timeout_at};
 
 use super::Error;
+use crate::observe::metrics::Counter;
 
 /// Smaller answers are not counted.
 pub const LARGE_BYTES: usize = 32 * 1024;
@@ -31,8 +32,8 @@ const MIN_KNOWN: usize = 64;
 
 /// A large answer that its client is to take.
 pub trait Outstanding: Send + Sync {
-    /// Lets go of what has not been taken, if the client is so slow that it has no right to the room any more.
-    fn cut_off_if_slow(&self, now: Instant);
+    /// Lets go of what has not been taken, if the client is so slow that it has no right to the room any more. Whether it did.
+    fn cut_off_if_slow(&self, now: Instant) -> bool;
 }
 
 /// The large answers of a server. Cheap to clone.
@@ -45,6 +46,8 @@ struct Inner {
     room: Notify,
     turns: Arc<Semaphore>,
     outstanding: Mutex<Known>,
+    /// How many were cut off.
+    cut_off: Counter,
 }
 
 #[derive(Default)]
@@ -76,6 +79,7 @@ impl Default for Inner {
             room: Notify::new(),
             turns: Arc::new(Semaphore::new(max_turns())),
             outstanding: Mutex::default(),
+            cut_off: Counter::default(),
         }
     }
 }
@@ -91,6 +95,12 @@ impl fmt::Debug for Answers {
 }
 
 impl Answers {
+    /// None yet. Counts those that are cut off.
+    #[must_use]
+    pub fn new(cut_off: Counter) -> Self {
+        Self(Arc::new(Inner { cut_off, ..Inner::default() }))
+    }
+
     /// The bytes of the large answers that are under way.
     #[must_use]
     pub fn bytes(&self) -> usize {
@@ -176,7 +186,9 @@ impl Answers {
         let answers: Vec<_> = known.answers.iter().filter_map(Weak::upgrade).collect();
         drop(known);
         for answer in answers {
-            answer.cut_off_if_slow(now);
+            if answer.cut_off_if_slow(now) {
+                self.0.cut_off.inc();
+            }
         }
     }
 }
@@ -217,10 +229,8 @@ mod tests {
     }
 
     impl Outstanding for Answer {
-        fn cut_off_if_slow(&self, _: Instant) {
-            if self.slow.load(Ordering::Relaxed) {
-                self.held.lock().take();
-            }
+        fn cut_off_if_slow(&self, _: Instant) -> bool {
+            self.slow.load(Ordering::Relaxed) && self.held.lock().take().is_some()
         }
     }
 
@@ -262,7 +272,7 @@ mod tests {
         let slow = Answer::of(&answers, MAX_BYTES, true);
         assert!(answers.turn_with_room(soon()).await.is_ok());
         assert!(slow.held.lock().is_none() && good.held.lock().is_some());
-        assert_eq!(answers.bytes(), 1);
+        assert_eq!((answers.bytes(), answers.0.cut_off.get()), (1, 1));
     }
 
     #[test]

@@ -257,6 +257,7 @@ impl Service {
         metrics.store.revision.set(gauge(status.revision.get()));
         metrics.store.compacted_revision.set(gauge(status.compacted.get()));
         metrics.watch.held_bytes.set(gauge(self.0.node.watch_held_bytes() as u64));
+        metrics.answers.held_bytes.set(gauge(self.0.answers.bytes() as u64));
         metrics.raft.term.set(gauge(status.term.get()));
         metrics.raft.applied_index.set(gauge(status.applied.get()));
         metrics.raft.has_leader.set(i64::from(status.leader.is_some()));

@@ -151,7 +151,6 @@ impl Service {
         Self(Arc::new(Inner {
             node,
             limits,
-            metrics,
             shutdown,
             started: Instant::now(),
             name,
@@ -161,7 +160,8 @@ impl Service {
             open_watches: Arc::default(),
             nodes: tree::Counts::default(),
             hashing: auth::Hashing::default(),
-            answers: Answers::default(),
+            answers: Answers::new(metrics.answers.cut_off.clone()),
+            metrics,
         }))
     }
 
