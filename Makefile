@@ -7,11 +7,11 @@ export PATH := $(HOME)/.cargo/bin:$(PATH)
 
 # Every file of tests/ is one suite; the ones with a verb of their own are not black-box suites.
 TESTS := $(sort $(notdir $(patsubst %/main.rs,%,$(wildcard tests/*/main.rs)) $(basename $(wildcard tests/*.rs))))
-BLACKBOX := $(filter-out tidy sim dialects v3 browser clients,$(TESTS))
+BLACKBOX := $(filter-out tidy sim cluster dialects v3 browser clients,$(TESTS))
 SEEDS ?= 100
 START ?= 1
 
-.PHONY: help run cluster test check fmt clippy docs tidy unit sim dialects blackbox browser screenshots contract clients demo bench bench-quick bench-micro soak soak-cluster soak-dialects deny tools clean
+.PHONY: help run cluster test check fmt clippy docs tidy unit sim dialects blackbox faults browser screenshots contract clients demo bench bench-quick bench-micro soak soak-cluster soak-dialects deny tools clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -26,7 +26,7 @@ cluster: ## three members on this machine, data in ./vardr.cluster; Ctrl-C stops
 test: SEEDS = 300
 test: tools ## everything a change must pass; installs what the suites need
 	@rm -rf target/suites
-	$(MAKE) --no-print-directory SEEDS=$(SEEDS) check unit sim dialects clients blackbox browser contract
+	$(MAKE) --no-print-directory SEEDS=$(SEEDS) check unit sim faults dialects clients blackbox browser contract
 	@scripts/suite --summary
 
 check: fmt clippy docs tidy ## format, lints, documentation, house rules, and licences where cargo-deny is installed
@@ -60,6 +60,9 @@ clients: ## etcd's own clients and those of others, against real etcd and agains
 blackbox: ## the built server over real sockets and real files
 	@scripts/suite blackbox cargo test $(addprefix --test ,$(BLACKBOX))
 
+faults: ## real clusters of the release build, which lose processes, links, power and disks
+	@scripts/suite faults cargo test --release --test cluster
+
 browser: ## what runs in a browser, in Chromium: the console, the examples of the guides
 	@scripts/suite browser cargo test --test browser
 
@@ -88,7 +91,7 @@ soak: ## the simulator on SEEDS (5000) new seeds, from START (the time) on
 	@SIM_SEEDS=$(SEEDS) SIM_START=$(START) cargo test --release --test sim seeds_hold -- --nocapture
 
 soak-cluster: ## real clusters, broken on purpose: CLUSTER_RUNS (60) runs, drawn from CLUSTER_SEED; 20 failovers, a lock of 1,000 clients, leases for minutes
-	@cargo test --test cluster -- --nocapture --test-threads 1 --include-ignored drawn_runs_hold twenty_deaths thousand_clients leases::
+	@cargo test --release --test cluster -- --nocapture --test-threads 1 --include-ignored drawn_runs_hold twenty_deaths thousand_clients leases::
 
 soak-dialects: export DIALECT_REQUESTS ?= 200000
 soak-dialects: export DIALECT_START ?= $(shell date +%s)
