@@ -146,11 +146,11 @@ async fn first_start(settings: &Settings, given: &Given) -> anyhow::Result<(Opti
     let is_begun = node::is_begun(&settings.data_dir);
     if is_begun && matches!(given.source, Source::Discovery(_)) {
         // The service may be long gone, and would have this member wait for others that never come again.
-        return Ok((None, given.advertised(), Beginning::Join));
+        return Ok((None, given.advertised(), Beginning::Join { others: Vec::new() }));
     }
     let plan = match cluster::plan(given).await {
         // As in etcd: what a running cluster looks like now is not in its members' settings.
-        Err(_) if is_begun => return Ok((None, given.advertised(), Beginning::Join)),
+        Err(_) if is_begun => return Ok((None, given.advertised(), Beginning::Join { others: Vec::new() })),
         planned => planned?,
     };
     if let Some(warning) = plan.warning() {
@@ -158,8 +158,11 @@ async fn first_start(settings: &Settings, given: &Given) -> anyhow::Result<(Opti
     }
     let (identity, beginning) = match &plan.start {
         Start::New { identity, members } => (Some(*identity), Beginning::New(members.clone())),
-        Start::Existing if is_begun => (None, Beginning::Join),
-        Start::Existing => (Some(cluster::join(&plan).await?), Beginning::Join),
+        Start::Existing => {
+            let identity = if is_begun { None } else { Some(cluster::join(&plan).await?) };
+            let others = plan.others.iter().flat_map(|other| other.urls.clone()).collect();
+            (identity, Beginning::Join { others })
+        }
     };
     Ok((identity, plan.own.urls, beginning))
 }

@@ -18,6 +18,7 @@ mod handle;
 mod ids;
 mod inbox;
 mod lessor;
+mod newcomer;
 mod open;
 mod recover;
 mod report;
@@ -130,8 +131,8 @@ pub enum Beginning {
     New(Members),
     /// As one that the cluster has added. It dials nobody and knows nobody: the leader, which knows it, dials it, says where it
     /// is itself, and sends a snapshot. So it does not matter how often the member starts before that has come, nor whom its
-    /// settings name then.
-    Join,
+    /// settings name then. Those at `others`, peer URLs, are asked whether it was removed meanwhile.
+    Join { others: Vec<String> },
 }
 
 /// Who a member is. Ids are computed as etcd computes them.
@@ -339,6 +340,12 @@ impl Node {
             let peer_urls = options.peer_urls.clone();
             let transport = Transport::start(identity, incarnation, peer_urls, listeners, Arc::new(inbox));
             runner.connect(transport);
+        }
+        if let Beginning::Join { others } = &options.beginning
+            && count == 0
+        {
+            let (asked_for, run_by) = (Arc::downgrade(&shared), Arc::downgrade(&runner));
+            shared.runtime.spawn(newcomer::ask_until_it_has_a_state(asked_for, run_by, others.clone()));
         }
         let tick = options.tick;
         let threads = vec![

@@ -77,7 +77,7 @@ mod tests {
     async fn a_member_without_a_state_is_not_ready_and_answers_nothing_from_it() {
         let dir = tempfile::tempdir().unwrap();
         let identity = Identity { cluster: ClusterId(1), member: MemberId(2) };
-        let options = Options::small(dir.path(), identity, Beginning::Join);
+        let options = Options::small(dir.path(), identity, Beginning::Join { others: Vec::new() });
         let node = Node::start(&options, Metrics::new(), Vec::new()).unwrap();
         let token = CancellationToken::new();
         let service = Service::new(node.handle(), String::new(), Limits::default(), Metrics::new(), token);

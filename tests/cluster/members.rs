@@ -283,9 +283,35 @@ fn a_member_of_several_does_not_start_where_the_others_could_not_reach_it() {
     assert!(log.contains("is one of 2, and listens for no others; say where, by --listen-peer-urls"), "{log}");
 }
 
+#[test]
+fn a_member_that_is_removed_before_the_leader_reaches_it_says_why_it_stops() {
+    let site = Site::begin(1);
+    let unreachable = site.peer(2);
+    site.run(0, &["member", "add", "n1", "--peer-urls", &unreachable]);
+    let urls = [site.peer(0), unreachable];
+    let home = site.directory.path().join("n1");
+    let mut member = Member::new(home, joining_at(&site, 1, &urls));
+    // It may be restarted as often as one likes.
+    for _ in 0..2 {
+        member.start();
+        within("it runs", || site.client(1).try_get("/livez").filter(|it| it.status == 200));
+        member.kill();
+    }
+    member.start();
+    site.run(0, &["member", "remove", "n1"]);
+    assert!(!member.wait(LIMIT).success());
+    assert!(member.log().contains("removed from the cluster"), "{}", member.log());
+    site.serves(0);
+}
+
 fn joining(site: &Site, place: usize) -> Vec<String> {
     let urls: Vec<_> = (0..=place).map(|place| site.peer(place)).collect();
-    let mut flags = flags(place, &urls, TOKEN, site.block.client(place), site.block.peer(place));
+    joining_at(site, place, &urls)
+}
+
+/// The flags of a member that the others are told to reach at the last of these URLs.
+fn joining_at(site: &Site, place: usize, urls: &[String]) -> Vec<String> {
+    let mut flags = flags(place, urls, TOKEN, site.block.client(place), site.block.peer(place));
     let state = flags.iter().position(|flag| flag == "new").unwrap();
     "existing".clone_into(&mut flags[state]);
     flags

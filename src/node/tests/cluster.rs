@@ -344,7 +344,7 @@ async fn a_member_that_joins_gets_its_state_from_a_leader_that_nobody_told_it_of
     cluster.members.get_mut(id).unwrap().learner = true;
     // It may be killed before its first state has come.
     for _ in 0..2 {
-        cluster.start_as(joining, Beginning::Join).await;
+        cluster.start_as(joining, Beginning::Join { others: Vec::new() }).await;
         let short = Instant::now() + Duration::from_millis(100);
         assert_eq!(cluster.handle(joining).linearizable(short).await.unwrap_err(), ReadError::NoLeader);
         assert!(cluster.handle(joining).latest().members.is_empty());
@@ -353,13 +353,13 @@ async fn a_member_that_joins_gets_its_state_from_a_leader_that_nobody_told_it_of
     cluster.start(0).await;
     cluster.start(1).await;
     cluster.put(0, "/k", "v").await;
-    cluster.start_as(joining, Beginning::Join).await;
+    cluster.start_as(joining, Beginning::Join { others: Vec::new() }).await;
     assert_eq!(cluster.value(joining, "/k").await.unwrap(), b"v");
     cluster.put(joining, "/forwarded", "v").await;
     let digests = cluster.digests().await;
     assert!(digests.windows(2).all(|pair| pair[0] == pair[1]), "{digests:?}");
     cluster.stop(joining).await;
-    cluster.start_as(joining, Beginning::Join).await;
+    cluster.start_as(joining, Beginning::Join { others: Vec::new() }).await;
     assert_eq!(cluster.value(joining, "/forwarded").await.unwrap(), b"v");
 }
 
@@ -384,7 +384,7 @@ async fn a_learner_whose_leader_is_gone_has_none_and_refuses_reads_for_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_member_says_who_the_members_are_once_it_has_a_state() {
     let mut cluster = Cluster::new(2).await;
-    cluster.start_as(1, Beginning::Join).await;
+    cluster.start_as(1, Beginning::Join { others: Vec::new() }).await;
     let url = |number: usize| format!("http://{}", cluster.addresses[number]);
     let (knowing, joining) = (url(0), url(1));
     assert_eq!(ask_members(&joining).await.unwrap(), None);

@@ -182,7 +182,7 @@ async fn a_directory_serves_one_process_and_one_member() {
 #[tokio::test]
 async fn a_member_that_was_to_join_begins_no_cluster_of_its_own() {
     let dir = tempfile::tempdir().unwrap();
-    let joining = Options { beginning: Beginning::Join, ..options(dir.path()) };
+    let joining = Options { beginning: Beginning::Join { others: Vec::new() }, ..options(dir.path()) };
     Node::start(&joining, Metrics::new(), Vec::new()).unwrap().stop();
     let peer_urls = vec!["http://other:2380".to_owned()];
     let other = Options { identity: Some(alone(&peer_urls)), peer_urls, ..options(dir.path()) };
