@@ -118,9 +118,19 @@ impl Message {
     }
 
     /// Whether the message may go in at the receiver. Proposals travel by a protocol of our own, because raft's drops
-    /// them silently and may apply them twice; and a snapshot is more than raft knows of it.
+    /// them silently and may apply them twice; so do words to hand over, which are heeded only where that can succeed; and a
+    /// snapshot is more than raft knows of it. Of the others raft takes some things for granted, and would panic.
     pub(super) fn is_welcome(&self) -> bool {
-        !matches!(self.0.get_msg_type(), MessageType::MsgPropose | MessageType::MsgSnapshot)
+        let Self(message) = self;
+        match message.get_msg_type() {
+            MessageType::MsgPropose | MessageType::MsgSnapshot | MessageType::MsgTransferLeader => false,
+            MessageType::MsgReadIndex => message.entries.len() == 1,
+            MessageType::MsgAppend => {
+                let places = message.entries.iter().map(|entry| entry.index.checked_sub(message.index));
+                places.zip(1..).all(|(place, next)| place == Some(next))
+            }
+            _ => true,
+        }
     }
 
     /// The state that a snapshot's message speaks of; `None` for any other message.

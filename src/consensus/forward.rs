@@ -20,6 +20,8 @@ const MAX_STARTS: usize = 64;
 pub const MAX_UNANSWERED: usize = 4;
 /// Ticks after which an unanswered batch is sent again.
 const RESEND_TICKS: u32 = 5;
+/// Ticks after which a batch that nobody waits for makes room for others: its answer may be one that the leader knows no more.
+const FORGET_TICKS: u32 = 100;
 
 /// Why a batch is in nobody's log and never will be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize, Error)]
@@ -82,10 +84,13 @@ impl<B> Outgoing<B> {
         if is_from { self.unanswered.remove(&number) } else { None }
     }
 
-    /// Forgets the batches that were sent to any but the leader of this term, and that nobody cares about. For the others
-    /// whoever led is still asked: if it lives, it knows what became of them.
+    /// Forgets the batches that nobody cares about and that were sent to any but the leader of this term, or so long ago that it
+    /// will not answer any more. For the others whoever led is still asked: if it lives, it knows what became of them.
     pub fn forget(&mut self, leader: Option<MemberId>, term: Term, is_cared_about: impl Fn(&B) -> bool) {
-        self.unanswered.retain(|_, sent| (Some(sent.to), sent.term) == (leader, term) || is_cared_about(&sent.batch));
+        self.unanswered.retain(|_, sent| {
+            let will_be_answered = (Some(sent.to), sent.term) == (leader, term) && sent.ticks < FORGET_TICKS;
+            will_be_answered || is_cared_about(&sent.batch)
+        });
     }
 
     /// Passes a tick. Gives what is to be sent again, with its number.
@@ -211,6 +216,21 @@ mod tests {
         outgoing.forget(Some(LEADER), Term(3), |batch| *batch);
         assert_eq!((outgoing.under_way(LEADER, Term(2)), outgoing.under_way(LEADER, Term(3))), (1, 0));
         assert!(outgoing.answered(other, LEADER).is_none());
+        assert!(outgoing.answered(cared_about, LEADER).is_some());
+    }
+
+    #[test]
+    fn a_batch_that_nobody_cares_about_does_not_take_up_room_for_ever() {
+        let mut outgoing = Outgoing::default();
+        let (cared_about, _) = (outgoing.send(LEADER, Term(2), true), outgoing.send(LEADER, Term(2), false));
+        for _ in 1..FORGET_TICKS {
+            _ = outgoing.tick().count();
+        }
+        outgoing.forget(Some(LEADER), Term(2), |batch| *batch);
+        assert_eq!(outgoing.under_way(LEADER, Term(2)), 2);
+        _ = outgoing.tick().count();
+        outgoing.forget(Some(LEADER), Term(2), |batch| *batch);
+        assert_eq!(outgoing.under_way(LEADER, Term(2)), 1);
         assert!(outgoing.answered(cared_about, LEADER).is_some());
     }
 }

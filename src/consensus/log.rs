@@ -136,6 +136,12 @@ impl Log {
         self.base.index
     }
 
+    /// The payload bytes of the entries after an index.
+    pub(super) fn bytes_after(&self, index: Index) -> usize {
+        let newest_first = self.entries.iter().rev();
+        newest_first.take_while(|entry| entry.index > index).map(|entry| entry.data.len()).sum()
+    }
+
     fn forget_first(&mut self) {
         if let Some(entry) = self.entries.pop_front() {
             self.bytes -= entry.data.len();

@@ -11,7 +11,7 @@ use thiserror::Error;
 use crate::model::{MemberChange, MemberId};
 
 /// A learner that lacks no more committed entries than this has caught up: what a healthy member may lack under load.
-const CAUGHT_UP_ENTRIES: u64 = 500;
+pub(super) const CAUGHT_UP_ENTRIES: u64 = 500;
 
 /// What a change of membership does in raft: one member at a time (Raft dissertation, 4.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]

@@ -69,12 +69,17 @@ pub struct Config {
     pub kept_entries: u64,
     /// Payload bytes of applied entries that are kept for a member that lags behind; beyond that it gets a snapshot.
     pub kept_bytes: usize,
+    /// The same while a snapshot is on its way to a member, and until that one has caught up: what is cut off meanwhile would cost
+    /// it another snapshot.
+    pub catch_up_bytes: usize,
 }
 
 /// The usual [`Config::kept_entries`]: as many as etcd keeps.
 pub const KEPT_ENTRIES: u64 = 5000;
 /// See [`Config::kept_bytes`].
 const KEPT_BYTES: usize = 64 * 1024 * 1024;
+/// See [`Config::catch_up_bytes`].
+const CATCH_UP_BYTES: usize = 512 * 1024 * 1024;
 
 impl Config {
     /// The usual patience: an election after 10 to 19 ticks of silence, a heartbeat at each tick; a log that serves a member
@@ -89,6 +94,7 @@ impl Config {
             heartbeat_ticks: 1,
             kept_entries: KEPT_ENTRIES,
             kept_bytes: KEPT_BYTES,
+            catch_up_bytes: CATCH_UP_BYTES,
         }
     }
 }

@@ -10,14 +10,14 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use bytes::Bytes;
 use protobuf::Message as _;
 use raft::eraftpb::{self, MessageType};
-use raft::{RawNode, ReadOnlyOption, Ready, SnapshotStatus, StateRole};
+use raft::{Progress, ProgressState, RawNode, ReadOnlyOption, Ready, SnapshotStatus, StateRole};
 
 use super::convert::{
     Message, from_raft_entry, from_raft_hard_state, from_raft_member, from_raft_role, from_raft_snapshot, take_change,
     to_raft_change,
 };
 use super::log::Log;
-use super::membership::{self, ChangeRefusal, Heard, MembershipChange};
+use super::membership::{self, CAUGHT_UP_ENTRIES, ChangeRefusal, Heard, MembershipChange};
 use super::reads::Reads;
 use super::window::{ApplyWindow, MAX_UNAPPLIED_BYTES};
 use super::{Config, Input, Output, Persist, Position, ProposeRefusal, Recovered, Role, StartError, Status};
@@ -49,6 +49,8 @@ pub struct Replica {
     changes: BTreeMap<Index, eraftpb::ConfChangeV2>,
     reads: Reads,
     heard: Heard,
+    /// Members that a snapshot was sent to and that have not caught up yet, each with the entry that its snapshot ends with.
+    catching_up: BTreeMap<MemberId, Index>,
     /// What `step` has already found to tell.
     output: Output,
 }
@@ -64,6 +66,8 @@ struct Held {
     messages: Vec<eraftpb::Message>,
     /// The snapshot that the batch makes good.
     snapshot: Option<Position>,
+    /// Whether the disk knows from this batch on that a change of the members is committed.
+    commits_change: bool,
 }
 
 impl Replica {
@@ -82,6 +86,7 @@ impl Replica {
         let mut replica = Self {
             reads: Reads::new(config.member, config.incarnation, config.election_ticks),
             heard: Heard::new(config.election_ticks),
+            catching_up: BTreeMap::new(),
             config,
             node,
             timeout: (Term::ZERO, 0),
@@ -133,10 +138,13 @@ impl Replica {
                 }
             }
             Input::SnapshotReported { member, delivered } => {
+                if !delivered {
+                    self.catching_up.remove(&member);
+                }
                 let status = if delivered { SnapshotStatus::Finish } else { SnapshotStatus::Failure };
                 self.node.report_snapshot(member.get(), status);
             }
-            Input::Transfer { to } => self.node.transfer_leader(to.get()),
+            Input::Transfer { to } => self.transfer(to),
         }
         self.settle();
     }
@@ -160,8 +168,41 @@ impl Replica {
     /// lags further behind gets a snapshot. Returns how far the log is forgotten now.
     pub fn truncate(&mut self, through: Index) -> Index {
         let applied = Index(self.node.raft.raft_log.applied);
+        self.forget_who_caught_up();
         let laggard = self.laggard(applied);
-        self.node.mut_store().truncate(through.min(applied), laggard, self.config.kept_bytes)
+        let Config { kept_bytes, catch_up_bytes, .. } = self.config;
+        let kept = if self.catching_up.is_empty() { kept_bytes } else { catch_up_bytes };
+        self.node.mut_store().truncate(through.min(applied), laggard, kept)
+    }
+
+    /// From here on those are served as any others that have come so near that the log reaches them; so are those that have gone
+    /// silent once their snapshot was there.
+    fn forget_who_caught_up(&mut self) {
+        let (raft, heard) = (&self.node.raft, &self.heard);
+        let is_near = |progress: &Progress| {
+            let lacks = self.node.store().bytes_after(Index(progress.matched));
+            progress.state == ProgressState::Replicate && lacks <= self.config.kept_bytes
+        };
+        self.catching_up.retain(|id, _| {
+            raft.prs().get(id.get()).is_some_and(|progress| {
+                progress.state == ProgressState::Snapshot || (heard.is_heard(*id) && !is_near(progress))
+            })
+        });
+    }
+
+    /// The committed entries that a member is not known to have; `None` for who is no member.
+    fn lacks(&self, id: MemberId) -> Option<u64> {
+        let progress = self.node.raft.prs().get(id.get())?;
+        Some(self.node.raft.raft_log.committed.saturating_sub(progress.matched))
+    }
+
+    /// Hands leadership over to a voter that is at hand. Raft takes no proposals until that one leads, for up to an election
+    /// timeout: one that is silent or far behind would hold up all writes for nothing.
+    fn transfer(&mut self, to: MemberId) {
+        let has_caught_up = self.lacks(to).is_some_and(|lacks| lacks <= CAUGHT_UP_ENTRIES);
+        if self.node.raft.state == StateRole::Leader && has_caught_up && self.heard.is_heard(to) {
+            self.node.transfer_leader(to.get());
+        }
     }
 
     /// Up to where nobody else needs the log. A leader knows it of each member that it hears of; anybody else guesses.
@@ -175,9 +216,12 @@ impl Replica {
         if self.node.raft.state != StateRole::Leader {
             return Index(kept);
         }
-        let heard = others().filter(|(id, _)| self.heard.is_heard(MemberId(**id)));
-        let matched = heard.map(|(_, progress)| progress.matched);
-        Index(matched.min().unwrap_or(kept).min(kept))
+        let needed = others().filter_map(|(id, progress)| {
+            let id = MemberId(*id);
+            let from_snapshot = self.catching_up.get(&id).map(|through| through.get().max(progress.matched));
+            from_snapshot.or_else(|| self.heard.is_heard(id).then_some(progress.matched))
+        });
+        Index(needed.min().unwrap_or(kept).min(kept))
     }
 
     /// Who could lead best after this member: of the other voters that are heard of, the one that has come furthest. `None`
@@ -278,12 +322,9 @@ impl Replica {
     }
 
     fn check_change(&self, change: MembershipChange) -> Result<(), ChangeRefusal> {
-        let (raft, own) = (&self.node.raft, self.config.member);
+        let own = self.config.member;
         let voters = self.voters();
-        let behind = |id: MemberId| {
-            let progress = raft.prs().get(id.get()).filter(|_| !voters.contains(&id))?;
-            Some(raft.raft_log.committed.saturating_sub(progress.matched))
-        };
+        let behind = |id: MemberId| self.lacks(id).filter(|_| !voters.contains(&id));
         membership::check(change, &voters, behind, |id| id == own || self.heard.is_heard(id))
     }
 
@@ -409,6 +450,9 @@ impl Replica {
         if status.role == Role::Leader && self.status.role != Role::Leader {
             self.heard.begin_to_lead();
         }
+        if status.role != Role::Leader {
+            self.catching_up.clear();
+        }
         self.status = status;
         if raft.state == StateRole::Leader && raft.commit_to_current_term() {
             while let Some(context) = self.reads.unpark() {
@@ -421,13 +465,14 @@ impl Replica {
     fn collect(&mut self) {
         let mut ready = self.node.ready();
         let number = ready.number();
-        let mut late = self.take_early(&mut ready);
+        let commits_change = self.commits_change();
+        let mut late = self.take_early(&mut ready, commits_change);
         self.window.extend(ready.take_committed_entries().into_iter().map(from_raft_entry));
         for state in ready.take_read_states() {
             self.output.reads.extend(self.reads.close(&state.request_ctx).map(|context| (context, Index(state.index))));
         }
         late.extend(ready.take_persisted_messages());
-        let persist = self.to_persist(&mut ready);
+        let persist = self.to_persist(&mut ready, commits_change);
         if let Some(persist) = &persist {
             if let Some(snapshot) = persist.snapshot {
                 self.node.mut_store().restore(snapshot);
@@ -437,27 +482,37 @@ impl Replica {
             self.node.mut_store().append(&persist.entries);
         }
         self.node.advance_append_async(ready);
-        self.hold(number, persist, late);
+        self.hold(number, persist, late, commits_change);
     }
 
     /// Sends what a leader may send at once. Gives back what has to wait all the same: an only voter leads before its disk
-    /// knows of the term, and would lead in it once more after a crash, with other entries.
-    fn take_early(&mut self, ready: &mut Ready) -> Vec<eraftpb::Message> {
+    /// knows of the term, and would lead in it once more after a crash, with other entries; and see [`Self::commits_change`].
+    fn take_early(&mut self, ready: &mut Ready, commits_change: bool) -> Vec<eraftpb::Message> {
         let messages = ready.take_messages();
-        if self.durable_term < Term(self.node.raft.term) {
+        // Whatever comes after the ready that commits a change says so, too.
+        let is_secret = commits_change || self.held.iter().any(|held| held.commits_change);
+        if is_secret || self.durable_term < Term(self.node.raft.term) {
             return messages;
         }
         self.send(messages);
         Vec::new()
     }
 
-    /// What a ready wants on disk. A commit index alone can wait for company.
-    fn to_persist(&self, ready: &mut Ready) -> Option<Persist> {
+    /// Whether a leader's disk does not know yet that a change of the members is committed. A member that was removed goes once it
+    /// hears of that, and would never vote again for a leader that has crashed and does not know it any more.
+    fn commits_change(&self) -> bool {
+        let raft = &self.node.raft;
+        let change = Index(raft.pending_conf_index);
+        raft.state == StateRole::Leader && self.stored.commit < change && change <= self.committed()
+    }
+
+    /// What a ready wants on disk. A commit index alone can wait for company, unless it is that of a change of the members.
+    fn to_persist(&self, ready: &mut Ready, commits_change: bool) -> Option<Persist> {
         let entries: Vec<_> = ready.take_entries().into_iter().map(from_raft_entry).collect();
         let now = from_raft_hard_state(&self.node.raft.hard_state());
         let voted = (now.term, now.vote) != (self.stored.term, self.stored.vote);
         let snapshot = (!ready.snapshot().is_empty()).then(|| from_raft_snapshot(ready.snapshot()));
-        (voted || snapshot.is_some() || !entries.is_empty()).then(|| Persist {
+        (commits_change || voted || snapshot.is_some() || !entries.is_empty()).then(|| Persist {
             number: ready.number(),
             snapshot,
             entries,
@@ -466,11 +521,12 @@ impl Replica {
     }
 
     /// Hands a batch out, and keeps messages that must not overtake it or those before it.
-    fn hold(&mut self, number: u64, persist: Option<Persist>, messages: Vec<eraftpb::Message>) {
+    fn hold(&mut self, number: u64, persist: Option<Persist>, messages: Vec<eraftpb::Message>, commits_change: bool) {
         if let Some(persist) = persist {
             self.stored = persist.hard_state.unwrap_or(self.stored);
             let Persist { snapshot, .. } = persist;
-            self.held.push_back(Held { number, through: number, term: self.stored.term, messages, snapshot });
+            let term = self.stored.term;
+            self.held.push_back(Held { number, through: number, term, messages, snapshot, commits_change });
             self.hand_out(persist);
         } else if let Some(held) = self.held.back_mut() {
             held.through = number;
@@ -485,8 +541,12 @@ impl Replica {
     fn send(&mut self, messages: Vec<eraftpb::Message>) {
         for message in messages {
             let (to, message) = (MemberId(message.to), Message(message));
-            let lane = if message.snapshot().is_some() { &mut self.output.snapshots } else { &mut self.output.send };
-            lane.push((to, message));
+            if let Some(position) = message.snapshot() {
+                self.catching_up.insert(to, position.index);
+                self.output.snapshots.push((to, message));
+            } else {
+                self.output.send.push((to, message));
+            }
         }
     }
 

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use bytes::Bytes;
 
 use super::{config, voters};
-use crate::consensus::{Input, Message, Output, Persist, Position, ProposeRefusal, Recovered, Replica, Role};
-use crate::model::{HardState, Index, LogEntry, MemberId, Term};
+use crate::consensus::{Config, Input, Message, Output, Persist, Position, ProposeRefusal, Recovered, Replica, Role};
+use crate::model::{HardState, Index, LogEntry, LogEntryKind, MemberId, Term};
 
 /// Numbers from a seed (`SplitMix64`).
 pub(super) struct Chance(pub u64);
@@ -67,6 +67,7 @@ impl Member {
 
 pub(super) struct Cluster {
     ids: Vec<u64>,
+    config: fn(u64) -> Config,
     members: BTreeMap<u64, Member>,
     wire: Vec<Message>,
     cut: BTreeSet<(u64, u64)>,
@@ -81,8 +82,13 @@ pub(super) struct Cluster {
 
 impl Cluster {
     pub(super) fn new(size: u64, seed: u64) -> Self {
+        Self::with(size, seed, config)
+    }
+
+    pub(super) fn with(size: u64, seed: u64, config: fn(u64) -> Config) -> Self {
         let ids: Vec<u64> = (1..=size).collect();
         let mut cluster = Self {
+            config,
             members: BTreeMap::new(),
             wire: Vec::new(),
             cut: BTreeSet::new(),
@@ -115,7 +121,7 @@ impl Cluster {
         let ids = self.ids.clone();
         let member = self.members.get_mut(&id).unwrap();
         member.starts += 1;
-        let mut config = config(id);
+        let mut config = (self.config)(id);
         config.incarnation.0 = member.starts;
         let recovered = Recovered {
             hard_state: member.hard_state,
@@ -135,6 +141,10 @@ impl Cluster {
         member.writing.clear();
         member.applied.truncate(keep);
         self.trace.push(format!("crash {id} at {keep}"));
+    }
+
+    pub(super) fn replica(&mut self, id: u64) -> &mut Replica {
+        self.members.get_mut(&id).unwrap().replica.as_mut().unwrap()
     }
 
     pub(super) fn is_up(&self, id: u64) -> bool {
@@ -164,7 +174,12 @@ impl Cluster {
         member.dropped_reads.extend(output.dropped_reads);
         for entry in output.commit {
             assert_eq!(entry.index, member.position().index.next(), "an entry skipped or repeated");
-            assert!(member.durable.contains(&entry), "committed before it is durable here");
+            // Of a change of the members, the content alone is handed out.
+            let is_same = |durable: &LogEntry| match entry.kind {
+                LogEntryKind::Normal => *durable == entry,
+                LogEntryKind::Membership => Position::from(durable) == Position::from(&entry),
+            };
+            assert!(member.durable.iter().any(is_same), "committed before it is durable here");
             let agreed = self.committed.entry(entry.index).or_insert_with(|| entry.clone());
             assert_eq!(*agreed, entry, "two entries committed at one index");
             member.applied.push(entry);

@@ -3,10 +3,11 @@
 mod cluster;
 
 use bytes::Bytes;
-use raft::eraftpb;
+use raft::eraftpb::{self, MessageType};
 
 use cluster::{Chance, Cluster, Faults};
 
+use super::membership::CAUGHT_UP_ENTRIES;
 use super::{
     ChangeRefusal, Config, Input, MembershipChange, Message, Output, Position, ProposeRefusal, Recovered, Replica,
     Role, StartError,
@@ -424,6 +425,154 @@ fn leadership_is_handed_over_and_proposals_are_refused_meanwhile() {
     assert_eq!(cluster.propose(leader, 1), Err(ProposeRefusal::Transferring));
     cluster.deliver();
     assert_eq!(cluster.leader(), Some(heir));
+}
+
+#[test]
+fn nobody_hands_over_to_a_voter_that_is_silent_or_far_behind() {
+    let mut cluster = Cluster::new(3, 6);
+    let leader = cluster.elect();
+    let heir = cluster.ids().into_iter().find(|id| *id != leader).unwrap();
+    cluster.isolate(heir);
+    cluster.rounds(config(heir).election_ticks);
+    cluster.step(leader, Input::Transfer { to: MemberId(heir) });
+    assert!(cluster.propose(leader, 1).is_ok(), "it is silent");
+    for token in 2..=2 + CAUGHT_UP_ENTRIES {
+        cluster.propose(leader, token).unwrap();
+        cluster.deliver();
+    }
+    cluster.heal();
+    // It answers heartbeats, and what it lacks is not with it yet.
+    cluster.step(leader, Input::Tick);
+    let mut message = eraftpb::Message { from: heir, to: leader, term: 1, ..Default::default() };
+    message.set_msg_type(eraftpb::MessageType::MsgHeartbeatResponse);
+    message.term = cluster.replica(leader).status().term.get();
+    cluster.step(leader, Input::Message(Message(message)));
+    cluster.step(leader, Input::Transfer { to: MemberId(heir) });
+    assert!(cluster.propose(leader, 1000).is_ok(), "it is far behind");
+    cluster.rounds(3);
+    cluster.step(leader, Input::Transfer { to: MemberId(heir) });
+    cluster.deliver();
+    assert_eq!(cluster.leader(), Some(heir));
+}
+
+#[test]
+fn who_is_removed_hears_of_it_once_the_leaders_disk_knows() {
+    let mut cluster = Cluster::new(2, 6);
+    let leader = cluster.elect();
+    cluster.rounds(2);
+    let other = 3 - leader;
+    // Both have the entry, and the leader does not hear of it.
+    cluster.cut_one_way(other, leader);
+    let change = remove(&mut cluster, leader, other).unwrap().index;
+    cluster.deliver();
+    cluster.heal();
+    cluster.faults.slow_disk = 100;
+    cluster.rounds(2);
+    assert_eq!(cluster.replica(leader).committed(), change);
+    assert!(cluster.replica(other).committed() < change);
+    cluster.faults.slow_disk = 0;
+    cluster.rounds(2);
+    assert_eq!(cluster.replica(other).committed(), change);
+    cluster.crash(leader);
+    cluster.start(leader);
+    assert_eq!(cluster.replica(leader).committed(), change);
+}
+
+#[test]
+fn what_raft_would_panic_over_is_passed_over() {
+    let mut cluster = Cluster::new(3, 6);
+    let leader = cluster.elect();
+    let follower = cluster.ids().into_iter().find(|id| *id != leader).unwrap();
+    cluster.propose(leader, 1).unwrap();
+    cluster.deliver();
+    let term = cluster.replica(leader).status().term.get();
+    let last = cluster.replica(follower).last_index().get();
+    let read = eraftpb::Message {
+        from: follower,
+        to: leader,
+        term,
+        msg_type: MessageType::MsgReadIndex,
+        ..Default::default()
+    };
+    cluster.step(leader, Input::Message(Message(read)));
+    for index in [last - 1, last, last + 2, u64::MAX] {
+        let entries = vec![eraftpb::Entry { index, term, ..Default::default() }];
+        let msg_type = MessageType::MsgAppend;
+        let mut append = eraftpb::Message {
+            from: leader,
+            to: follower,
+            term,
+            index: last,
+            log_term: term,
+            msg_type,
+            ..Default::default()
+        };
+        append.set_entries(entries.into());
+        cluster.step(follower, Input::Message(Message(append)));
+    }
+    cluster.propose(leader, 2).unwrap();
+    cluster.rounds(2);
+    assert_eq!(cluster.replica(follower).last_index().get(), last + 1);
+}
+
+/// A log that waits for nobody but those that a snapshot is sent to, and for them with 500 bytes.
+fn impatient(member: u64) -> Config {
+    Config { kept_entries: 0, kept_bytes: 0, catch_up_bytes: 500, ..config(member) }
+}
+
+/// A cluster with a member that was sent a snapshot, its leader, that member, and where the snapshot ends.
+fn sending() -> (Cluster, u64, u64, Index) {
+    let mut cluster = Cluster::with(3, 8, impatient);
+    let leader = cluster.elect();
+    let away = cluster.ids().into_iter().find(|id| *id != leader).unwrap();
+    cluster.isolate(away);
+    propose_in_all(&mut cluster, leader, 10);
+    let end = cluster.replica(leader).committed();
+    assert_eq!(cluster.replica(leader).truncate(end), end);
+    let position = Position { index: end, term: cluster.replica(leader).status().term };
+    cluster.heal();
+    cluster.round();
+    cluster.step(leader, Input::SnapshotOffered { to: MemberId(away), position, conf_state: voters(&[1, 2, 3]) });
+    cluster.rounds(2);
+    assert!(cluster.trace.iter().any(|line| line.contains("MsgSnapshot")), "{:#?}", cluster.trace);
+    (cluster, leader, away, end)
+}
+
+fn propose_in_all(cluster: &mut Cluster, leader: u64, count: u64) {
+    for _ in 0..count {
+        let token = 1 + cluster.answers.len() as u64;
+        cluster.propose(leader, token).unwrap();
+        cluster.deliver();
+    }
+}
+
+#[test]
+fn the_log_waits_for_who_is_sent_a_snapshot_until_it_has_caught_up() {
+    let (mut cluster, leader, away, end) = sending();
+    propose_in_all(&mut cluster, leader, 20);
+    let last = cluster.replica(leader).committed();
+    assert_eq!(cluster.replica(leader).truncate(last), end, "the snapshot is on its way");
+    cluster.step(leader, Input::SnapshotReported { member: MemberId(away), delivered: true });
+    assert_eq!(cluster.replica(leader).truncate(last), end, "what follows on it is not there yet");
+    let mut message = eraftpb::Message { from: away, to: leader, index: last.get(), ..Default::default() };
+    message.set_msg_type(eraftpb::MessageType::MsgAppendResponse);
+    message.term = cluster.replica(leader).status().term.get();
+    cluster.step(leader, Input::Message(Message(message)));
+    assert_eq!(cluster.replica(leader).truncate(last), last);
+}
+
+#[test]
+fn the_log_waits_for_no_snapshot_that_does_not_arrive_nor_beyond_its_bound() {
+    let (mut cluster, leader, away, end) = sending();
+    propose_in_all(&mut cluster, leader, 20);
+    let last = cluster.replica(leader).committed();
+    cluster.step(leader, Input::SnapshotReported { member: MemberId(away), delivered: false });
+    assert_eq!(cluster.replica(leader).truncate(last), last);
+    let (mut cluster, leader, _, _) = sending();
+    propose_in_all(&mut cluster, leader, 60);
+    let last = cluster.replica(leader).committed();
+    let begin = cluster.replica(leader).truncate(last);
+    assert!(begin > end && begin < last, "{begin} of {last}");
 }
 
 fn remove(cluster: &mut Cluster, leader: u64, id: u64) -> Result<Position, ProposeRefusal> {
