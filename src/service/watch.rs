@@ -176,8 +176,10 @@ pub struct WatchStream {
     may_read: Option<PollSemaphore>,
     /// Decided but not yet given out.
     ready: VecDeque<WatchItem>,
-    /// Whether the stream has given out all that there was when it began.
+    /// Whether the stream has given out all that there was when it began to give out what happens.
     caught_up: bool,
+    /// The revision at which it last did.
+    live_from: Revision,
     progress: Option<(Duration, Instant)>,
     shutdown: CancellationToken,
     registered_at: Revision,
@@ -344,6 +346,7 @@ impl Service {
             may_read: None,
             ready: VecDeque::new(),
             caught_up: false,
+            live_from: Revision::ZERO,
             progress: None,
             shutdown: self.0.shutdown.clone(),
             registered_at: state.revision(),
@@ -456,6 +459,9 @@ impl WatchStream {
 
     fn enter(&mut self, phase: Phase) {
         self.is_behind(phase.behind());
+        if matches!(phase, Phase::Live) {
+            self.live_from = self.node.latest().revision();
+        }
         self.phase = phase;
     }
 
@@ -601,8 +607,10 @@ impl WatchStream {
     fn deliver(&mut self, delivery: Delivery) {
         match delivery {
             Delivery::Events(pieces) => {
+                // What has gathered while it was being brought up to date says nothing of how fast its reader is.
+                let last = pieces.last().and_then(|piece| piece.events().last());
+                self.caught_up |= last.is_some_and(|event| event.revision >= self.live_from);
                 self.ready.push_back(WatchItem::Events(WatchEvents(Source::Live(pieces))));
-                self.caught_up = true;
             }
             // While it was being brought up to date, a stream had no chance to keep up.
             Delivery::Lagging { resume_after } if !self.caught_up || self.patience == Patience::Always => {

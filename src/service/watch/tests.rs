@@ -6,7 +6,7 @@ use tokio::sync::Semaphore;
 
 use super::*;
 use crate::model::Command;
-use crate::model::limits::MAX_WATCH_READS;
+use crate::model::limits::{MAX_WATCH_READS, WATCH_BACKLOG_EVENTS};
 use crate::service::Consistency;
 use crate::service::alone::{Alone, call};
 
@@ -225,4 +225,42 @@ async fn what_would_let_a_state_go_ends_with_the_watch_that_reads_it() {
         assert!(Instant::now() < deadline, "it is still there");
         tokio::task::yield_now().await;
     }
+}
+
+#[tokio::test]
+async fn what_gathers_while_the_state_is_read_says_nothing_of_how_fast_its_reader_is() {
+    let alone = Alone::start();
+    for key in ["a", "b", "c", "d"] {
+        alone.set(key, large()).await;
+    }
+    let first = alone.set("e", "v").await;
+    let mut watch = alone.watch(Start::Initial, OnCompacted::End).await;
+    assert!(matches!(watch.next().await, Some(WatchItem::State(_))));
+    let mut last = first;
+    for _ in 0..=WATCH_BACKLOG_EVENTS {
+        last = alone.set("a", "v").await;
+    }
+    let synced = loop {
+        match watch.next().await {
+            Some(WatchItem::State(_)) => {}
+            other => break other,
+        }
+    };
+    assert!(matches!(synced, Some(WatchItem::Synced(_))), "{synced:?}");
+    let mut seen = Vec::new();
+    while seen.last() != Some(&last.get()) {
+        seen.extend(revisions(watch.next().await));
+    }
+    assert_eq!(seen, (first.get() + 1..=last.get()).collect::<Vec<_>>());
+    // From here on it had every chance.
+    for _ in 0..=WATCH_BACKLOG_EVENTS {
+        alone.set("a", "v").await;
+    }
+    let end = loop {
+        match watch.next().await {
+            Some(WatchItem::Events(_)) => {}
+            end => break end,
+        }
+    };
+    assert!(matches!(end, Some(WatchItem::Lagging { .. })), "{end:?}");
 }
