@@ -412,7 +412,29 @@ impl Store {
         }
         let watermark = self.watermark();
         let path = &self.tree.tree_config().path;
-        self.tree.get_version_history_lock().maintenance(path, watermark).map_err(translate)
+        self.tree.get_version_history_lock().maintenance(path, watermark).map_err(translate)?;
+        let open = self.moments.lock().open.len();
+        if self.tree.version_free_list_len() <= open + 1 { Ok(()) } else { self.forget_between() }
+    }
+
+    /// Forgets the lists that came after the one that the oldest snapshot reads from, too, but for those that another reads from:
+    /// one that is kept for long would keep all that is written meanwhile, in memory.
+    fn forget_between(&self) -> Result<(), StorageError> {
+        // A batch that has its number and is not visible yet will be read by a list between that of what is visible and the
+        // newest.
+        let _writing = self.writer.lock();
+        let moments = self.moments.lock();
+        let mut lists = self.tree.get_version_history_lock();
+        let read = moments.open.keys().chain([&moments.visible]).map(|at| lists.get_version_for_snapshot(*at));
+        let needed: Vec<_> = read.chain([lists.latest_version()]).collect();
+        // Takes away all but the newest.
+        lists.maintenance(&self.tree.tree_config().path, SeqNo::MAX).map_err(translate)?;
+        let mut needed = needed.into_iter();
+        if let Some(oldest) = needed.next() {
+            lists.replace_latest_version(oldest);
+        }
+        needed.for_each(|list| lists.append_version(list));
+        Ok(())
     }
 
     /// Nothing is taken any more; whoever calls next is told why.
