@@ -13,6 +13,7 @@ use super::values::{
 };
 use super::{AutoCompaction, Settings};
 use crate::cluster::{ClusterState, ListenUrl, discovery_url, peer_listen_url, peer_url};
+use crate::model::limits::HIGHEST_MAX_REQUEST_BYTES;
 use crate::observe::{LogFormat, LogLevel};
 
 /// A group of settings in the help and in the reference.
@@ -192,7 +193,7 @@ pub const SETTINGS: &[Setting] = &[
         help: "The largest request body",
         allowed: "1024 to 67108864",
         set: |settings, text| {
-            let bytes = number(text, 1024, 64 * 1024 * 1024)?;
+            let bytes = number(text, 1024, HIGHEST_MAX_REQUEST_BYTES as u64)?;
             settings.max_request_bytes = usize::try_from(bytes).map_err(|error| error.to_string())?;
             Ok(())
         },

@@ -15,6 +15,7 @@ use xxhash_rust::xxh3::Xxh3;
 use super::clock::Clock;
 use super::seal::{Broken, SealCheck};
 use super::{auth, lease};
+use crate::model::limits::{HIGHEST_MAX_REQUEST_BYTES, MAX_ENTRY_BYTES};
 use crate::model::{Event, Index, Key, KeyRange, KeyValue, Lease, Members, Revision, Role, Term, User, codec};
 use crate::mvcc::{ReadError, ReplayBudget, View};
 use crate::storage::schema::{self, Meta};
@@ -26,8 +27,8 @@ const MAGIC: [u8; 8] = *b"vardrsn\x04";
 const FRAME_HEADER_BYTES: usize = 8;
 /// A frame is closed at about this many bytes; a larger item makes a larger frame.
 const FRAME_BYTES: usize = 256 * 1024;
-/// No frame is longer: one item and the frame before it fit many times.
-const MAX_FRAME_BYTES: usize = 64 * 1024 * 1024;
+/// No frame is longer: the largest item, which is an event with the value before, fits besides what comes before it.
+const MAX_FRAME_BYTES: usize = 2 * HIGHEST_MAX_REQUEST_BYTES + MAX_ENTRY_BYTES;
 /// What an item costs beside its bytes, roughly.
 const ITEM_BYTES: usize = 64;
 /// The events looked at in one read of the history.

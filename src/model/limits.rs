@@ -11,6 +11,8 @@ pub const MAX_KEY_BYTES: usize = 4 * 1024;
 pub const MAX_QUEUE_PLACES: u64 = 10_000;
 /// The default bound on a request body and on a decoded command, in bytes: `413 too_large`.
 pub const DEFAULT_MAX_REQUEST_BYTES: usize = 1536 * 1024;
+/// What an operator may raise that bound to.
+pub const HIGHEST_MAX_REQUEST_BYTES: usize = 64 * 1024 * 1024;
 /// The comparisons of a transaction, and the operations of each of its two ways; one within another has as many as that one
 /// leaves, as in etcd: `400 invalid_argument`.
 pub const MAX_TXN_OPS: usize = 128;

@@ -6,6 +6,7 @@ use super::bed::*;
 use crate::machine::{
     Fault, Restore, SEAL_BYTES, SnapshotCheck, SnapshotError, SnapshotSource, StateMachine, padding, sealed,
 };
+use crate::model::limits::HIGHEST_MAX_REQUEST_BYTES;
 use crate::model::{Command, DeleteTarget, KeyRange, Revision};
 use crate::mvcc::{Progress, ReplayBudget};
 use crate::storage::memory::MemoryEngine;
@@ -132,6 +133,16 @@ fn every_flipped_bit_is_refused() {
         damaged[at / 8] ^= 1 << (at % 8);
         refused(&damaged);
     }
+}
+
+#[test]
+fn the_largest_values_that_there_can_be_are_read_back_with_those_before_them() {
+    let mut bed = Bed::new();
+    for letter in ["a", "b"] {
+        bed.ok(put("/large", &letter.repeat(HIGHEST_MAX_REQUEST_BYTES)));
+    }
+    let copy = restore(&stream(&bed), 1 << 20).unwrap();
+    assert_eq!(copy.machine.digest(), bed.machine.digest());
 }
 
 /// A snapshot in a file, sealed, and how many bytes of it are the snapshot's.
