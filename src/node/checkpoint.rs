@@ -3,9 +3,11 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use super::report::REPORT_EVERY;
 use super::runner::{Event, Runner};
 use super::space::Room;
 use super::{Options, Shared};
@@ -24,17 +26,20 @@ pub(super) struct Checkpoint {
     /// Everything up to the index is in the store, not yet synced.
     requests: Receiver<Index>,
     data_dir: PathBuf,
+    /// When the store was measured for the others.
+    measured: Option<Instant>,
 }
 
 impl Checkpoint {
     pub(super) fn new(shared: Arc<Shared>, runner: Arc<Runner>, requests: Receiver<Index>, options: &Options) -> Self {
-        Self { shared, runner, requests, data_dir: options.data_dir.clone() }
+        Self { shared, runner, requests, data_dir: options.data_dir.clone(), measured: None }
     }
 
     /// Runs until the applier, which asks, is gone; then syncs once more, so that a start after a clean stop has
     /// little to apply again.
-    pub(super) fn run(self) {
+    pub(super) fn run(mut self) {
         loop {
+            self.measure();
             let applied = match self.requests.recv_timeout(LOOK) {
                 Ok(applied) => applied,
                 Err(RecvTimeoutError::Timeout) => {
@@ -53,6 +58,17 @@ impl Checkpoint {
             }
         }
         self.sync();
+    }
+
+    /// Looks how large the store is, which means to look at each of its files, for those that report it to other members and must
+    /// not wait for a disk.
+    fn measure(&mut self) {
+        let due = self.measured.is_none_or(|measured| measured.elapsed() >= REPORT_EVERY);
+        if due && self.shared.members().len() > 1 {
+            self.measured = Some(Instant::now());
+            let bytes = self.shared.engine.read().clone().disk_bytes().unwrap_or(0);
+            self.shared.store_bytes.store(bytes, Ordering::Relaxed);
+        }
     }
 
     /// Whether the disk is short of room, and there is something to write to it: the log that can be cut for it is larger.

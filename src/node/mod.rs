@@ -188,7 +188,10 @@ struct Shared {
     in_flight: Arc<waiters::InFlight>,
     /// Why the member stopped, once it has.
     failure: channel::Sender<Option<Arc<str>>>,
+    /// What the log takes on the disk.
     wal_bytes: AtomicU64,
+    /// The same of the store, as last measured: only where there are other members to tell.
+    store_bytes: AtomicU64,
     /// Whether the segment that the log needs next is there already.
     log_has_room: AtomicBool,
     metrics: Metrics,

@@ -119,7 +119,7 @@ pub fn is_begun(data_dir: &Path) -> bool {
 pub(super) fn open(options: &Options) -> Result<Opened, OpenError> {
     let path = &options.data_dir;
     let directory = |source| OpenError::Directory { path: path.clone(), source };
-    fs::create_dir_all(path).map_err(directory)?;
+    wal::make_durably(path).map_err(directory)?;
     let lock = lock(path)?;
     let (mut wal, mut recovered) = open_wal(options)?;
     let incarnation = recovered.identity.incarnation;
@@ -361,6 +361,7 @@ impl Opened {
             in_flight: Arc::default(),
             failure: channel::Sender::new(None),
             wal_bytes: AtomicU64::new(self.wal.disk_bytes()),
+            store_bytes: AtomicU64::new(0),
             log_has_room: AtomicBool::new(self.wal.has_reserve()),
             metrics,
             engine: RwLock::new(self.engine.clone()),

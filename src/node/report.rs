@@ -9,7 +9,6 @@ use parking_lot::Mutex;
 
 use super::{Room, Shared};
 use crate::model::{Index, MemberId, Members, Revision};
-use crate::storage::Engine as _;
 
 /// How often a member reports.
 pub(super) const REPORT_EVERY: Duration = Duration::from_secs(1);
@@ -37,7 +36,7 @@ impl Report {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             applied: published.index,
             revision: published.revision(),
-            store_bytes: shared.engine.read().disk_bytes().unwrap_or(0),
+            store_bytes: shared.store_bytes.load(Ordering::Relaxed),
             log_bytes: shared.wal_bytes.load(Ordering::Relaxed),
             room: shared.space.room(0),
         }

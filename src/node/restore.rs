@@ -58,7 +58,7 @@ pub fn restore(
 /// Makes the directory, or takes one that has nothing in it.
 pub(super) fn claim(data_dir: &Path) -> Result<(), RestoreError> {
     let failed = |source| RestoreError::Directory { path: data_dir.to_owned(), source };
-    fs::create_dir_all(data_dir).map_err(failed)?;
+    wal::make_durably(data_dir).map_err(failed)?;
     match fs::read_dir(data_dir).map_err(failed)?.next() {
         Some(_) => Err(RestoreError::NotEmpty { path: data_dir.to_owned() }),
         None => Ok(()),

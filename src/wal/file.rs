@@ -70,8 +70,11 @@ fn list(path: &Path) -> io::Result<Vec<String>> {
     fs::read_dir(path)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
 }
 
-/// Makes a directory whose own entry survives a crash.
-fn make_durably(path: &Path) -> io::Result<()> {
+/// Makes a directory whose own entry survives a crash, and those above it.
+///
+/// # Errors
+/// When a directory cannot be made or synced.
+pub fn make_durably(path: &Path) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
     }

@@ -40,7 +40,7 @@ use thiserror::Error;
 use crate::model::{ClusterId, HardState, Incarnation, Index, LogEntry, MemberId, Term};
 
 pub use disk::{Directory, File, write_zeros};
-pub use file::{FileDirectory, read};
+pub use file::{FileDirectory, make_durably, read};
 pub use log::Wal;
 
 /// The smallest unit that a disk writes whole, in bytes. A batch never shares one with another batch, so that writing
