@@ -221,8 +221,8 @@ impl Applier {
         let path = self.store.with_file_name(store);
         self.retired = Some((retired, std::mem::replace(&mut self.store, path)));
         self.members = Arc::new(self.machine.members().clone());
-        let revision = self.show(index, term);
         self.shared.lessor.lock().replace(self.machine.leases(), Instant::now());
+        let revision = self.show(index, term);
         self.tell(self.shared.waiters.skipped(index));
         self.shared.hub.jump(revision);
         let _ = self.runner.handle(Event::MembersChanged);
@@ -246,9 +246,8 @@ impl Applier {
     }
 
     /// Makes the new state visible to reads. Replies and watchers come after, so that nobody hears of a change that
-    /// a read does not yet show.
+    /// a read does not yet show; when leases end comes before, so that who sees a lease finds that, too.
     fn publish(&mut self, applied: &Applied, term: Term) {
-        self.show(applied.index, term);
         if !applied.leases.is_empty() {
             let mut lessor = self.shared.lessor.lock();
             for change in &applied.leases {
@@ -258,6 +257,7 @@ impl Applier {
             }
             self.shared.metrics.store.leases.set(i64::try_from(lessor.len()).unwrap_or(i64::MAX));
         }
+        self.show(applied.index, term);
     }
 
     fn show(&mut self, index: Index, term: Term) -> Revision {

@@ -286,7 +286,9 @@ impl Driver {
         }
         if self.status.role == Role::Leader {
             let ready = self.unpersisted.len() < MAX_UNPERSISTED;
-            return ready.then(|| self.replica.applying_bytes().min(LARGE_BATCH_BYTES));
+            // What this member proposes of its own goes behind what has gathered, and so takes that along.
+            let alone = || self.replica.applying_bytes().min(LARGE_BATCH_BYTES);
+            return ready.then(|| if self.own_proposals.is_empty() { alone() } else { 0 });
         }
         let leader = self.status.leader?;
         (self.outgoing.under_way(leader, self.status.term) < MAX_UNANSWERED).then_some(0)
@@ -411,8 +413,9 @@ impl Driver {
                 self.receive_forward(from, forward);
             }
         }
-        if self.proposals_go_at().is_some() && !self.own_proposals.is_empty() {
-            proposals.splice(0..0, std::mem::take(&mut self.own_proposals));
+        // The end of a lease comes after a renewal that has waited for longer, and is refused then.
+        if self.proposals_go_at().is_some() {
+            proposals.append(&mut self.own_proposals);
         }
         if !proposals.is_empty() {
             self.bring(proposals);

@@ -119,7 +119,7 @@ impl NodeHandle {
         let permit = Arc::new(permit);
         let number = id.sequence;
         let waiting = Waiting { shared: &self.shared, number };
-        let answer = self.shared.waiters.add(number, Arc::clone(&permit));
+        let mut answer = self.shared.waiters.add(number, Arc::clone(&permit));
         let pending = Pending { number, encoded: Bytes::from(encoded), change, can_wait, permit: Some(permit) };
         let taken = match change {
             None => self.runner.propose(pending),
@@ -129,7 +129,8 @@ impl NodeHandle {
             Ok(None) => {}
             // Whoever waits here may be gone by then.
             Ok(Some(at)) => self.wake(at),
-            Err(Stopped) => return Err(ProposeError::Stopped(self.failure())),
+            // It may have been on its way before the member stopped; then that was said.
+            Err(Stopped) => return answer.try_recv().unwrap_or_else(|_| Err(ProposeError::Stopped(self.failure()))),
         }
         match timeout_at(deadline.into(), answer).await {
             Ok(Ok(result)) => {
