@@ -286,12 +286,15 @@ impl Driver {
         }
         if self.status.role == Role::Leader {
             let ready = self.unpersisted.len() < MAX_UNPERSISTED;
-            // What this member proposes of its own goes behind what has gathered, and so takes that along.
-            let alone = || self.replica.applying_bytes().min(LARGE_BATCH_BYTES);
-            return ready.then(|| if self.own_proposals.is_empty() { alone() } else { 0 });
+            return ready.then(|| self.replica.applying_bytes().min(LARGE_BATCH_BYTES));
         }
         let leader = self.status.leader?;
         (self.outgoing.under_way(leader, self.status.term) < MAX_UNANSWERED).then_some(0)
+    }
+
+    /// Whether there is something that this member proposes of its own.
+    pub(super) fn has_own_proposals(&self) -> bool {
+        !self.own_proposals.is_empty()
     }
 
     /// Whether reads go now: those that come while a ticket is asked for share the next one.
@@ -413,7 +416,6 @@ impl Driver {
                 self.receive_forward(from, forward);
             }
         }
-        // The end of a lease comes after a renewal that has waited for longer, and is refused then.
         if self.proposals_go_at().is_some() {
             proposals.append(&mut self.own_proposals);
         }

@@ -200,7 +200,11 @@ impl Runner {
 
     fn take_gathered(&self, driver: &Driver) -> (Vec<Pending>, Vec<PendingRead>) {
         let mut gathered = self.gathered.lock();
-        let enough = gathered.are_enough(driver.proposals_go_at(), Instant::now);
+        let go_at = driver.proposals_go_at();
+        // What the member proposes of its own goes behind all that has gathered, so that the end of a lease is refused where a
+        // renewal has waited for longer.
+        let own_goes = go_at.is_some() && driver.has_own_proposals();
+        let enough = own_goes || gathered.are_enough(go_at, Instant::now);
         let proposals = if enough { gathered.take_proposals(Instant::now) } else { Vec::new() };
         let reads = if driver.may_read() { std::mem::take(&mut gathered.reads) } else { Vec::new() };
         (proposals, reads)
